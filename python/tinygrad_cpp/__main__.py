@@ -1,0 +1,25 @@
+"""Prints where the installed package keeps what a C++ build needs."""
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+
+
+def main() -> None:
+    home = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_cpp", description=__doc__)
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--cmake-dir", action="store_true", help="folder of tinygrad_cppConfig.cmake")
+    group.add_argument("--include-dir", action="store_true", help="folder of the C++ headers")
+    group.add_argument("--version", action="store_true", help="version of the package")
+    args = parser.parse_args()
+    if args.cmake_dir:
+        print(home / "cmake")
+    elif args.include_dir:
+        print(home / "include" / "tinygrad_cpp")
+    else:
+        print(version("tinygrad_cpp"))
+
+
+if __name__ == "__main__":
+    main()
