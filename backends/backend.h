@@ -1,0 +1,93 @@
+// The narrow waist: everything a device has to implement. Broadcasting, transposing, slicing, flipping and sliding
+// windows are metadata of the views, so no backend holds code for them.
+#pragma once
+#include <vector>
+
+#include "backends/program.h"
+#include "core/tensor.h"
+
+namespace tg {
+
+// Borrowed strided memory. Strides are in elements: 0 broadcasts, negative flips, overlapping slides a window.
+struct View {
+  void* data = nullptr;  // the element at index 0, ..., 0
+  DType dtype = DType::F32;
+  Dims shape, stride;
+  View() = default;
+  View(const Tensor& t) : data(t.data()), dtype(t.dtype()), shape(t.sizes()), stride(t.strides()) {}
+  int ndim() const { return shape.size(); }
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int64_t s : shape) n *= s;
+    return n;
+  }
+};
+
+using Views = SmallVec<View, 3>;
+
+enum class ReduceOp : uint8_t { Sum, Prod, Max, Min, Any, All };
+enum class ScanOp : uint8_t { Sum, Prod, Max, Min, LogSumExp };
+enum class ScatterOp : uint8_t { Set, Add, Prod, Max, Min };
+
+class TG_API Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const char* name() const = 0;
+
+  // outs[k][i] = program(ins[0][i], ins[1][i], ...) for every index i. All views have the same shape (broadcast inputs
+  // have stride 0) and may have any dtype: values are converted to program.compute and back. An output may be the
+  // very view of an input (in-place); otherwise outputs overlap nothing.
+  virtual void map(const Program& p, const Views& ins, const Views& outs) = 0;
+
+  // out = op over the axes in which `out` has stride 0 and in does not; both have the shape of `in`, whose axes of
+  // size 1 may be either. `pre` (may be null: one input, converted to `compute`) is applied to each element first;
+  // `post` (may be null) to the result. Max and Min propagate NaN. Empty reductions give the neutral element (the
+  // caller rejects those without one). Sum and Prod over fixed chunks: the same bits for any number of threads.
+  // The accumulator is at least as wide as `compute`.
+  virtual void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
+                      const View& out) = 0;
+
+  // Index (int64, first among equals; NaN counts as extreme) of the largest/smallest element along `axis`; `values`
+  // (optional, data may be null) gets the element. Outputs have the shape of `in` with size 1 at axis.
+  virtual void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) = 0;
+
+  // Running op along `axis`; `index` (data may be null) gets the position of the running extreme for Max/Min.
+  virtual void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) = 0;
+
+  // Row-major positions of the non-zero elements: appended to `out` in order.
+  virtual void nonzero(const View& in, std::vector<int64_t>& out) = 0;
+
+  // c[b] = alpha * a[b] @ b[b] + beta * c[b]; a (B, M, K), b (B, K, N), c (B, M, N), any strides, one dtype.
+  // Half types accumulate in float32. beta = 0 never reads c. Same bits for any number of threads.
+  virtual void gemm(double alpha, const View& a, const View& b, double beta, const View& c) = 0;
+
+  // out[.., i, ..] = in[.., index[.., i, ..], ..] along `axis`. index and out have the same shape; in matches it in all
+  // other axes (strides may be 0). Values of index lie in [0, in.shape[axis]): the caller has checked.
+  virtual void gather(const View& in, int axis, const View& index, const View& out) = 0;
+
+  // out[.., index[.., i, ..], ..] op= src[.., i, ..] along `axis`, in row-major order of src (deterministic).
+  virtual void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) = 0;
+
+  // Smallest and largest value of an int64 view (for index checks); {0, -1} when empty.
+  virtual std::pair<int64_t, int64_t> int_range(const View& index) = 0;
+
+  // Stable sort along `axis`: values (may be null) and int64 positions. NaN sorts as the largest.
+  virtual void sort(const View& in, int axis, bool descending, const View& values, const View& index) = 0;
+
+  // Adjoint of a sliding window: out[i] += in[i] for every index i, where `out` may overlap itself. Deterministic.
+  virtual void fold(const View& in, const View& out) = 0;
+
+  virtual void copy_bytes(void* dst, const void* src, size_t n) = 0;
+  virtual void synchronize() = 0;
+};
+
+// The backend of a device; DeviceError if there is none.
+TG_API Backend& backend(Device d);
+// The two CPU implementations: `ref` is the plain-loop oracle, `cpu` the fast one.
+TG_API Backend& ref_backend();
+TG_API Backend& cpu_backend();
+// Makes `ref` serve Device cpu while on (conformance tests).
+TG_API void use_ref_backend(bool on);
+TG_API bool using_ref_backend();
+
+}  // namespace tg

@@ -1,0 +1,53 @@
+// A program is a short straight line of scalar functions over inputs, constants, the element's index and
+// counter-based random numbers. One op is a program of one instruction; a fused chain is a longer one.
+#pragma once
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "core/scalar.h"
+#include "core/small_vec.h"
+
+namespace tg {
+
+// Every pointwise row of the op table, then the few instructions that are not functions of their operands alone.
+enum class Opc : uint16_t {
+#define TG_P1(name, ...) name,
+#define TG_P2(name, ...) name,
+#define TG_P3(name, ...) name,
+#include "core/pointwise.def"
+#undef TG_P1
+#undef TG_P2
+#undef TG_P3
+  Identity,     // copy and cast
+  Index,        // logical (row-major) index of the element
+  RandUniform,  // [0, 1): 24 bits for float, 53 for double; element i uses block i/4 lane i%4 (double: i/2)
+  RandNormal,   // standard normal by Box-Muller on the same blocks
+  RandBits,     // 63 random bits as int64; element i uses block i/2
+  Count
+};
+
+// Registers: inputs first, then constants, then one per instruction, in order.
+struct Instr {
+  Opc op;
+  uint8_t src[3] = {0, 0, 0};
+};
+
+struct Program {
+  DType compute = DType::F32;     // F32, F64 or I64: the type of every register
+  int n_inputs = 0;
+  SmallVec<Scalar, 2> consts;
+  SmallVec<Instr, 2> code;
+  SmallVec<uint8_t, 1> outs;      // register of each output
+  uint64_t seed = 0, offset = 0;  // for the random instructions
+
+  // Register number of the i-th constant / instruction.
+  uint8_t const_reg(int i) const { return uint8_t(n_inputs + i); }
+  uint8_t code_reg(int i) const { return uint8_t(n_inputs + consts.size() + i); }
+};
+
+// The type arithmetic is done in: float32 for the half types and float32, float64, int64 for integers and bool.
+inline DType compute_type(DType t) {
+  return t == DType::F64 ? DType::F64 : is_float(t) ? DType::F32 : DType::I64;
+}
+
+}  // namespace tg

@@ -1,0 +1,37 @@
+// Memory for tensors: a caching allocator per device with statistics, a bound and fault injection.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "core/api.h"
+#include "core/device.h"
+
+namespace tg {
+
+struct MemoryStats {
+  int64_t live = 0;         // bytes handed out and not yet returned
+  int64_t cached = 0;       // bytes kept for reuse
+  int64_t peak = 0;         // largest `live` since reset_peak()
+  int64_t allocations = 0;  // calls of allocate()
+};
+
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  // 64-byte aligned; OutOfMemoryError (naming the request, live and limit) when there is none. 0 bytes give nullptr.
+  virtual void* allocate(size_t bytes) = 0;
+  virtual void deallocate(void* p, size_t bytes) = 0;
+  virtual MemoryStats stats() const = 0;
+  virtual void reset_peak() = 0;
+  // Returns cached memory to the system.
+  virtual void release_cached() = 0;
+  // Upper bound on `live` in bytes; 0 means none.
+  virtual void set_limit(int64_t bytes) = 0;
+  // The i-th allocation from now (1 = the next) fails once; 0 turns it off. For tests of error paths.
+  virtual void fail_at(int64_t i) = 0;
+};
+
+// The allocator of a device; DeviceError when that device is not available.
+TG_API Allocator& allocator(Device d);
+
+}  // namespace tg

@@ -1,0 +1,10 @@
+#include "core/modes.h"
+
+namespace tg {
+
+Modes& modes() {
+  thread_local Modes m;
+  return m;
+}
+
+}  // namespace tg

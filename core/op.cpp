@@ -1,0 +1,259 @@
+#include "core/op.h"
+
+#include <deque>
+#include <memory>
+#include <unordered_map>
+
+namespace tg {
+namespace {
+
+struct Table {
+  std::deque<OpDef> defs;  // stable addresses
+  std::vector<const OpDef*> list;
+  std::unordered_map<std::string_view, const OpDef*> by_name;
+};
+Table& table() {
+  static Table* t = new Table;  // other statics register into it and may outlive it
+  return *t;
+}
+
+std::string_view trim(std::string_view s) {
+  while (!s.empty() && s.front() == ' ') s.remove_prefix(1);
+  while (!s.empty() && s.back() == ' ') s.remove_suffix(1);
+  return s;
+}
+
+// Pieces between commas that are outside of brackets.
+std::vector<std::string_view> split_top(std::string_view s) {
+  std::vector<std::string_view> out;
+  int depth = 0;
+  size_t start = 0;
+  for (size_t i = 0; i <= s.size(); ++i) {
+    if (i == s.size() || (s[i] == ',' && depth == 0)) {
+      if (auto p = trim(s.substr(start, i - start)); !p.empty()) out.push_back(p);
+      start = i + 1;
+    } else if (s[i] == '[' || s[i] == '(') {
+      ++depth;
+    } else if (s[i] == ']' || s[i] == ')') {
+      --depth;
+    }
+  }
+  return out;
+}
+
+Param::Type parse_type(std::string_view t, std::string_view schema) {
+  using T = Param::Type;
+  static const std::pair<std::string_view, T> kinds[] = {
+      {"Tensor", T::Tensor}, {"Tensor[]", T::Tensors}, {"Operand", T::Operand}, {"int", T::Int},
+      {"int[]", T::Ints},    {"float", T::Float},      {"float[]", T::Floats},  {"bool", T::Bool},
+      {"Scalar", T::Scalar}, {"str", T::Str},          {"dtype", T::DType},     {"device", T::Device},
+      {"Generator", T::Generator}, {"Index", T::Index}};
+  for (auto& [n, k] : kinds)
+    if (n == t) return k;
+  fail<ValueError>("op table: unknown type '", t, "' in ", schema);
+}
+
+// Fills default_value from default_text. Lists and strings are kept in the Param, which never moves afterwards.
+void parse_default(Param& p) {
+  const std::string& d = p.default_text;
+  using T = Param::Type;
+  if (d == "None") return;
+  switch (p.type) {
+    case T::Bool: p.default_value = Value(d == "True"); break;
+    case T::Int: p.default_value = Value(int64_t(std::stoll(d))); break;
+    case T::Float: p.default_value = Value(std::stod(d)); break;
+    case T::Operand:
+    case T::Scalar:
+      if (d.find_first_of(".e") == d.npos) p.default_value = Value(int64_t(std::stoll(d)));
+      else p.default_value = Value(std::stod(d));
+      break;
+    case T::Str: p.default_value = Value(std::string_view(d).substr(1, d.size() - 2)); break;
+    case T::Ints:
+      if (d[0] != '[') p.default_ints = {std::stoll(d)};
+      else
+        for (auto s : split_top(std::string_view(d).substr(1, d.size() - 2))) p.default_ints.push_back(std::stoll(std::string(s)));
+      p.default_value = Value(IntList(p.default_ints));
+      break;
+    case T::DType:
+      for (int i = 0; i < kNumDTypes; ++i)
+        if (d == name(DType(i))) p.default_value = Value(DType(i));
+      break;
+    default: fail<ValueError>("op table: a default '", d, "' is not possible for parameter ", p.name);
+  }
+}
+
+void parse_params(OpDef& op, std::string_view text) {
+  auto pieces = split_top(text);
+  op.params.reserve(pieces.size());  // defaults point into the elements
+  bool keyword_only = false;
+  for (auto piece : pieces) {
+    if (piece == "*") {
+      keyword_only = true;
+      continue;
+    }
+    Param& p = op.params.emplace_back();
+    p.keyword_only = keyword_only;
+    size_t eq = piece.find('=');
+    std::string_view left = piece.substr(0, eq);
+    size_t space = left.rfind(' ');
+    p.name = left.substr(space + 1);
+    std::string_view type = left.substr(0, space);
+    if (type.ends_with('?')) {
+      p.optional = true;
+      type.remove_suffix(1);
+    }
+    p.type = parse_type(type, op.schema);
+    if (eq != piece.npos) {
+      p.has_default = true;
+      p.default_text = piece.substr(eq + 1);
+      parse_default(p);
+    }
+  }
+}
+
+void parse_schema(OpDef& op) {
+  std::string_view s = op.schema;
+  size_t open = s.find('('), arrow = s.rfind(" -> ");
+  TG_CHECK(open != s.npos && arrow != s.npos, ValueError, "op table: cannot read schema ", s);
+  op.name = s.substr(0, open);
+  op.base = op.name.substr(0, op.name.find('.'));
+  size_t close = s.rfind(')', arrow);
+  parse_params(op, s.substr(open + 1, close - open - 1));
+  std::string_view ret = trim(s.substr(arrow + 4));
+  if (ret.front() == '(') {
+    op.return_type = "Tensor";
+    for (auto piece : split_top(ret.substr(1, ret.size() - 2))) {
+      size_t space = piece.rfind(' ');
+      op.returns.emplace_back(space == piece.npos ? "" : piece.substr(space + 1));
+    }
+  } else {
+    op.return_type = ret;
+    op.returns.emplace_back("");
+  }
+}
+
+const OpDef& insert(OpDef def) {
+  Table& t = table();
+  t.defs.push_back(std::move(def));
+  OpDef& op = t.defs.back();
+  parse_schema(op);
+  op.index = int(t.list.size());
+  op.differentiable = op.spec.primitive && !(op.spec.flags & kNoGrad);
+  TG_CHECK(t.by_name.emplace(op.name, &op).second, ValueError, "op table: ", op.name, " is defined twice");
+  t.list.push_back(&op);
+  return op;
+}
+
+// "add.x(Operand input, ...) -> ..." -> "add_.x(Tensor input, ...) -> Tensor"
+std::string inplace_schema(const OpDef& op) {
+  size_t open = op.schema.find('('), close = op.schema.rfind(')', op.schema.rfind(" -> "));
+  std::string overload = op.name.substr(op.base.size());
+  std::string params = op.schema.substr(open + 1, close - open - 1);
+  size_t first_space = params.find(' ');
+  return op.base + "_" + overload + "(Tensor" + params.substr(first_space) + ") -> Tensor";
+}
+
+}  // namespace
+
+const std::vector<const OpDef*>& all_ops() { return table().list; }
+
+const OpDef& find_op(std::string_view name) {
+  auto it = table().by_name.find(name);
+  TG_CHECK(it != table().by_name.end(), NotImplementedError, "no op named '", name, "'");
+  return *it->second;
+}
+
+std::vector<const OpDef*> overloads(std::string_view base) {
+  std::vector<const OpDef*> out;
+  for (auto* op : all_ops())
+    if (op->base == base) out.push_back(op);
+  return out;
+}
+
+const OpDef& register_op(std::string_view schema, OpSpec spec, int opcode) {
+  OpDef def;
+  def.schema = schema;
+  def.spec = std::move(spec);
+  def.opcode = opcode;
+  const OpDef& op = insert(std::move(def));
+  if (op.spec.flags & kMakeInplace) {
+    OpDef ip;
+    ip.schema = inplace_schema(op);
+    ip.spec = op.spec;
+    ip.spec.flags = (op.spec.flags | kInplace) & ~uint32_t(kMakeInplace | kHidden | kView);
+    ip.spec.aliases = "";
+    ip.inplace_of = &op;
+    ip.opcode = opcode;
+    insert(std::move(ip));
+  }
+  return op;
+}
+
+Slots& slots() {
+  static Slots s;
+  return s;
+}
+
+bool any_requires_grad(Args args) {
+  for (const Value& v : args) {
+    if (v.is_tensor()) {
+      if (v.tensor().requires_grad()) return true;
+    } else if (v.kind() == Value::Kind::Tensors) {
+      for (const Tensor& t : v.tensors())
+        if (t.requires_grad()) return true;
+    }
+  }
+  return false;
+}
+
+void execute(const OpDef& op, Args args, Outputs& out) {
+  NoGrad guard;
+  op.spec.primitive(args, out);
+}
+
+void execute_inplace(const OpDef& op, Args args, Outputs& out) {
+  const OpDef& base = *op.inplace_of;
+  const Tensor& self = args[0].tensor();
+  NoGrad guard;
+  if (base.spec.inplace) {
+    base.spec.inplace(args, out);
+  } else {
+    static const OpDef& copy = find_op("copy");
+    Outputs r;
+    (base.spec.primitive ? base.spec.primitive : base.spec.composite)(args, r);
+    TG_CHECK(r[0].sizes() == self.sizes(), ShapeError, op.base, ": the result has size ", r[0].sizes(),
+             ", which does not fit the tensor written in place; self=", describe(self));
+    TG_CHECK(can_cast(r[0].dtype(), self.dtype()), DTypeError, op.base, ": result type ", r[0].dtype(),
+             " can't be cast to ", self.dtype(), "; self=", describe(self));
+    const Value v[] = {Value(self), Value(r[0])};
+    copy.spec.inplace({v, 2}, out);
+  }
+  self.bump_version(op.name.c_str());
+}
+
+static void call_inplace(const OpDef& op, Args args, Outputs& out) {
+  const Modes& m = modes();
+  TG_CHECK(args[0].is_tensor(), TypeError, op.base, ": expected a tensor to write into");
+  const TensorImpl* self = args[0].tensor().impl();
+  TG_CHECK(!(m.grad && self->untracked_view && self->base && self->base->requires_grad), AutogradError, op.base,
+           ": this view was made under no_grad, writing through it would bypass the graph of its base; self=",
+           describe(args[0].tensor()));
+  if (m.grad && slots().record_inplace && any_requires_grad(args)) return slots().record_inplace(op, args, out);
+  execute_inplace(op, args, out);
+}
+
+void call(const OpDef& op, Args args, Outputs& out) {
+  Modes& m = modes();
+  if (TG_UNLIKELY(m.intercept) && slots().intercept && slots().intercept(op, args, out)) return;
+  if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
+  if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
+  if (m.grad && op.differentiable && any_requires_grad(args)) return slots().record(op, args, out);
+  execute(op, args, out);
+  if (op.spec.flags & kView) {
+    const Tensor& src = args[0].tensor();
+    if (!m.grad && src.requires_grad())
+      for (Tensor& t : out) t.impl()->untracked_view = true;
+  }
+}
+
+}  // namespace tg

@@ -1,0 +1,154 @@
+#include "core/pool.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/error.h"
+
+namespace tg {
+namespace {
+
+thread_local bool t_inside = false;
+
+// One parallel loop at a time; a second caller (another user thread) runs its loop serially instead of waiting.
+class Pool {
+ public:
+  explicit Pool(int n) {
+    for (int i = 1; i < n; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~Pool() {
+    {
+      std::lock_guard lock(m_);
+      stop_ = true;
+    }
+    wake_.notify_all();
+    for (auto& t : workers_) t.join();
+  }
+  int size() const { return int(workers_.size()) + 1; }
+
+  void run(int64_t n, int64_t grain, detail::ChunkFn fn, void* ctx) {
+    {
+      std::lock_guard lock(m_);
+      fn_ = fn, ctx_ = ctx, n_ = n, grain_ = grain;
+      next_.store(0);
+      error_ = nullptr;
+      pending_ = int(workers_.size());
+      ++epoch_;
+    }
+    wake_.notify_all();
+    chunks();
+    std::unique_lock lock(m_);
+    done_.wait(lock, [&] { return pending_ == 0; });
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+  std::mutex busy;
+
+ private:
+  void work() {
+    uint64_t seen = 0;
+    std::unique_lock lock(m_);
+    for (;;) {
+      wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });
+      if (stop_) return;
+      seen = epoch_;
+      lock.unlock();
+      chunks();
+      lock.lock();
+      if (--pending_ == 0) done_.notify_one();
+    }
+  }
+  void chunks() {
+    t_inside = true;
+    try {
+      for (;;) {
+        int64_t b = next_.fetch_add(grain_);
+        if (b >= n_) break;
+        fn_(ctx_, b, std::min(b + grain_, n_));
+      }
+    } catch (...) {
+      next_.store(n_);
+      std::lock_guard lock(m_);
+      if (!error_) error_ = std::current_exception();
+    }
+    t_inside = false;
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex m_;
+  std::condition_variable wake_, done_;
+  bool stop_ = false;
+  uint64_t epoch_ = 0;
+  int pending_ = 0;
+  detail::ChunkFn fn_ = nullptr;
+  void* ctx_ = nullptr;
+  int64_t n_ = 0, grain_ = 1;
+  std::atomic<int64_t> next_{0};
+  std::exception_ptr error_;
+};
+
+int default_threads() {
+  if (const char* e = std::getenv("TG_NUM_THREADS")) {
+    int n = std::atoi(e);
+    if (n > 0) return std::min(n, 256);
+  }
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+std::atomic<int> g_threads{0};
+std::mutex g_mutex;
+Pool* g_pool = nullptr;  // made at first use, leaked at exit: its threads may not outlive their stacks otherwise
+
+// A forked child has none of the parent's threads: it forgets the pool and makes its own when needed.
+void after_fork_child() {
+  new (&g_mutex) std::mutex;
+  g_pool = nullptr;
+  t_inside = false;
+}
+
+Pool& pool() {
+  std::lock_guard lock(g_mutex);
+  static int once = pthread_atfork(nullptr, nullptr, after_fork_child);
+  (void)once;
+  if (g_pool && g_pool->size() != num_threads()) {
+    delete g_pool;
+    g_pool = nullptr;
+  }
+  if (!g_pool) g_pool = new Pool(num_threads());
+  return *g_pool;
+}
+
+}  // namespace
+
+int num_threads() {
+  int n = g_threads.load(std::memory_order_relaxed);
+  if (n == 0) {
+    n = default_threads();
+    g_threads.store(n);
+  }
+  return n;
+}
+
+void set_num_threads(int n) {
+  TG_CHECK(n >= 1 && n <= 1024, ValueError, "set_num_threads: expected 1 to 1024, got ", n);
+  g_threads.store(n);
+}
+
+namespace detail {
+void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* ctx) {
+  if (!t_inside && num_threads() > 1) {
+    Pool& p = pool();
+    std::unique_lock busy(p.busy, std::try_to_lock);
+    if (busy.owns_lock()) return p.run(n, grain, fn, ctx);
+  }
+  for (int64_t b = 0; b < n; b += grain) fn(ctx, b, std::min(b + grain, n));
+}
+}  // namespace detail
+
+}  // namespace tg
