@@ -6,6 +6,8 @@
 namespace tg {
 
 struct OpDef;
+// Which saved values a gradient reads: in(i) and out(j) bits, see core/op.h.
+using Reads = uint32_t;
 
 // A tensor kept for backward together with the storage version it had; reading it after an in-place edit is an error.
 struct SavedTensor {
@@ -18,6 +20,7 @@ struct SavedTensor {
 class SavedCall {
  public:
   const OpDef* op = nullptr;
+  Reads kept = 0;                   // what the needed gradients read
   SmallVec<Value, 6> values;        // non-tensor arguments, lists re-pointed into `ints`/`floats`/`strings`
   SmallVec<SavedTensor, 3> inputs;  // by argument position, empty where not read
   SmallVec<SavedTensor, 1> outputs; // by output position, empty where not read
@@ -36,10 +39,24 @@ class SavedCall {
   std::vector<std::unique_ptr<std::vector<IndexItem>>> indices;
 };
 
+// Operand of an element-wise op as its gradient sees it: usable as a tensor or as an Operand, keeps the tensor alive.
+class GradOperand : public Operand {
+ public:
+  explicit GradOperand(Tensor t) : Operand(held_), held_(std::move(t)) {}
+  explicit GradOperand(Scalar s) : Operand(s) {}
+  GradOperand(const GradOperand&) = delete;
+  GradOperand& operator=(const GradOperand&) = delete;
+  // A number becomes a 0-d tensor (float64 for floats: promotion then keeps the other operand's type).
+  TG_API operator const Tensor&() const;
+
+ private:
+  mutable Tensor held_;
+};
+
 class TG_API GradCtx {
  public:
-  GradCtx(const SavedCall& call, const Tensor* grads, const bool* needs, Tensor* results)
-      : call_(call), grads_(grads), needs_(needs), results_(results) {}
+  GradCtx(const SavedCall& call, Node* node, const Tensor* grads, const bool* needs, Tensor* results)
+      : call_(call), node_(node), grads_(grads), needs_(needs), results_(results) {}
   // Gradient of output j. Undefined if that output was not used; ops with one output always have it.
   const Tensor& g(int j = 0) const { return grads_[j]; }
   // Gradient of output j, zeros if it was not used.
@@ -47,7 +64,7 @@ class TG_API GradCtx {
   // Saved tensor argument i with its history; AutogradError if it was edited in place since.
   Tensor x(int i) const;
   // Argument i of an element-wise op: the saved tensor or the number.
-  Operand a(int i) const;
+  GradOperand a(int i) const;
   // Saved output j, as a result of the recorded op (so that second derivatives work).
   Tensor y(int j = 0) const;
   // Non-tensor argument i.
@@ -55,6 +72,8 @@ class TG_API GradCtx {
   decltype(auto) arg(int i) const {
     return Unbox<T>::get(call_.values[i]);
   }
+  // True if the value (an in(i) or out(j) bit) was kept for this call.
+  bool reads(Reads r) const { return (call_.kept & r) != 0; }
   bool is_none(int i) const { return call_.values[i].is_none() && call_.first_edge[i] < 0; }
   // Sizes and dtype of tensor argument i (or element k of a list), kept without keeping the tensor.
   const Dims& shape(int i, int k = 0) const { return call_.metas[call_.first_edge[i] + k].sizes; }
@@ -69,13 +88,12 @@ class TG_API GradCtx {
   void set(int i, int k, Tensor g) { results_[call_.first_edge[i] + k] = std::move(g); }
   const SavedCall& call() const { return call_; }
 
-  // Keeps operands returned by a() alive (Operand borrows).
  private:
   const SavedCall& call_;
+  Node* node_;
   const Tensor* grads_;
   const bool* needs_;
   Tensor* results_;
-  mutable Tensor held_[8];
 };
 
 }  // namespace tg

@@ -10,8 +10,7 @@
 
 namespace tg {
 
-// Which saved values a gradient reads: inputs by position, outputs by position.
-using Reads = uint32_t;
+// Bits of Reads: inputs by position, outputs by position.
 constexpr Reads in(int i) { return 1u << i; }
 constexpr Reads out(int i) { return 1u << (16 + i); }
 

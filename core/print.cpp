@@ -123,7 +123,6 @@ void print_axis(std::string& s, const Tensor& t, const Format& f, bool summarise
 
 }  // namespace
 
-// Set by autograd: "<MulBackward>" of a tensor with history.
 std::string (*grad_fn_name)(const Tensor&) = nullptr;
 
 std::string to_string(const Tensor& t) {

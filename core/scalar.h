@@ -10,6 +10,7 @@ namespace tg {
 class Scalar {
  public:
   enum class Kind : uint8_t { Bool, Int, Float };
+  constexpr Scalar() = default;  // integer 0
   template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
   constexpr Scalar(T v) {
     if constexpr (std::is_same_v<T, bool>) kind_ = Kind::Bool, i_ = v;

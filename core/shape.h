@@ -17,7 +17,7 @@ inline constexpr int kMaxDims = 12;
 // Up to kMaxDims int64 values (sizes, strides or axes).
 class Dims {
  public:
-  Dims() = default;
+  Dims() {}  // not defaulted: value-initialisation would clear the whole array
   Dims(std::initializer_list<int64_t> v) : Dims(v.begin(), v.end()) {}
   template <class It>
   Dims(It b, It e) {
@@ -72,7 +72,8 @@ class Dims {
 class IntList {
  public:
   IntList() = default;
-  IntList(std::initializer_list<int64_t> v) : p_(v.begin()), n_(int64_t(v.size())) {}
+  // The array behind a braced list lives until the end of the full expression: long enough for a call.
+  IntList(std::initializer_list<int64_t> v) : n_(int64_t(v.size())) { p_ = v.begin(); }
   IntList(const std::vector<int64_t>& v) : p_(v.data()), n_(int64_t(v.size())) {}
   IntList(const Dims& d) : p_(d.begin()), n_(d.size()) {}
   IntList(const int64_t* p, int64_t n) : p_(p), n_(n) {}

@@ -16,6 +16,8 @@ class SmallVec {
       for (int i = 0; i < n_; ++i) heap_.push_back(std::move(in_[i]));
     }
     if (n > N) heap_.resize(size_t(n));
+    else
+      for (int i = n_; i < n; ++i) in_[i] = T();
     n_ = n;
   }
   void push_back(T v) {
@@ -35,7 +37,7 @@ class SmallVec {
 
  private:
   int n_ = 0;
-  T in_[N] = {};
+  T in_[N];
   std::vector<T> heap_;
 };
 

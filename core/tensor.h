@@ -142,7 +142,7 @@ class TG_API Tensor {
 class TensorList {
  public:
   TensorList() = default;
-  TensorList(std::initializer_list<Tensor> v) : p_(v.begin()), n_(int64_t(v.size())) {}
+  TensorList(std::initializer_list<Tensor> v) : n_(int64_t(v.size())) { p_ = v.begin(); }
   TensorList(const std::vector<Tensor>& v) : p_(v.data()), n_(int64_t(v.size())) {}
   TensorList(const Tensor* p, int64_t n) : p_(p), n_(n) {}
   int64_t size() const { return n_; }

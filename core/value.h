@@ -132,9 +132,10 @@ TG_API extern const Tensor undefined_tensor;
 template <> struct Unbox<const Tensor&> {
   static const Tensor& get(const Value& v) { return v.is_tensor() ? v.tensor() : undefined_tensor; }
 };
-template <> struct Unbox<const Operand&> {
+template <> struct Unbox<Operand> {
   static Operand get(const Value& v) { return v.is_tensor() ? Operand(v.tensor()) : Operand(v.scalar()); }
 };
+template <> struct Unbox<const Operand&> : Unbox<Operand> {};
 TG_UNBOX(TensorList, v.tensors());
 TG_UNBOX(int64_t, v.i());
 TG_UNBOX(double, v.d());

@@ -1,0 +1,292 @@
+// Runs and registers the pointwise rows: type promotion, broadcasting, one-instruction programs.
+#include <cstring>
+
+#include "backends/backend.h"
+#include "ops/ops.h"
+#include "ops/pointwise.h"
+
+namespace tg {
+namespace {
+
+enum class Rule { Same, Arith, Float, Compare, Bits, IntDiv, Where };
+
+// Operands of one call, at most three.
+struct Operands {
+  const Value* v;
+  int n;
+  bool tensor(int i) const { return v[i].is_tensor(); }
+};
+
+DType result_dtype(const char* op, Rule rule, const Operands& o) {
+  DType p = promoted_dtype({o.v + (rule == Rule::Where), o.n - (rule == Rule::Where)});
+  switch (rule) {
+    case Rule::Arith:
+      TG_CHECK(p != DType::Bool, DTypeError, op, ": bool tensors are not supported; use logical_xor or logical_not");
+      return p;
+    case Rule::Bits:
+      TG_CHECK(!is_float(p), DTypeError, op, ": expected integer or bool operands, got ", p);
+      return p;
+    case Rule::Float: return is_float(p) ? p : default_dtype();
+    default: return p;
+  }
+}
+
+// Same bytes seen through the same geometry: reading element i before writing element i is then safe.
+bool same_view(const Tensor& a, const Tensor& b) {
+  return a.impl()->offset == b.impl()->offset && a.sizes() == b.sizes() && a.strides() == b.strides() &&
+         a.dtype() == b.dtype();
+}
+
+View broadcast_view(const Tensor& t, const Dims& shape) {
+  View v(t);
+  int off = shape.size() - t.ndim();
+  if (off == 0 && t.sizes() == shape) return v;
+  Dims st = Dims::filled(shape.size(), 0);
+  for (int i = 0; i < t.ndim(); ++i) st[off + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
+  v.shape = shape;
+  v.stride = st;
+  return v;
+}
+
+void reject_zero_divisor(const char* op, const Value& v) {
+  if (v.is_number()) {
+    TG_CHECK(v.scalar().i() != 0, ValueError, op, ": integer division by zero");
+  } else if (v.tensor().numel() > 0) {
+    TG_CHECK(all(v.tensor()).item<bool>(), ValueError, op, ": integer division by zero; other=", describe(v.tensor()));
+  }
+}
+
+Dims common_shape(const char* op, const Operands& o, Device& dev) {
+  const Tensor* first = nullptr;
+  Dims shape;
+  for (int i = 0; i < o.n; ++i) {
+    if (!o.tensor(i)) continue;
+    const Tensor& t = o.v[i].tensor();
+    if (!first) {
+      first = &t;
+      shape = t.sizes();
+      dev = t.device();
+      continue;
+    }
+    TG_CHECK(t.device() == dev, DeviceError, op, ": operands are on different devices, ", dev, " and ", t.device());
+    if (!(t.sizes() == shape)) shape = broadcast_shapes(op, shape, t.sizes());
+  }
+  return shape;
+}
+
+// One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
+Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor* target) {
+  DType p = result_dtype(op, rule, o);
+  if (rule == Rule::IntDiv && !is_float(p)) reject_zero_divisor(op, o.v[1]);
+  if (code == Opc::bitwise_not && p == DType::Bool) code = Opc::logical_not;
+  DType out_dtype = rule == Rule::Compare ? DType::Bool : p;
+  Device dev;
+  Dims shape = common_shape(op, o, dev);
+  if (target) {
+    TG_CHECK(shape == target->sizes(), ShapeError, op, "_: the result has size ", shape,
+             ", which does not fit the tensor written in place; self=", describe(*target));
+    TG_CHECK(can_cast(out_dtype, target->dtype()), DTypeError, op, "_: result type ", out_dtype, " can't be cast to ",
+             target->dtype(), "; self=", describe(*target));
+    reject_self_overlap(op, *target);
+  }
+  Tensor result = target ? *target : empty_tensor(shape, out_dtype, dev);
+  if (result.numel() == 0) return result;
+  Program prog;
+  prog.compute = compute_type(p);
+  Instr instr{code, {0, 0, 0}};
+  Views ins;
+  Tensor copies[3];
+  for (int i = 0; i < o.n; ++i)
+    if (o.tensor(i)) {
+      const Tensor& t = o.v[i].tensor();
+      instr.src[i] = uint8_t(ins.size());
+      bool alias = target && t.impl()->storage == target->impl()->storage && !same_view(t, *target);
+      if (alias) copies[i] = clone(t);
+      ins.push_back(broadcast_view(alias ? copies[i] : t, shape));
+    }
+  prog.n_inputs = ins.size();
+  for (int i = 0; i < o.n; ++i)
+    if (!o.tensor(i)) {
+      instr.src[i] = prog.const_reg(prog.consts.size());
+      prog.consts.push_back(o.v[i].scalar());
+    }
+  prog.code.push_back(instr);
+  prog.outs.push_back(prog.code_reg(0));
+  Views outs;
+  outs.push_back(View(result));
+  tg::backend(dev).map(prog, ins, outs);
+  return result;
+}
+
+// Public name of the row with this opcode.
+template <Opc code>
+const char* row_name() {
+  static const char* name = [] {
+    for (auto* d : all_ops())
+      if (d->opcode == int(code)) return d->base.c_str();
+    return "pointwise";
+  }();
+  return name;
+}
+
+template <Opc code, Rule rule, int n>
+void body(Args a, Outputs& out) {
+  if (any_tensor({a.p, n})) return out.push_back(run(row_name<code>(), code, rule, {a.p, n}, nullptr));
+  // Numbers alone have no shape or device: the first becomes a 0-d tensor.
+  GradOperand first(a[0].scalar());
+  Value v[3] = {Value(static_cast<const Tensor&>(first)), n > 1 ? a[1] : Value(), n > 2 ? a[2] : Value()};
+  out.push_back(run(row_name<code>(), code, rule, {v, n}, nullptr));
+}
+
+template <Opc code, Rule rule, int n>
+void body_inplace(Args a, Outputs&) {
+  run(row_name<code>(), code, rule, {a.p, n}, &a[0].tensor());
+}
+
+// Which of a, b, c and y a gradient expression names: that is what backward keeps.
+constexpr bool is_word(char ch) { return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_'; }
+Reads reads_of(const char* expr) {
+  Reads r = 0;
+  for (const char* p = expr; *p;) {
+    if (!is_word(*p)) {
+      ++p;
+      continue;
+    }
+    const char* q = p;
+    while (is_word(*q)) ++q;
+    if (q - p == 1) r |= *p == 'a' ? in(0) : *p == 'b' ? in(1) : *p == 'c' ? in(2) : *p == 'y' ? out(0) : 0;
+    p = q;
+  }
+  return r;
+}
+
+struct NoGradient {};
+[[maybe_unused]] constexpr NoGradient none;
+Tensor grad_value(Tensor t) { return t; }
+[[maybe_unused]] Tensor grad_value(NoGradient) { return {}; }
+Grad rule_of(const char* expr, Tensor (*fn)(GradCtx&)) {
+  return std::strcmp(expr, "none") == 0 ? Grad{} : Grad{reads_of(expr), fn};
+}
+
+const OpDef& row(const char* schema, uint32_t flags, Autocast autocast, const char* samples, const char* aliases,
+                 const char* doc, Opc code, Body run_body, Body inplace, std::vector<Grad> grads) {
+  OpSpec s;
+  s.doc = doc;
+  s.primitive = run_body;
+  s.inplace = inplace;
+  s.grads = std::move(grads);
+  s.flags = flags;
+  s.autocast = autocast;
+  s.samples = samples;
+  s.aliases = aliases;
+  return register_op(schema, std::move(s), int(code));
+}
+
+// ---- gradients too long for a row
+
+Tensor pow_grad_base(const Tensor& g, const Operand& a, const Operand& b) {
+  if (!b.is_tensor() && b.scalar().d() == 0) return zeros_like(g);
+  if (!b.is_tensor()) return g * (b * pow(a, b.scalar().is_float() ? Scalar(b.scalar().d() - 1) : Scalar(b.scalar().i() - 1)));
+  return where(eq(b, 0.0), 0.0, g * (b * pow(a, b - 1.0)));
+}
+
+// d/db a^b = a^b log(a); the limit at a = 0, b >= 0 is 0.
+Tensor pow_grad_exponent(const Tensor& g, const Tensor& a, const Operand& b, const Tensor& y) {
+  return g * where(logical_and(eq(a, 0.0), ge(b, 0.0)), 0.0, y * log(a));
+}
+
+// Of max(a, b) for a: ties share, NaN passes.
+Tensor extreme_grad(const Tensor& g, const Operand& a, const Operand& b) {
+  return where(lt(a, b), 0.0, where(eq(a, b), g * 0.5, g));
+}
+
+Tensor polygamma_grad(const Tensor& g, const Operand& n, const Tensor& x) {
+  return g * polygamma(Scalar(n.scalar().i() + 1), x);
+}
+
+// mish = x tanh(softplus(x)); d = t + x sigmoid(x) (1 - t^2)
+Tensor mish_grad(const Tensor& g, const Tensor& x) {
+  Tensor t = tanh(softplus(x));
+  return g * (t + x * sigmoid(x) * (1.0 - square(t)));
+}
+
+// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)
+Tensor gelu_tanh_grad(const Tensor& g, const Tensor& x) {
+  const double k = 0.7978845608028654, c = 0.044715;
+  Tensor x2 = square(x), t = tanh(k * (x + c * x * x2));
+  return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - square(t)) * (k * (1.0 + 3.0 * c * x2)));
+}
+
+// clang-format off
+#define TG_GRAD1(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
+  [[maybe_unused]] const Tensor& g = ctx.g(); \
+  [[maybe_unused]] Tensor a = ctx.reads(in(0)) ? ctx.x(0) : Tensor(), y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
+  return grad_value(d); })
+#define TG_OPERAND(i) (ctx.reads(in(i)) ? ctx.a(i) : GradOperand(Tensor()))
+#define TG_GRAD2(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
+  [[maybe_unused]] const Tensor& g = ctx.g(); \
+  [[maybe_unused]] const GradOperand a = TG_OPERAND(0), b = TG_OPERAND(1); \
+  [[maybe_unused]] Tensor y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
+  return grad_value(d); })
+#define TG_GRAD3(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
+  [[maybe_unused]] const Tensor& g = ctx.g(); \
+  [[maybe_unused]] const GradOperand a = TG_OPERAND(0), b = TG_OPERAND(1), c = TG_OPERAND(2); \
+  [[maybe_unused]] Tensor y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
+  return grad_value(d); })
+#define TG_ROW(name, params, rule, flags, ac, n, samples, aliases, doc, ...) \
+  [[maybe_unused]] const OpDef& row_##name = row(#name params " -> Tensor", flags, Autocast::ac, samples, aliases, doc, \
+      Opc::name, body<Opc::name, Rule::rule, n>, body_inplace<Opc::name, Rule::rule, n>, {__VA_ARGS__});
+#define TG_P1(name, rule, flags, ac, expr, da, samples, aliases, doc) \
+  TG_ROW(name, "(Tensor input)", rule, flags, ac, 1, samples, aliases, doc, TG_GRAD1(da))
+#define TG_P2(name, params, rule, flags, ac, expr, da, db, samples, aliases, doc) \
+  TG_ROW(name, params, rule, flags, ac, 2, samples, aliases, doc, TG_GRAD2(da), TG_GRAD2(db))
+#define TG_P3(name, params, rule, flags, ac, expr, da, db, dc, samples, aliases, doc) \
+  TG_ROW(name, params, rule, flags, ac, 3, samples, aliases, doc, TG_GRAD3(da), TG_GRAD3(db), TG_GRAD3(dc))
+#include "core/pointwise.def"
+#undef TG_P1
+#undef TG_P2
+#undef TG_P3
+// clang-format on
+
+}  // namespace
+
+bool any_tensor(Args a) {
+  for (const Value& v : a)
+    if (v.is_tensor()) return true;
+  return false;
+}
+
+DType promoted_dtype(Args a) {
+  // PyTorch's rule: tensors with dimensions decide; 0-d tensors and numbers only lift the category.
+  int dim = -1, zero = -1, num = -1;
+  auto join = [](int& acc, DType t) { acc = acc < 0 ? int(t) : int(promote(DType(acc), t)); };
+  for (const Value& v : a) {
+    if (v.is_tensor()) join(v.tensor().ndim() > 0 ? dim : zero, v.tensor().dtype());
+    else join(num, v.scalar().dtype());
+  }
+  auto combine = [](int high, int low) {
+    if (high < 0) return low;
+    if (low < 0) return high;
+    return category(DType(low)) > category(DType(high)) ? int(promote(DType(high), DType(low))) : high;
+  };
+  return DType(combine(combine(dim, zero), num));
+}
+
+void reject_self_overlap(const char* op, const Tensor& t) {
+  for (int i = 0; i < t.ndim(); ++i)
+    TG_CHECK(t.strides()[i] != 0 || t.sizes()[i] <= 1, ValueError, op,
+             "_: several elements of the tensor written in place share one memory location (dimension ", i,
+             " is expanded); clone it first; self=", describe(t));
+}
+
+Tensor operator+(const Operand& a, const Operand& b) { return add(a, b); }
+Tensor operator-(const Operand& a, const Operand& b) { return sub(a, b); }
+Tensor operator*(const Operand& a, const Operand& b) { return mul(a, b); }
+Tensor operator/(const Operand& a, const Operand& b) { return div(a, b); }
+Tensor operator-(const Operand& a) { return a.is_tensor() ? neg(a.tensor()) : mul(a, -1); }
+const Tensor& operator+=(const Tensor& a, const Operand& b) { return add_(a, b); }
+const Tensor& operator-=(const Tensor& a, const Operand& b) { return sub_(a, b); }
+const Tensor& operator*=(const Tensor& a, const Operand& b) { return mul_(a, b); }
+const Tensor& operator/=(const Tensor& a, const Operand& b) { return div_(a, b); }
+
+}  // namespace tg
