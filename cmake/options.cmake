@@ -52,7 +52,7 @@ function(tg_target target)
   set_target_properties(${target} PROPERTIES
     CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -ffp-contract=off -fno-math-errno
+    -Wall -Wextra -ffp-contract=off -fno-math-errno -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=
     $<$<CONFIG:Release>:-O2>
     $<$<BOOL:${TG_WERROR}>:-Werror>)
   if(TG_SANITIZE)

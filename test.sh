@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs every check; stops at the first that fails.
+source "$(dirname "${BASH_SOURCE[0]}")/tools/setup.sh"
+
+current=""
+trap '[ -z "$current" ] || echo "FAILED: $current" >&2' EXIT
+
+# step NAME COMMAND...: runs the command, says how long it took.
+step() {
+  current=$1
+  shift
+  echo "== $current"
+  local start=$SECONDS
+  "$@"
+  echo "== $current: ok, $((SECONDS - start)) s"
+  current=""
+}
+
+set_up() {
+  setup_compiler
+  setup_environment
+  setup_tests
+}
+
+check_format() {
+  find core backends ops autograd optim nn io python include tests examples benchmarks \
+    \( -name '*.h' -o -name '*.cpp' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
+}
+
+# The wheel and the C++ tests come out of one build tree.
+build_release() {
+  rm -rf build/wheel
+  python -m pip wheel -qq --no-build-isolation --no-deps -w build/wheel \
+    --config-settings=build-dir=build/py \
+    --config-settings=cmake.define.TG_BUILD_TESTS=ON \
+    --config-settings=cmake.define.TG_BUILD_EXAMPLES=ON \
+    --config-settings=cmake.define.TG_WERROR=ON .
+}
+
+install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
+
+build_sanitized() {
+  cmake --preset asan >/dev/null
+  cmake --build build/asan --target tg_tests
+}
+
+step "set up" set_up
+step "ruff" python -m ruff check -q .
+step "clang-format" check_format
+step "build" build_release
+step "C++ tests" ctest --test-dir build/py --output-on-failure
+step "install" install_package
+step "Python tests" python -m pytest -q tests/python
+step "sanitizer build" build_sanitized
+step "C++ tests under ASan and UBSan" ctest --test-dir build/asan --output-on-failure
+echo "all passed in $SECONDS s"

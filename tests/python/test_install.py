@@ -1,0 +1,157 @@
+"""What a user gets: the installed package is complete, movable and small, and C++ projects can build on it."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from importlib.metadata import distribution, version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("core", "backends", "ops", "autograd", "optim", "nn", "io")
+HEADERS = {".h", ".inc", ".def"}
+
+
+def run(*args, cwd=None, **env) -> str:
+    result = subprocess.run(
+        [str(a) for a in args],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, f"{args}\n{result.stdout}\n{result.stderr}"
+    return result.stdout.strip()
+
+
+def installed_files() -> dict[str, Path]:
+    """Files of the installed distribution by their name inside site-packages, without caches and installer's notes."""
+    dist = distribution("tinygrad_cpp")
+    return {
+        str(f): Path(dist.locate_file(f))
+        for f in dist.files or []
+        if "__pycache__" not in f.parts and f.name not in {"INSTALLER", "REQUESTED", "direct_url.json"}
+    }
+
+
+@pytest.fixture(scope="module")
+def away(tmp_path_factory) -> Path:
+    """A folder outside the checkout, so that nothing is found by accident."""
+    return tmp_path_factory.mktemp("away")
+
+
+def test_package_is_complete():
+    names = set(installed_files())
+    for folder in LAYERS + ("include",):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in HEADERS:
+                file = path.relative_to(ROOT if folder != "include" else ROOT / "include")
+                assert f"tinygrad_cpp/include/tinygrad_cpp/{file}" in names
+    for file in ("include/tinygrad_cpp/ops/ops.h", "include/tinygrad_cpp/core/version.h", "py.typed", "__main__.py"):
+        assert f"tinygrad_cpp/{file}" in names
+    for file in ("Config", "ConfigVersion", "Targets", "Targets-release"):
+        assert f"tinygrad_cpp/cmake/tinygrad_cpp{file}.cmake" in names
+    for pattern in (r"_C\..*so", r"libtinygrad_cpp\.(so|dylib)", r".*\.pyi"):
+        assert any(re.fullmatch(f"tinygrad_cpp/{pattern}", name) for name in names), pattern
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    top = {name.split("/")[0] for name in names}
+    assert top == {"tinygrad_cpp", f"tinygrad_cpp-{version('tinygrad_cpp')}.dist-info"}
+
+
+def test_nothing_points_at_the_machine_that_built_it():
+    places = [str(ROOT).encode(), sys.prefix.encode()]
+    for name, path in installed_files().items():
+        data = path.read_bytes()
+        assert not any(place in data for place in places), name
+
+
+def test_commands_and_version(away):
+    stated = re.search(r"project\(tinygrad_cpp VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())
+    assert stated and version("tinygrad_cpp") == stated[1]
+    assert run(sys.executable, "-m", "tinygrad_cpp", "--version", cwd=away) == stated[1]
+    assert (Path(run(sys.executable, "-m", "tinygrad_cpp", "--include-dir", cwd=away)) / "tg/tg.h").is_file()
+    cmake_dir = Path(run(sys.executable, "-m", "tinygrad_cpp", "--cmake-dir", cwd=away))
+    assert (cmake_dir / "tinygrad_cppConfig.cmake").is_file()
+
+
+def test_wheel_is_small(tmp_path):
+    packed = tmp_path / "packed.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, path in installed_files().items():
+            archive.write(path, name)
+    size = packed.stat().st_size / 1e6
+    print(f"packed size: {size:.1f} MB")
+    assert size <= 12
+
+
+def test_fresh_environment(tmp_path):
+    """A new environment with nothing but the package's files and the dependencies it declares."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env/bin/python"
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    for name, path in installed_files().items():
+        target = site / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    required = distribution("tinygrad_cpp").requires or []
+    declared = [re.split(r"[<>=!~ ;\[]", r)[0] for r in required if "extra ==" not in r]
+    assert sorted(declared) == ["numpy", "scipy-openblas32"]
+    for name in declared:
+        dist = distribution(name)
+        for part in {f.parts[0] for f in dist.files or []} - {"..", "__pycache__"}:
+            (site / part).symlink_to(dist.locate_file(part))
+    code = "import tinygrad_cpp as tg, sys; assert tg.__file__.startswith(sys.prefix); print('fine')"
+    assert run(python, "-c", code, cwd=tmp_path, LD_LIBRARY_PATH="") == "fine"
+
+
+def test_import_is_quick(away):
+    """The best of several runs: at most 60 ms beyond NumPy's import."""
+    code = "import numpy, time; t = time.perf_counter(); import tinygrad_cpp; print(time.perf_counter() - t)"
+    best = min(float(run(sys.executable, "-c", code, cwd=away)) for _ in range(7))
+    print(f"import beyond NumPy: {best * 1e3:.0f} ms")
+    assert best <= 0.060
+
+
+def test_source_archive_is_complete(tmp_path):
+    code = f"from scikit_build_core.build import build_sdist; build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", code, cwd=ROOT)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        held = {m.name.split("/", 1)[1]: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
+    needed = [ROOT / n for n in ("CMakeLists.txt", "pyproject.toml", "LICENSE", "README.md", "run.sh", "test.sh")]
+    for folder in LAYERS + ("include", "python", "cmake", "tools", "tests", "examples"):
+        needed += [p for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    for path in needed:
+        name = str(path.relative_to(ROOT))
+        assert held.get(name) == path.read_bytes(), name
+    assert not any(name.startswith(("build/", ".venv/", ".git/")) for name in held)
+
+
+def consumer(build: Path, *options) -> str:
+    python = f"-DPython_EXECUTABLE={sys.executable}"
+    run("cmake", "-S", ROOT / "tests/consumer", "-B", build, "-G", "Ninja", python, *options)
+    run("cmake", "--build", build)
+    return run(build / "consumer", LD_LIBRARY_PATH="")
+
+
+def test_consumer_finds_the_package(away):
+    cmake_dir = run(sys.executable, "-m", "tinygrad_cpp", "--cmake-dir", cwd=away)
+    out = consumer(away / "found", f"-Dtinygrad_cpp_DIR={cmake_dir}", "-DCMAKE_BUILD_TYPE=Release")
+    assert out.splitlines()[0] == f"tinygrad_cpp {version('tinygrad_cpp')}"
+
+
+def test_consumer_builds_the_sources():
+    """Without optimization, to save time; the folder stays, so that a second run compiles only what changed."""
+    build = ROOT / "build/consumer"
+    out = consumer(build, f"-DTG_SOURCE={ROOT}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0")
+    assert out.splitlines()[0] == f"tinygrad_cpp {version('tinygrad_cpp')}"
+    cache = (build / "CMakeCache.txt").read_text()
+    for option in ("PYTHON", "TESTS", "EXAMPLES"):
+        assert f"TG_BUILD_{option}:BOOL=OFF" in cache
+    assert "TG_WERROR:BOOL=OFF" in cache
