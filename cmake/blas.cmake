@@ -1,4 +1,4 @@
-# CBLAS. Sets tg_blas_{libraries,include,definitions}; tg_use_blas() links a target to it.
+# CBLAS. Sets tg_blas_{libraries,include,definitions}; tg_use_blas() compiles and links with it.
 #   TG_BLAS_SCIPY=1     symbols carry the prefix scipy_ (scipy_cblas_sgemm, scipy_openblas_set_num_threads)
 #   TG_BLAS_OPENBLAS=1  the library is OpenBLAS, so openblas_set_num_threads exists
 
@@ -57,9 +57,9 @@ if(NOT tg_blas_found)
 endif()
 message(STATUS "tinygrad_cpp: CBLAS from ${tg_blas_found} (${tg_blas_libraries})")
 
-function(tg_use_blas target)
-  target_include_directories(${target} SYSTEM PRIVATE ${tg_blas_include})
-  target_compile_definitions(${target} PRIVATE ${tg_blas_definitions})
-  target_link_libraries(${target} PRIVATE ${tg_blas_libraries})
-  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${tg_blas_rpath}")
+function(tg_use_blas objects library)
+  target_include_directories(${objects} SYSTEM PRIVATE ${tg_blas_include})
+  target_compile_definitions(${objects} PRIVATE ${tg_blas_definitions})
+  target_link_libraries(${library} PRIVATE ${tg_blas_libraries})
+  set_target_properties(${library} PROPERTIES INSTALL_RPATH "${tg_blas_rpath}")
 endfunction()
