@@ -83,6 +83,10 @@ TG_API Edge edge_of(const Tensor& t);
 // Makes `t` output `slot` of `node`.
 TG_API void set_history(const Tensor& t, Ref<Node> node, int slot);
 Meta meta_info(const Tensor& t);
+// Same memory and version counter, no graph, not a view of anything.
+Tensor without_history(const Tensor& t);
+// A saved output as a result of its node, so that derivatives of gradients flow through it.
+Tensor as_output(const SavedTensor& s, Node& node);
 // Node of a recorded call with edges and metas; values are saved by save_values().
 Ref<OpNode> make_op_node(const OpDef& op, Args args);
 // Keeps what the needed gradients read. `self_copy` replaces input 0 (in-place ops).

@@ -62,6 +62,7 @@ Ref<OpNode> make_op_node(const OpDef& op, Args args) {
       c.first_edge.push_back(-1);
     }
   }
+  n->seq = g_seq.fetch_add(1, std::memory_order_relaxed);  // after any node edge_of() made
   return n;
 }
 
@@ -84,7 +85,7 @@ static Value keep(OpNode& n, const Value& v) {
     case Value::Kind::Index:
       c.indices.push_back(std::make_unique<std::vector<IndexItem>>(v.index()));
       for (const IndexItem& i : *c.indices.back())
-        if (i.kind == IndexItem::Kind::Tensor) n.index_tensors.push_back({i.tensor, i.tensor.version(), false});
+        if (i.kind == IndexItem::Kind::Tensor) n.index_tensors.push_back({i.tensor, i.tensor.version(), -1});
       return Value(*c.indices.back());
     default: return v;
   }
@@ -112,16 +113,15 @@ void save_values(OpNode& n, Args args, const Outputs& out, const Tensor* self_co
     const Tensor& t = i == 0 && self_copy ? *self_copy : args[i].tensor();
     TG_CHECK(!t.impl()->is_inference, AutogradError, c.op->base, ": input ", i,
              " was made under inference_mode and can't be kept for backward; clone it first; ", describe(t));
-    c.inputs[i] = {t, t.version(), false};
+    c.inputs[i] = {t, t.version(), -1};
   }
   c.outputs.resize(out.size());
   for (int j = 0; j < out.size(); ++j) {
     c.out_metas.push_back(meta_info(out[j]));
     if (!(c.kept & tg::out(j))) continue;
     // Kept without its history: a node that owned its own output would never be freed.
-    Tensor y = make_view(out[j], out[j].sizes(), out[j].strides(), out[j].storage_offset());
-    y.impl()->base = nullptr;
-    c.outputs[j] = {y, y.version(), true};
+    Tensor y = without_history(out[j]);
+    c.outputs[j] = {y, y.version(), j};
   }
 }
 
@@ -143,10 +143,18 @@ Tensor GradCtx::y(int j) const {
   TG_CHECK(s.tensor.version() == s.version, AutogradError, op.base, ": its result (", describe(s.tensor),
            ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer,
            " since; it is at version ", s.tensor.version(), ", expected version ", s.version);
-  if (!modes().grad) return s.tensor;
-  Tensor y = make_view(s.tensor, s.tensor.sizes(), s.tensor.strides(), s.tensor.storage_offset());
+  return modes().grad ? as_output(s, *node_) : s.tensor;
+}
+
+Tensor without_history(const Tensor& t) {
+  Tensor y = make_view(t, t.sizes(), t.strides(), t.storage_offset());
   y.impl()->base = nullptr;
-  set_history(y, Ref<Node>(node_), j);
+  return y;
+}
+
+Tensor as_output(const SavedTensor& s, Node& node) {
+  Tensor y = without_history(s.tensor);
+  set_history(y, Ref<Node>(&node), s.output);
   return y;
 }
 

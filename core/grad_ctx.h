@@ -13,7 +13,7 @@ using Reads = uint32_t;
 struct SavedTensor {
   Tensor tensor;
   uint32_t version = 0;
-  bool is_output = false;  // outputs are kept without their own history, to avoid a cycle
+  int output = -1;  // which output of the node it is, -1 for inputs; outputs are kept without history: no cycle
 };
 
 // Copy of a call's arguments that outlives the call. Tensors are kept only where a rule reads them.

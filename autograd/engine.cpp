@@ -1,0 +1,333 @@
+// The backward pass: nodes in decreasing order of creation, so that a node runs when all its consumers have. No
+// recursion; leaves are written at the end, so a failing pass changes no .grad.
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <queue>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "autograd/autograd.h"
+#include "ops/ops.h"
+
+namespace tg {
+namespace {
+
+// ---- seeded mutations (tests only)
+struct MutationTable {
+  std::mutex m;
+  std::map<std::pair<std::string, int>, Mutation> table;
+  std::atomic<bool> any{false};
+};
+MutationTable& mutations() {
+  static MutationTable t;
+  return t;
+}
+
+Tensor mutated(const OpNode& n, int edge, const Tensor& g) {
+  MutationTable& t = mutations();
+  std::lock_guard lock(t.m);
+  int arg = 0;
+  while (arg + 1 < n.call.first_edge.size() && (n.call.first_edge[arg] < 0 || n.call.first_edge[arg] < edge)) ++arg;
+  auto it = t.table.find({n.call.op->name, arg});
+  if (it == t.table.end()) return g;
+  const Dims& want = n.call.metas[edge].sizes;
+  switch (it->second) {
+    case Mutation::Sign: return -g;
+    case Mutation::Factor: return g * 1.5;
+    case Mutation::Zero: return zeros_like(g);
+    case Mutation::Transpose:
+      return g.ndim() >= 2 && g.sizes() == want && g.sizes()[0] == g.sizes()[1] ? transpose(g, 0, 1) : flip(g, {-1});
+    case Mutation::DropReduction: {
+      if (g.sizes() == want) return g * 2.0;
+      Tensor r = g;  // keep the first slice where a sum belongs
+      while (r.ndim() > want.size()) r = select(r, 0, 0);
+      for (int d = 0; d < r.ndim(); ++d)
+        if (want[d] == 1 && r.sizes()[d] != 1) r = narrow(r, d, 0, 1);
+      return r;
+    }
+    default: return g;
+  }
+}
+
+// The gradient in the shape and dtype of its input: broadcasting in the forward pass is a sum here.
+Tensor fit(Tensor g, const Meta& want, const Node& node, int i) {
+  if (!(g.sizes() == want.sizes)) {
+    TG_CHECK(broadcastable_to(want.sizes, g.sizes()), AutogradError, node.name(), ": the gradient of input ", i,
+             " has size ", g.sizes(), ", which does not reduce to the input's size ", want.sizes);
+    g = sum_to_size(g, want.sizes);
+  }
+  if (g.dtype() != want.dtype) g = cast(g, want.dtype);
+  return g;
+}
+
+// Nobody else sees this tensor's memory, so it may be added to in place.
+bool owned(const Tensor& t) {
+  return t.impl()->use_count() == 1 && t.impl()->storage->use_count() == 1 && t.is_contiguous();
+}
+
+void accumulate(Tensor& into, Tensor g) {
+  if (!into.defined()) into = std::move(g);
+  else if (!modes().grad && owned(into)) add_(into, g);
+  else into = add(into, g);
+}
+
+class Run {
+ public:
+  Run(bool keep, bool create, const std::vector<Tensor>& inputs) : keep_(keep), create_(create), filtered_(!inputs.empty()) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      Edge e = edge_of(inputs[i]);
+      if (e.node) captures_[e.node.get()].push_back({e.slot, Tensor()});
+      else if (e.leaf) wanted_leaves_.insert(e.leaf.get());
+      input_edges_.push_back(std::move(e));
+    }
+  }
+
+  void seed(const Tensor& root, const Tensor& g) {
+    Edge e = edge_of(root);
+    if (filtered_ && e.node) find_needed(e.node.get());
+    send(e, g);
+  }
+
+  void go() {
+    GradMode mode(create_);
+    int steps = 0;
+    while (!queue_.empty()) {
+      Node* n = queue_.top().second;
+      queue_.pop();
+      auto it = pending_.find(n);
+      Pending p = std::move(it->second);
+      pending_.erase(it);
+      process(*n, p.grads);
+      if ((++steps & 63) == 0 && slots().check_interrupt) slots().check_interrupt();
+    }
+    for (auto& [leaf, g] : leaves_) run_hooks(leaf, g);
+  }
+
+  void write_leaves() {
+    for (auto& [leaf, g] : leaves_) write_leaf(Tensor(leaf), g);
+  }
+
+  // Gradients of the inputs given to the constructor; undefined where unused.
+  std::vector<Tensor> results() {
+    std::vector<Tensor> out;
+    for (Edge& e : input_edges_) {
+      Tensor g;
+      if (e.node) {
+        for (auto& [slot, t] : captures_[e.node.get()])
+          if (slot == e.slot) g = t;
+      } else if (e.leaf) {
+        auto it = leaf_index_.find(e.leaf.get());
+        if (it != leaf_index_.end()) g = leaves_[it->second].second;
+      }
+      out.push_back(g);
+    }
+    return out;
+  }
+
+ private:
+  struct Pending {
+    Ref<Node> node;
+    SmallVec<Tensor, 1> grads;
+  };
+
+  void send(const Edge& e, Tensor g) {
+    if (e.leaf) {
+      if (filtered_ && !wanted_leaves_.count(e.leaf.get())) return;
+      auto [it, fresh] = leaf_index_.emplace(e.leaf.get(), leaves_.size());
+      if (fresh) leaves_.emplace_back(e.leaf, Tensor());
+      accumulate(leaves_[it->second].second, std::move(g));
+      return;
+    }
+    auto [it, fresh] = pending_.try_emplace(e.node.get());
+    if (fresh) {
+      it->second.node = e.node;
+      it->second.grads.resize(e.node->num_outputs());
+      queue_.emplace(e.node->seq, e.node.get());
+    }
+    accumulate(it->second.grads[e.slot], std::move(g));
+  }
+
+  // Nodes from which a wanted input can be reached, by an explicit-stack post-order walk.
+  void find_needed(Node* root) {
+    std::vector<std::pair<Node*, int>> stack{{root, 0}};
+    visited_.insert(root);
+    while (!stack.empty()) {
+      auto& [n, i] = stack.back();
+      if (i < n->next.size()) {
+        const Edge& e = n->next[i++];
+        Node* self = n;
+        if (e.leaf && wanted_leaves_.count(e.leaf.get())) needed_.insert(self);
+        if (e.node && visited_.insert(e.node.get()).second) stack.push_back({e.node.get(), 0});
+        continue;
+      }
+      Node* done = n;
+      stack.pop_back();
+      for (const Edge& e : done->next)
+        if (e.node && (needed_.count(e.node.get()) || captures_.count(e.node.get()))) needed_.insert(done);
+    }
+  }
+
+  bool wants(const Edge& e) const {
+    if (!e) return false;
+    if (!filtered_) return true;
+    return e.leaf ? wanted_leaves_.count(e.leaf.get()) > 0
+                  : needed_.count(e.node.get()) > 0 || captures_.count(e.node.get()) > 0;
+  }
+
+  void run_hooks(const Ref<TensorImpl>& leaf, Tensor& g) {
+    if (AutogradMeta* m = find_meta(Tensor(leaf)))
+      for (auto& [id, hook] : std::vector(m->hooks))
+        if (Tensor r = hook(g); r.defined()) g = r;
+  }
+
+  void process(Node& n, SmallVec<Tensor, 1>& grads) {
+    for (OutputHooks& h : n.outputs_hooks) {
+      Tensor& g = grads[h.slot];
+      if (!g.defined()) continue;
+      for (auto& [id, hook] : std::vector(h.hooks))
+        if (Tensor r = hook(g); r.defined()) g = r;
+      if (h.retained) *h.retained = h.retained->defined() ? add(*h.retained, g) : g;
+    }
+    if (filtered_) {
+      if (auto it = captures_.find(&n); it != captures_.end())
+        for (auto& [slot, t] : it->second) t = grads[slot];
+      if (!needed_.count(&n)) return;
+    }
+    int k = n.next.size();
+    SmallVec<bool, 4> needs(k);
+    SmallVec<Tensor, 4> results(k);
+    for (int i = 0; i < k; ++i) needs[i] = wants(n.next[i]);
+    apply(n, grads.data(), needs.data(), results.data());
+    for (int i = 0; i < k; ++i) {
+      if (!needs[i] || !results[i].defined()) continue;
+      Tensor g = std::move(results[i]);
+      if (TG_UNLIKELY(mutations().any.load(std::memory_order_relaxed)))
+        if (auto* op = dynamic_cast<OpNode*>(&n)) g = mutated(*op, i, g);
+      send(n.next[i], fit(std::move(g), n.input_meta(i), n, i));
+    }
+    if (!keep_) n.release_saved();
+  }
+
+  void apply(Node& n, const Tensor* grads, const bool* needs, Tensor* results) {
+    n.apply(grads, needs, results);
+    if (TG_LIKELY(!modes().anomaly)) return;
+    for (int i = 0; i < n.next.size(); ++i)
+      if (needs[i] && results[i].defined() && is_float(results[i].dtype()))
+        TG_CHECK(!any(isnan(results[i])).item<bool>(), AutogradError, n.name(), ": returned nan for the gradient of input ",
+                 i, n.made_at ? "; the forward call was made at:\n" + *n.made_at : std::string("; enable anomaly detection "
+                 "around the forward pass as well to see where it was made"));
+  }
+
+  // In place when .grad exists, so that its identity and aliases stay valid, unless the sum itself must be recorded.
+  void write_leaf(const Tensor& leaf, const Tensor& g) {
+    if (!g.defined()) return;
+    AutogradMeta& m = meta_of(leaf);
+    GradMode mode(create_);
+    if (!m.grad.defined()) m.grad = create_ ? g : owned_copy(g);
+    else if (create_) m.grad = add(m.grad, g);
+    else add_(m.grad, g);
+    for (auto& [id, hook] : std::vector(m.post_accumulate)) hook(leaf);
+  }
+  static Tensor owned_copy(const Tensor& g) {
+    // two references: the list of leaves and this one
+    bool mine = g.impl()->use_count() <= 1 && g.impl()->storage->use_count() == 1 && g.is_contiguous() && !g.requires_grad();
+    return mine ? g : clone(g.requires_grad() ? detach(g) : g);
+  }
+
+  bool keep_, create_, filtered_;
+  std::priority_queue<std::pair<uint64_t, Node*>> queue_;
+  std::unordered_map<Node*, Pending> pending_;
+  std::vector<std::pair<Ref<TensorImpl>, Tensor>> leaves_;
+  std::unordered_map<TensorImpl*, size_t> leaf_index_;
+  std::vector<Edge> input_edges_;
+  std::unordered_map<Node*, std::vector<std::pair<int, Tensor>>> captures_;
+  std::unordered_set<TensorImpl*> wanted_leaves_;
+  std::unordered_set<Node*> needed_, visited_;
+};
+
+void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, const std::vector<Tensor>& grads, bool create) {
+  GradMode mode(create);
+  TG_CHECK(grads.empty() || grads.size() == roots.size(), ValueError, what, ": got ", grads.size(), " gradients for ",
+           roots.size(), " tensors");
+  for (size_t i = 0; i < roots.size(); ++i) {
+    const Tensor& r = roots[i];
+    TG_CHECK(r.defined() && r.requires_grad(), AutogradError, what, ": tensor ", i,
+             " does not require gradients and has no grad_fn; self=", describe(r));
+    Tensor g = i < grads.size() ? grads[i] : Tensor();
+    if (!g.defined()) {
+      TG_CHECK(r.numel() == 1, AutogradError, what, ": gradients are created implicitly only for one-element tensors, got ",
+               describe(r));
+      g = ones(r.sizes(), r.dtype(), r.device());
+    }
+    TG_CHECK(g.sizes() == r.sizes(), ShapeError, what, ": gradient ", i, " has size ", g.sizes(), ", the tensor ", r.sizes());
+    if (g.dtype() != r.dtype()) g = cast(g, r.dtype());
+    run.seed(r, g);
+  }
+}
+
+}  // namespace
+
+void OpNode::apply(const Tensor* grads, const bool* needs, Tensor* results) {
+  TG_CHECK(!released || call.kept == 0, AutogradError, name(),
+           ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
+           "with retain_graph=True");
+  for (const SavedTensor& s : index_tensors)
+    TG_CHECK(s.tensor.version() == s.version, AutogradError, call.op->base, ": an index tensor (", describe(s.tensor),
+             ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer, " since");
+  GradCtx ctx(call, this, grads, needs, results);
+  const OpSpec& spec = call.op->spec;
+  if (spec.joint.fn) return spec.joint.fn(ctx);
+  for (int i = 0; i < int(spec.grads.size()); ++i)
+    if (spec.grads[size_t(i)].fn && ctx.needs(i)) ctx.set(i, spec.grads[size_t(i)].fn(ctx));
+}
+
+void OpNode::release_saved() {
+  for (auto& s : call.inputs) s.tensor = Tensor();
+  for (auto& s : call.outputs) s.tensor = Tensor();
+  released = true;
+}
+
+void backward(const std::vector<Tensor>& roots, const std::vector<Tensor>& grads, bool retain_graph, bool create_graph,
+              const std::vector<Tensor>& inputs) {
+  Run run(retain_graph || create_graph, create_graph, inputs);
+  seed_all(run, "backward", roots, grads, create_graph);
+  run.go();
+  std::vector<Tensor> found;
+  if (!inputs.empty()) found = run.results();
+  for (size_t i = 0; i < found.size(); ++i)
+    TG_CHECK(!found[i].defined() || inputs[i].is_leaf(), AutogradError, "backward: input ", i,
+             " is not a leaf; use grad() instead");
+  found.clear();
+  run.write_leaves();
+}
+
+std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
+                         const std::vector<Tensor>& grad_outputs, bool retain_graph, bool create_graph, bool allow_unused) {
+  TG_CHECK(!inputs.empty(), ValueError, "grad: needs at least one input");
+  for (size_t i = 0; i < inputs.size(); ++i)
+    TG_CHECK(inputs[i].defined() && inputs[i].requires_grad(), AutogradError, "grad: input ", i,
+             " does not require gradients; ", describe(inputs[i]));
+  Run run(retain_graph || create_graph, create_graph, inputs);
+  seed_all(run, "grad", outputs, grad_outputs, create_graph);
+  run.go();
+  std::vector<Tensor> out = run.results();
+  for (size_t i = 0; i < out.size(); ++i)
+    TG_CHECK(allow_unused || out[i].defined(), AutogradError, "grad: input ", i, " (", describe(inputs[i]),
+             ") was not used in the graph; pass allow_unused=True if that is intended");
+  return out;
+}
+
+void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_graph) const {
+  tg::backward({*this}, {gradient}, retain_graph, create_graph);
+}
+
+void mutate_gradient(const std::string& op, int input, Mutation m) {
+  MutationTable& t = mutations();
+  std::lock_guard lock(t.m);
+  if (m == Mutation::None) t.table.erase({op, input});
+  else t.table[{op, input}] = m;
+  t.any = !t.table.empty();
+}
+
+}  // namespace tg

@@ -1,0 +1,93 @@
+// Custom functions: user code with its own backward, from C++ and (through the same node) from Python.
+#include "autograd/autograd.h"
+#include "ops/ops.h"
+
+namespace tg {
+
+struct FunctionNode final : Node {
+  CustomFunction fn;
+  FunctionCtx ctx;
+  SmallVec<Meta, 2> inputs, outputs;
+  bool released = false;
+
+  std::string name() const override { return fn.name + "Backward"; }
+  int num_outputs() const override { return outputs.size(); }
+  void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
+    TG_CHECK(!released || ctx.saved_.empty(), AutogradError, name(),
+             ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
+             "with retain_graph=True");
+    ctx.node_ = this;
+    std::vector<Tensor> r = fn.backward(ctx, {grads, grads + outputs.size()});
+    TG_CHECK(int(r.size()) == next.size(), AutogradError, name(), ": backward returned ", r.size(), " gradients for ",
+             next.size(), " inputs");
+    for (int i = 0; i < next.size(); ++i)
+      if (needs[i]) results[i] = r[size_t(i)];
+  }
+  void release_saved() override {
+    released = true;
+    for (auto& s : ctx.saved_) s.tensor = Tensor();
+  }
+  const Meta& input_meta(int i) const override { return inputs[i]; }
+  const Meta& output_meta(int j) const override { return outputs[j]; }
+};
+
+std::vector<Tensor> FunctionCtx::saved() const {
+  if (!node_) return to_save_;  // still in forward
+  std::vector<Tensor> out;
+  for (const SavedTensor& s : saved_) {
+    if (!s.tensor.defined()) {
+      out.emplace_back();
+      continue;
+    }
+    TG_CHECK(s.tensor.version() == s.version, AutogradError, name_, ": a saved tensor (", describe(s.tensor),
+             ") was modified in place by ", s.tensor.impl()->storage->last_writer, " since; it is at version ",
+             s.tensor.version(), ", expected version ", s.version);
+    out.push_back(s.output >= 0 && modes().grad ? as_output(s, *node_) : s.tensor);
+  }
+  return out;
+}
+
+std::vector<Tensor> apply_function(CustomFunction f, const std::vector<Tensor>& inputs) {
+  auto node = make_ref<FunctionNode>();
+  bool record = false;
+  for (const Tensor& t : inputs) {
+    bool needs = modes().grad && t.defined() && t.requires_grad();
+    record |= needs;
+    node->ctx.needs_.push_back(needs);
+    node->next.push_back(needs ? edge_of(t) : Edge{});
+    node->inputs.push_back(t.defined() ? meta_info(t) : Meta{});
+  }
+  node->fn = std::move(f);
+  FunctionCtx& ctx = node->ctx;
+  ctx.name_ = node->fn.name;
+  std::vector<Tensor> out = [&] {
+    NoGrad guard;
+    return node->fn.forward(ctx, inputs);
+  }();
+  if (!record) return out;
+  for (Tensor& t : out) {
+    // An input handed through would otherwise get this node as its own history.
+    for (const Tensor& in : inputs)
+      if (t.is_same(in)) t = detach(t);
+    node->outputs.push_back(meta_info(t));
+  }
+  for (const Tensor& t : ctx.to_save_) {
+    SavedTensor s{t, t.defined() ? t.version() : 0, -1};
+    for (size_t j = 0; j < out.size(); ++j)
+      if (t.defined() && t.is_same(out[j])) {
+        s.tensor = without_history(t);
+        s.output = int(j);
+      }
+    ctx.saved_.push_back(std::move(s));
+  }
+  ctx.to_save_.clear();
+  for (size_t j = 0; j < out.size(); ++j) {
+    bool skip = !is_float(out[j].dtype());
+    for (const Tensor& t : ctx.non_differentiable_) skip |= t.is_same(out[j]);
+    if (!skip) set_history(out[j], node, int(j));
+  }
+  ctx.non_differentiable_.clear();
+  return out;
+}
+
+}  // namespace tg
