@@ -133,6 +133,15 @@ def test_source_archive_is_complete(tmp_path):
     assert not any(name.startswith(("build/", ".venv/", ".git/")) for name in held)
 
 
+def test_readme_examples(away):
+    """The Python example of the README runs; the C++ example is the consumer that is built below."""
+    readme = (ROOT / "README.md").read_text()
+    (python,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    run(sys.executable, "-c", python, cwd=away)
+    (cpp,) = re.findall(r"```cpp\n(.*?)```", readme, re.DOTALL)
+    assert cpp == (ROOT / "tests/consumer/main.cpp").read_text()
+
+
 def consumer(build: Path, *options) -> str:
     python = f"-DPython_EXECUTABLE={sys.executable}"
     run("cmake", "-S", ROOT / "tests/consumer", "-B", build, "-G", "Ninja", python, *options)
@@ -140,17 +149,20 @@ def consumer(build: Path, *options) -> str:
     return run(build / "consumer", LD_LIBRARY_PATH="")
 
 
+CONSUMER_PRINTS = [f"tinygrad_cpp {version('tinygrad_cpp')}", "dy/dx = 8"]
+
+
 def test_consumer_finds_the_package(away):
     cmake_dir = run(sys.executable, "-m", "tinygrad_cpp", "--cmake-dir", cwd=away)
     out = consumer(away / "found", f"-Dtinygrad_cpp_DIR={cmake_dir}", "-DCMAKE_BUILD_TYPE=Release")
-    assert out.splitlines()[0] == f"tinygrad_cpp {version('tinygrad_cpp')}"
+    assert out.splitlines() == CONSUMER_PRINTS
 
 
 def test_consumer_builds_the_sources():
     """Without optimization, to save time; the folder stays, so that a second run compiles only what changed."""
     build = ROOT / "build/consumer"
     out = consumer(build, f"-DTG_SOURCE={ROOT}", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0")
-    assert out.splitlines()[0] == f"tinygrad_cpp {version('tinygrad_cpp')}"
+    assert out.splitlines() == CONSUMER_PRINTS
     cache = (build / "CMakeCache.txt").read_text()
     for option in ("PYTHON", "TESTS", "EXAMPLES"):
         assert f"TG_BUILD_{option}:BOOL=OFF" in cache
