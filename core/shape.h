@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <type_traits>
@@ -90,6 +91,13 @@ class IntList {
  private:
   const int64_t* p_ = nullptr;
   int64_t n_ = 0, one_ = 0;
+};
+
+// What an op takes for an optional list: a list, a number, braces, or std::nullopt.
+struct OptIntList : std::optional<IntList> {
+  using std::optional<IntList>::optional;
+  OptIntList(std::optional<IntList> v) : std::optional<IntList>(v) {}
+  OptIntList(std::initializer_list<int64_t> v) : std::optional<IntList>(IntList(v)) {}
 };
 
 // "[2, 3]" as PyTorch prints sizes

@@ -42,6 +42,8 @@ class Param:
         base = CPP_TYPES[self.type]
         if not self.optional or self.type in ("Tensor", "Generator"):
             return base
+        if self.type == "int[]":
+            return "OptIntList"  # an optional list that braces can fill
         return f"std::optional<{base.removeprefix('const ').removesuffix('&')}>"
 
     def cpp_default(self) -> str | None:
