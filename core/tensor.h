@@ -67,6 +67,22 @@ TG_API void ref_destroy(TensorImpl* p);
 // Set by the Python layer: drops the wrapper of a dying tensor (takes the interpreter lock).
 TG_API extern void (*release_python_object)(void* py);
 
+// Argument of an element-wise op: a tensor (borrowed) or a number.
+class Operand {
+ public:
+  Operand(const Tensor& t) : t_(&t) {}
+  template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
+  Operand(T v) : s_(v) {}
+  Operand(Scalar s) : s_(s) {}
+  bool is_tensor() const { return t_ != nullptr; }
+  const Tensor& tensor() const { return *t_; }
+  const Scalar& scalar() const { return s_; }
+
+ private:
+  const Tensor* t_ = nullptr;
+  Scalar s_ = 0;
+};
+
 // Reference to an n-dimensional array. Copying the handle shares the array, as in Python. Undefined when empty.
 class TG_API Tensor {
  public:
@@ -154,22 +170,6 @@ class TensorList {
  private:
   const Tensor* p_ = nullptr;
   int64_t n_ = 0;
-};
-
-// Argument of an element-wise op: a tensor (borrowed) or a number.
-class Operand {
- public:
-  Operand(const Tensor& t) : t_(&t) {}
-  template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
-  Operand(T v) : s_(v) {}
-  Operand(Scalar s) : s_(s) {}
-  bool is_tensor() const { return t_ != nullptr; }
-  const Tensor& tensor() const { return *t_; }
-  const Scalar& scalar() const { return s_; }
-
- private:
-  const Tensor* t_ = nullptr;
-  Scalar s_ = 0;
 };
 
 // Uninitialised tensor.
