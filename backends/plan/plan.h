@@ -1,0 +1,78 @@
+// Geometry of loops, shared by the backends: which axes several views can walk together, in which order, and how a
+// reduction splits into kept and reduced axes. No kernel here, only sizes and strides.
+#pragma once
+#include "backends/backend.h"
+
+namespace tg::plan {
+
+inline constexpr int kMaxViews = 8;
+
+// A nest of loops over up to kMaxViews views at once: axis 0 is the outermost loop. Strides are in elements.
+struct Nest {
+  int n_views = 0;
+  Dims shape;
+  Dims stride[kMaxViews];  // stride[k] belongs to view k
+  int ndim() const { return shape.size(); }
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int64_t s : shape) n *= s;
+    return n;
+  }
+  // Appends an axis with the sizes and strides of `from`'s axis.
+  void push_axis(const Nest& from, int axis);
+};
+
+// Views of one shape as a nest, axes as given. ValueError beyond kMaxViews.
+TG_API Nest nest_of(const Views& a, const Views& b = {});
+
+// Drops axes of size 1 and merges neighbours that every view walks as one. Keeps the row-major order of elements.
+TG_API void merge_axes(Nest& n);
+
+// Sorts axes so that the innermost has the smallest strides, judged by view `lead` first (usually the output), then by
+// the others. Changes the order of elements: only for loops whose order does not matter. Stable, so that views which
+// agree on nothing keep their axes as they are.
+TG_API void sort_axes(Nest& n, int lead);
+
+// Both: the fewest loops for an order-free walk.
+TG_API Nest collapse(const Views& a, const Views& b, int lead);
+
+// Axes of a reduction by kind; both keep all views' strides (0 for the output in `reduced`).
+struct ReduceSplit {
+  Nest kept, reduced;
+};
+// Axes in which `out` has stride 0 are reduced, except those of size 1, which belong to neither. Both parts are merged
+// but not sorted: reduced elements keep their row-major order. The last view of each nest is `out`.
+TG_API ReduceSplit split_reduction(const Views& ins, const View& out);
+
+// One axis taken out, as for scans, sorts and gathers: `outer` holds the others, in order.
+TG_API Nest without_axis(const Nest& n, int axis);
+
+// Walks the outer `depth` axes of a nest in row-major order and keeps the offset of every view.
+class Cursor {
+ public:
+  Cursor(const Nest& n, int depth, int64_t start = 0);
+  // Offset of view k in elements.
+  int64_t operator[](int k) const { return offset_[k]; }
+  void next() {
+    for (int d = depth_ - 1; d >= 0; --d) {
+      for (int k = 0; k < nest_.n_views; ++k) offset_[k] += nest_.stride[k][d];
+      if (++index_[d] < nest_.shape[d]) return;
+      for (int k = 0; k < nest_.n_views; ++k) offset_[k] -= nest_.stride[k][d] * nest_.shape[d];
+      index_[d] = 0;
+    }
+  }
+
+ private:
+  const Nest& nest_;
+  int depth_;
+  int64_t index_[kMaxDims] = {}, offset_[kMaxViews] = {};
+};
+
+// Number of steps a Cursor over the outer `depth` axes makes.
+inline int64_t outer_size(const Nest& n, int depth) {
+  int64_t s = 1;
+  for (int d = 0; d < depth; ++d) s *= n.shape[d];
+  return s;
+}
+
+}  // namespace tg::plan
