@@ -23,6 +23,8 @@ struct TG_API TypeError : Error { using Error::Error; };            // TypeError
 struct TG_API NotImplementedError : Error { using Error::Error; };  // NotImplementedError
 struct TG_API OutOfMemoryError : Error { using Error::Error; };     // MemoryError
 struct TG_API Interrupted : Error { using Error::Error; };          // KeyboardInterrupt
+struct TG_API IoError : Error { using Error::Error; };              // OSError
+struct TG_API FormatError : Error { using Error::Error; };          // ValueError: a file is not what it should be
 
 template <class... A>
 std::string str(const A&... a) {
