@@ -172,6 +172,8 @@ class TensorList {
   int64_t n_ = 0;
 };
 
+// t.data = data: same tensor object, other contents, no history recorded (defined in autograd/variable.cpp).
+TG_API void set_data(const Tensor& t, const Tensor& data);
 // Uninitialised tensor.
 TG_API Tensor empty_tensor(IntList sizes, DType dtype, Device device = {});
 // Uninitialised, with the sizes, dtype (or the given one) and device of `like`; contiguous.
