@@ -71,6 +71,7 @@ class Op:
     flags: str
     doc: str
     inplace: bool = False
+    required: int = 0  # leading parameters that get no C++ default, so that overloads stay apart
 
     @property
     def base(self) -> str:
@@ -87,8 +88,9 @@ class Op:
     def signature(self, params: list[Param], defaults: bool) -> str:
         out: list[str] = []
         tail = True  # C++ allows defaults only at the end
-        for p in reversed(params):
-            d = p.cpp_default() if defaults and tail else None
+        required = self.required - (len(self.params) - len(params))
+        for i, p in reversed(list(enumerate(params))):
+            d = p.cpp_default() if defaults and tail and i >= required else None
             tail = tail and d is not None
             out.append(f"{p.cpp_type()} {p.name}" + (f" = {d}" if d is not None else ""))
         return ", ".join(reversed(out))
@@ -150,12 +152,19 @@ def read_ops(root: pathlib.Path) -> list[Op]:
             fm = re.search(r"\.flags = ([^,;]*)", body)
             dm = re.search(r'\.doc =\s*((?:"(?:[^"\\]|\\.)*"\s*)+)', body)
             ops.append(parse_schema(strings(m.group(1)), fm.group(1) if fm else "", strings(dm.group(1)) if dm else ""))
+    first: dict[str, Op] = {}
+    for op in ops:
+        other = first.setdefault(op.base, op)
+        if other is not op:
+            pairs = list(zip(op.params, other.params))
+            same = next((i for i, (p, q) in enumerate(pairs) if p.cpp_type() != q.cpp_type()), len(pairs))
+            op.required = same + 1
     for op in list(ops):
         if "kMakeInplace" in op.flags:
             base, _, overload = op.name.partition(".")
             name = f"{base}_.{overload}" if overload else f"{base}_"
             params = [Param("Tensor", op.params[0].name, False, None), *op.params[1:]]
-            ops.append(Op(name, params, "Tensor", op.flags, f"In-place form of {base}.", True))
+            ops.append(Op(name, params, "Tensor", op.flags, f"In-place form of {base}.", True, op.required))
     return ops
 
 
