@@ -1,0 +1,45 @@
+// What fused fast paths share: short programs and views broadcast to a common shape.
+#pragma once
+#include "backends/backend.h"
+#include "ops/ops.h"
+
+namespace tg {
+
+// A program of `code` over `n_inputs` inputs and `consts`; registers are numbered in that order. The last instruction
+// is the result.
+inline Program make_program(DType compute, int n_inputs, std::initializer_list<Scalar> consts,
+                            std::initializer_list<Instr> code) {
+  Program p;
+  p.compute = compute;
+  p.n_inputs = n_inputs;
+  for (Scalar c : consts) p.consts.push_back(c);
+  for (const Instr& i : code) p.code.push_back(i);
+  p.outs.push_back(p.code_reg(p.code.size() - 1));
+  return p;
+}
+
+// `t` seen with `shape`: axes of size 1 (and missing leading axes) repeat. Borrows t's memory.
+inline View broadcast_to_view(const Tensor& t, const Dims& shape) {
+  View v(t);
+  int lead = shape.size() - t.ndim();
+  v.shape = shape;
+  v.stride = Dims::filled(shape.size(), 0);
+  for (int i = 0; i < t.ndim(); ++i) v.stride[lead + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
+  return v;
+}
+
+// The sizes of a reduction over `dims` that keeps them as 1.
+inline Dims kept_sizes(const Dims& sizes, const Dims& dims) {
+  Dims s = sizes;
+  for (int64_t d : dims)
+    if (s.size() > 0) s[int(d)] = 1;
+  return s;
+}
+
+// `t` in the type arithmetic is done in: float32 for the half types.
+inline Tensor widen(const Tensor& t) {
+  return t.defined() && is_half(t.dtype()) ? to(t, DType::F32) : t;
+}
+inline Tensor narrow_to(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : to(t, dtype); }
+
+}  // namespace tg

@@ -1,0 +1,325 @@
+// Normalisation. Layer, batch, group and instance norm are one op over different axes.
+#include <limits>
+
+#include "ops/fast_path.h"
+
+namespace tg {
+namespace {
+
+void check_float(const char* op, const Tensor& x) {
+  TG_CHECK(is_float(x.dtype()), DTypeError, op, ": expected a floating-point tensor, input=", describe(x));
+}
+
+int64_t count(const Dims& sizes, const Dims& dims) {
+  int64_t n = 1;
+  for (int64_t d : dims) n *= sizes[int(d)];
+  return n;
+}
+
+// ---- standardize: (input - mean) / sqrt(var + eps) * weight + bias over `dim`, with its mean and (biased) variance
+
+using Moments = std::tuple<Tensor, Tensor, Tensor>;
+
+Moments standardize_body(const Tensor& input, IntList dim, const Tensor& weight, const Tensor& bias, double eps) {
+  check_float("standardize", input);
+  Dims dims = wrap_dims("standardize", dim, input.ndim());
+  Tensor x = widen(input);
+  double n = double(count(x.sizes(), dims));
+  Tensor mean = sum(x, dims, true) / n;
+  Tensor centred = x - mean;
+  Tensor var = sum(square(centred), dims, true) / n;
+  Tensor y = centred * rsqrt(var + eps);
+  if (weight.defined()) y = y * weight;
+  if (bias.defined()) y = y + bias;
+  return {narrow_to(y, input.dtype()), mean, var};
+}
+
+// Two reductions and one map.
+Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight, const Tensor& bias, double eps) {
+  check_float("standardize", x);
+  Dims dims = wrap_dims("standardize", dim, x.ndim());
+  DType c = compute_type(x.dtype());
+  Dims kept = kept_sizes(x.sizes(), dims);
+  Tensor mean = empty_tensor(kept, c, x.device()), var = empty_tensor(kept, c, x.device());
+  Tensor y = empty_like_tensor(x);
+  Backend& b = backend(x.device());
+  double n = double(count(x.sizes(), dims));
+  View vmean = broadcast_to_view(mean, x.sizes()), vvar = broadcast_to_view(var, x.sizes());
+  Views one, two, all, out;
+  one.push_back(View(x));
+  two.push_back(View(x)), two.push_back(vmean);
+  Program over_n = make_program(c, 1, {n}, {{Opc::div, {0, 1}}});
+  b.reduce(ReduceOp::Sum, c, nullptr, one, &over_n, vmean);
+  Program sq = make_program(c, 2, {}, {{Opc::sub, {0, 1}}, {Opc::square, {2}}});
+  b.reduce(ReduceOp::Sum, c, &sq, two, &over_n, vvar);
+
+  // registers: x, mean, var, [weight], [bias], eps, then x - mean, var + eps, rsqrt, product, ...
+  all.push_back(View(x)), all.push_back(vmean), all.push_back(vvar);
+  if (weight.defined()) all.push_back(broadcast_to_view(weight, x.sizes()));
+  if (bias.defined()) all.push_back(broadcast_to_view(bias, x.sizes()));
+  uint8_t i = uint8_t(all.size());
+  Program p = make_program(c, i, {eps},
+                           {{Opc::sub, {0, 1}},
+                            {Opc::add, {2, i}},
+                            {Opc::rsqrt, {uint8_t(i + 2)}},
+                            {Opc::mul, {uint8_t(i + 1), uint8_t(i + 3)}}});
+  uint8_t last = uint8_t(i + 4), operand = 3;
+  if (weight.defined()) p.code.push_back({Opc::mul, {last++, operand++}});
+  if (bias.defined()) p.code.push_back({Opc::add, {last++, operand}});
+  p.outs[0] = last;
+  out.push_back(View(y));
+  b.map(p, all, out);
+  return {y, mean, var};
+}
+
+// With xhat = (x - mean) r, r = 1/sqrt(var + eps), h = g weight:
+//   dx = r (h - mean(h) - xhat mean(h xhat)) + dmean / n + dvar 2 (x - mean) / n
+void standardize_grad(GradCtx& c) {
+  Tensor x = widen(c.x(0)), mean = c.y(1), var = c.y(2), g = widen(c.g_or_zeros(0));
+  Tensor weight = c.is_none(2) ? Tensor() : widen(c.x(2));
+  Dims dims = wrap_dims("standardize", c.arg<IntList>(1), x.ndim());
+  double n = double(count(x.sizes(), dims));
+  Tensor r = rsqrt(var + c.arg<double>(4)), centred = x - mean, xhat = centred * r;
+  if (c.needs(0)) {
+    Tensor h = weight.defined() ? g * weight : g;
+    Tensor dx = r * (h - sum(h, dims, true) / n - xhat * (sum(h * xhat, dims, true) / n));
+    if (c.g(1).defined()) dx = dx + c.g(1) / n;
+    if (c.g(2).defined()) dx = dx + centred * (c.g(2) * (2.0 / n));
+    c.set(0, dx);
+  }
+  if (c.needs(2)) c.set(2, g * xhat);
+  if (c.needs(3)) c.set(3, g);
+}
+
+// ---- layer norm and RMS norm
+
+// The trailing axes that normalized_shape names.
+Dims trailing_dims(const char* op, const Tensor& x, IntList shape, const Tensor& weight, const Tensor& bias) {
+  check_float(op, x);
+  int n = int(shape.size());
+  TG_CHECK(n > 0, ShapeError, op, ": normalized_shape must have at least one dimension; input=", describe(x));
+  TG_CHECK(shape.size() <= x.ndim(), ShapeError, op, ": normalized_shape=", shape, " has more dimensions than input=",
+           describe(x));
+  Dims dims;
+  for (int i = 0; i < n; ++i) {
+    int d = x.ndim() - n + i;
+    TG_CHECK(x.sizes()[d] == shape[i], ShapeError, op, ": input has ", x.sizes()[d], " in dimension ", d,
+             " but normalized_shape=", shape, " expects ", shape[i], "; input=", describe(x));
+    dims.push_back(d);
+  }
+  for (const Tensor* t : {&weight, &bias})
+    TG_CHECK(!t->defined() || t->sizes() == shape.dims(), ShapeError, op, ": ", t == &weight ? "weight=" : "bias=",
+             describe(*t), " must have the shape ", shape);
+  return dims;
+}
+
+Tensor layer_norm_body(const Tensor& x, IntList shape, const Tensor& weight, const Tensor& bias, double eps) {
+  Dims dims = trailing_dims("layer_norm", x, shape, weight, bias);
+  return std::get<0>(standardize(x, dims, weight, bias, eps));
+}
+
+double rms_eps(const Tensor& x, std::optional<double> eps) {
+  if (eps) return *eps;
+  return x.dtype() == DType::F64 ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
+}
+
+Tensor rms_norm_body(const Tensor& input, IntList shape, const Tensor& weight, std::optional<double> eps) {
+  Dims dims = trailing_dims("rms_norm", input, shape, weight, {});
+  Tensor x = widen(input);
+  Tensor y = x * rsqrt(sum(square(x), dims, true) / double(count(x.sizes(), dims)) + rms_eps(x, eps));
+  return narrow_to(weight.defined() ? y * weight : y, input.dtype());
+}
+
+Tensor rms_norm_primitive(const Tensor& x, IntList shape, const Tensor& weight, std::optional<double> eps) {
+  Dims dims = trailing_dims("rms_norm", x, shape, weight, {});
+  DType c = compute_type(x.dtype());
+  Tensor r = empty_tensor(kept_sizes(x.sizes(), dims), c, x.device()), y = empty_like_tensor(x);
+  Backend& b = backend(x.device());
+  Views ins, outs;
+  ins.push_back(View(x));
+  outs.push_back(View(y));
+  View vr = broadcast_to_view(r, x.sizes());
+  Program sq = make_program(c, 1, {}, {{Opc::square, {0}}});
+  Program post = make_program(c, 1, {double(count(x.sizes(), dims)), rms_eps(x, eps)},
+                              {{Opc::div, {0, 1}}, {Opc::add, {3, 2}}, {Opc::rsqrt, {4}}});
+  b.reduce(ReduceOp::Sum, c, &sq, ins, &post, vr);
+  ins.push_back(vr);
+  if (!weight.defined()) {
+    b.map(make_program(c, 2, {}, {{Opc::mul, {0, 1}}}), ins, outs);
+    return y;
+  }
+  ins.push_back(broadcast_to_view(weight, x.sizes()));
+  b.map(make_program(c, 3, {}, {{Opc::mul, {0, 1}}, {Opc::mul, {3, 2}}}), ins, outs);
+  return y;
+}
+
+// dx = r (h - xhat mean(h xhat))
+void rms_norm_grad(GradCtx& c) {
+  Tensor x = widen(c.x(0)), g = widen(c.g());
+  Dims dims;
+  for (int d = x.ndim() - int(c.arg<IntList>(1).size()); d < x.ndim(); ++d) dims.push_back(d);
+  double n = double(count(x.sizes(), dims));
+  Tensor r = rsqrt(sum(square(x), dims, true) / n + rms_eps(x, c.arg<std::optional<double>>(3)));
+  Tensor xhat = x * r;
+  if (c.needs(0)) {
+    Tensor h = c.is_none(2) ? g : g * widen(c.x(2));
+    c.set(0, r * (h - xhat * (sum(h * xhat, dims, true) / n)));
+  }
+  if (c.needs(2)) c.set(2, g * xhat);
+}
+
+// ---- norms over channels (dimension 1)
+
+void check_channels(const char* op, const char* what, const Tensor& t, const Tensor& x) {
+  TG_CHECK(!t.defined() || (t.ndim() == 1 && t.size(0) == x.size(1)), ShapeError, op, ": ", what, " must have ",
+           x.size(1), " elements, one per channel; input=", describe(x), ", ", what, "=", describe(t));
+}
+
+// A vector over channels, shaped to broadcast over (N, C, ...).
+Tensor per_channel(const Tensor& t, int ndim) {
+  if (!t.defined()) return t;
+  Dims s = Dims::filled(ndim, 1);
+  s[1] = t.numel();
+  return reshape(t, s);
+}
+
+// running = running + momentum (batch - running), unbiased variance as PyTorch
+void update_running(const Tensor& mean, const Tensor& var, const Tensor& running_mean, const Tensor& running_var,
+                    int64_t n, double momentum) {
+  NoGrad guard;
+  if (running_mean.defined()) lerp_(running_mean, narrow_to(mean, running_mean.dtype()), momentum);
+  if (!running_var.defined()) return;
+  Tensor unbiased = var * (double(n) / double(n - 1));
+  lerp_(running_var, narrow_to(unbiased, running_var.dtype()), momentum);
+}
+
+Tensor batch_norm_body(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                       const Tensor& bias, bool training, double momentum, double eps) {
+  const char* op = "batch_norm";
+  check_float(op, x);
+  TG_CHECK(x.ndim() >= 2, ShapeError, op, ": input must have at least 2 dimensions (N, C, ...); input=", describe(x));
+  check_channels(op, "running_mean", running_mean, x);
+  check_channels(op, "running_var", running_var, x);
+  check_channels(op, "weight", weight, x);
+  check_channels(op, "bias", bias, x);
+  int nd = x.ndim();
+  Tensor w = per_channel(weight, nd), b = per_channel(bias, nd);
+  if (training) {
+    Dims dims;
+    for (int d = 0; d < nd; ++d)
+      if (d != 1) dims.push_back(d);
+    int64_t n = count(x.sizes(), dims);
+    TG_CHECK(n > 1, ValueError, op, ": expected more than 1 value per channel when training; input=", describe(x));
+    auto [y, mean, var] = standardize(x, dims, w, b, eps);
+    if (running_mean.defined() || running_var.defined())
+      update_running(reshape(mean, {x.size(1)}), reshape(var, {x.size(1)}), running_mean, running_var, n, momentum);
+    return y;
+  }
+  TG_CHECK(running_mean.defined() && running_var.defined(), ValueError, op,
+           ": running_mean and running_var are needed when not training");
+  Tensor scale = rsqrt(widen(per_channel(running_var, nd)) + eps);
+  if (w.defined()) scale = scale * w;
+  Tensor shift = -scale * per_channel(running_mean, nd);
+  if (b.defined()) shift = shift + b;
+  return narrow_to(x * scale + shift, x.dtype());
+}
+
+Tensor group_norm_body(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
+  const char* op = "group_norm";
+  check_float(op, x);
+  TG_CHECK(x.ndim() >= 2, ShapeError, op, ": input must have at least 2 dimensions (N, C, ...); input=", describe(x));
+  int64_t n = x.size(0), ch = x.size(1);
+  TG_CHECK(groups > 0 && ch % groups == 0, ShapeError, op, ": ", ch, " channels cannot be divided into ", groups,
+           " groups; input=", describe(x));
+  check_channels(op, "weight", weight, x);
+  check_channels(op, "bias", bias, x);
+  if (x.numel() == 0) return x * 1.0;
+  // (N, G, C/G, L): one slice of the last two axes per group
+  auto grouped = [&](const Tensor& t) { return t.defined() ? reshape(t, {1, groups, ch / groups, 1}) : t; };
+  Tensor split = reshape(x, {n, groups, ch / groups, x.numel() / (n * ch)});
+  return reshape(std::get<0>(standardize(split, {2, 3}, grouped(weight), grouped(bias), eps)), x.sizes());
+}
+
+Tensor instance_norm_body(const Tensor& x, const Tensor& running_mean, const Tensor& running_var, const Tensor& weight,
+                          const Tensor& bias, bool use_input_stats, double momentum, double eps) {
+  const char* op = "instance_norm";
+  check_float(op, x);
+  TG_CHECK(x.ndim() >= 3, ShapeError, op, ": input must have at least 3 dimensions (N, C, L, ...); input=",
+           describe(x));
+  check_channels(op, "running_mean", running_mean, x);
+  check_channels(op, "running_var", running_var, x);
+  check_channels(op, "weight", weight, x);
+  check_channels(op, "bias", bias, x);
+  if (!use_input_stats) return batch_norm(x, running_mean, running_var, weight, bias, false, momentum, eps);
+  Dims dims;
+  int64_t n = 1;
+  for (int d = 2; d < x.ndim(); ++d) dims.push_back(d), n *= x.size(d);
+  TG_CHECK(n > 1, ValueError, op, ": expected more than 1 spatial element when training; input=", describe(x));
+  auto [y, mean, var] = standardize(x, dims, per_channel(weight, x.ndim()), per_channel(bias, x.ndim()), eps);
+  if (running_mean.defined() || running_var.defined()) {
+    NoGrad guard;
+    auto over_batch = [&](const Tensor& t) { return tg::mean(reshape(t, {x.size(0), x.size(1)}), 0); };
+    update_running(over_batch(mean), over_batch(var), running_mean, running_var, n, momentum);
+  }
+  return y;
+}
+
+// x / (k + alpha * mean over `size` neighbouring channels of x^2)^beta
+Tensor local_response_norm_body(const Tensor& x, int64_t size, double alpha, double beta, double k) {
+  const char* op = "local_response_norm";
+  TG_CHECK(x.ndim() >= 3, ShapeError, op, ": input must have at least 3 dimensions (N, C, L, ...); input=",
+           describe(x));
+  TG_CHECK(size > 0, ValueError, op, ": size must be positive, got ", size);
+  if (x.numel() == 0) return x * 1.0;
+  // windows over the channels as one spatial axis: (N, 1, C, L)
+  Tensor sq = reshape(square(x), {x.size(0), 1, x.size(1), x.numel() / (x.size(0) * x.size(1))});
+  sq = pad(sq, {0, 0, size / 2, (size - 1) / 2});
+  Tensor mean_sq = reshape(avg_pool2d(sq, {size, 1}, {1, 1}), x.sizes());
+  return x / pow(mean_sq * alpha + k, beta);
+}
+
+TG_OP("standardize(Tensor input, int[] dim, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
+      "(Tensor output, Tensor mean, Tensor var)",
+      .doc = "(input - mean) / sqrt(var + eps) * weight + bias with the moments over dim; weight and bias broadcast.",
+      .composite = box<standardize_body>, .primitive = box<standardize_primitive>,
+      .joint = {in(0) | in(2) | out(1) | out(2), standardize_grad}, .flags = kHidden, .autocast = Autocast::Float32,
+      .torch = "none",
+      .samples = "T(3,4), dim=[1]; T(3,4), dim=[0], weight=T(1,4), bias=T(1,4); T(2,3,4), dim=[0,2], weight=T(1,3,1)");
+TG_OP("layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
+      "Tensor",
+      .doc = "Zero mean and unit variance over the trailing dimensions, then weight and bias.",
+      .composite = box<layer_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
+      .samples = "T(3,4), [4]; T(3,4), [4], T(4), T(4); T(2,3,4), [3,4], T(3,4), T(3,4), 1e-3; T(4), [4], T(4); "
+                 "T(3,17), [17], T(17), T(17); T(0,4), [4], T(4), T(4)");
+TG_OP("rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
+      .doc = "input / sqrt(mean(input^2) + eps) over the trailing dimensions, times weight.",
+      .composite = box<rms_norm_body>, .primitive = box<rms_norm_primitive>, .joint = {in(0) | in(2), rms_norm_grad},
+      .flags = kAlsoNN, .autocast = Autocast::Float32,
+      .samples = "T(3,4), [4]; T(3,4), [4], T(4); T(2,3,4), [3,4], T(3,4), 1e-3; T(4), [4], T(4), 1e-5; T(0,4), [4]");
+TG_OP("batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None, "
+      "bool training=False, float momentum=0.1, float eps=1e-5) -> Tensor",
+      .doc = "Normalises each channel (dimension 1) by the statistics of the batch when training, by the running ones "
+             "otherwise. Training updates the running statistics in place.",
+      .composite = box<batch_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
+      .torch = "nn.functional.batch_norm",
+      .samples = "T(5,3), None, None, T(3), T(3), True; T(2,3,4), None, None, T(3), T(3), training=True; "
+                 "T(2,3,4,5), None, None, None, None, True, 0.1, 1e-3; T(4,3,2), T(3), T(3, lo=0.5, hi=2), T(3), T(3); "
+                 "T(4,3), T(3), T(3, lo=0.5, hi=2)");
+TG_OP("group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> Tensor",
+      .doc = "Normalises groups of channels of each sample, then weight and bias per channel.",
+      .composite = box<group_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
+      .samples = "T(2,6,4), 3; T(2,6,4), 2, T(6), T(6); T(2,4,3,3), 1, T(4), T(4), 1e-3; T(3,4), 2, T(4)");
+TG_OP("instance_norm(Tensor input, Tensor? running_mean=None, Tensor? running_var=None, Tensor? weight=None, "
+      "Tensor? bias=None, bool use_input_stats=True, float momentum=0.1, float eps=1e-5) -> Tensor",
+      .doc = "Normalises each channel of each sample; with use_input_stats=False by the running statistics.",
+      .composite = box<instance_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
+      .torch = "nn.functional.instance_norm",
+      .samples = "T(2,3,4); T(2,3,4), None, None, T(3), T(3); T(2,3,4,5), eps=1e-3; T(2,3,4), T(3), T(3, lo=0.5, hi=2), "
+                 "use_input_stats=False");
+TG_OP("local_response_norm(Tensor input, int size, float alpha=0.0001, float beta=0.75, float k=1.0) -> Tensor",
+      .doc = "Divides by a power of the mean square over neighbouring channels.",
+      .composite = box<local_response_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
+      .samples = "T(2,5,4), 3; T(2,5,3,3), 2, 0.1, 0.5, 2.0; T(1,4,3), 5, alpha=1.0");
+
+}  // namespace
+}  // namespace tg
