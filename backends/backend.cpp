@@ -1,0 +1,18 @@
+#include "backends/backend.h"
+
+#include <atomic>
+
+namespace tg {
+namespace {
+std::atomic<bool> g_use_ref{false};
+}
+
+Backend& backend(Device d) {
+  TG_CHECK(d.is_cpu() && d.index == 0, DeviceError, "backend: device ", d, " is not available");
+  return g_use_ref.load(std::memory_order_relaxed) ? ref_backend() : cpu_backend();
+}
+
+void use_ref_backend(bool on) { g_use_ref.store(on, std::memory_order_relaxed); }
+bool using_ref_backend() { return g_use_ref.load(std::memory_order_relaxed); }
+
+}  // namespace tg
