@@ -148,12 +148,13 @@ TG_UNBOX(Device, v.device());
 TG_UNBOX(Generator*, v.generator());
 TG_UNBOX(const std::vector<IndexItem>&, v.index());
 #undef TG_UNBOX
-template <> struct Unbox<const std::vector<double>&> {
+template <> struct Unbox<std::vector<double>> {
   static std::vector<double> get(const Value& v) {
     auto [p, n] = v.floats();
     return {p, p + n};
   }
 };
+template <> struct Unbox<const std::vector<double>&> : Unbox<std::vector<double>> {};
 template <class T> struct Unbox<std::optional<T>> {
   static std::optional<T> get(const Value& v) {
     if (v.is_none()) return std::nullopt;
