@@ -10,9 +10,7 @@ Tensor gelu_body(const Tensor& x, std::string_view approximate) {
   return approximate == "none" ? gelu_erf(x) : gelu_tanh(x);
 }
 
-Tensor relu6_body(const Tensor& x, bool inplace) {
-  return inplace ? hardtanh_(x, 0.0, 6.0) : hardtanh(x, 0.0, 6.0);
-}
+Tensor relu6_body(const Tensor& x, bool inplace) { return inplace ? hardtanh_(x, 0.0, 6.0) : hardtanh(x, 0.0, 6.0); }
 
 Tensor glu_body(const Tensor& x, int64_t dim) {
   TG_CHECK(x.ndim() > 0, ShapeError, "glu: input must have at least 1 dimension; input=", describe(x));
@@ -29,8 +27,8 @@ Tensor prelu_body(const Tensor& x, const Tensor& weight) {
   if (weight.numel() != 1) {
     TG_CHECK(x.ndim() > 0, ShapeError, "prelu: a 0-d input needs a weight of one element; weight=", describe(weight));
     int axis = x.ndim() == 1 ? 0 : 1;
-    TG_CHECK(weight.numel() == x.size(axis), ShapeError, "prelu: input has ", x.size(axis),
-             " channels but weight has ", weight.numel(), "; input=", describe(x), ", weight=", describe(weight));
+    TG_CHECK(weight.numel() == x.size(axis), ShapeError, "prelu: input has ", x.size(axis), " channels but weight has ",
+             weight.numel(), "; input=", describe(x), ", weight=", describe(weight));
     Dims s = Dims::filled(x.ndim(), 1);
     s[axis] = weight.numel();
     w = reshape(weight, s);
@@ -81,8 +79,8 @@ Tensor cosine_similarity_body(const Tensor& x1, const Tensor& x2, int64_t dim, d
 
 Tensor pairwise_distance_body(const Tensor& x1, const Tensor& x2, double p, double eps, bool keepdim) {
   broadcast_shapes("pairwise_distance", x1.sizes(), x2.sizes());
-  TG_CHECK(x1.ndim() > 0 || x2.ndim() > 0, ShapeError, "pairwise_distance: expected at least 1 dimension; x1=",
-           describe(x1), ", x2=", describe(x2));
+  TG_CHECK(x1.ndim() > 0 || x2.ndim() > 0, ShapeError,
+           "pairwise_distance: expected at least 1 dimension; x1=", describe(x1), ", x2=", describe(x2));
   return norm(x1 - x2 + eps, p, -1, keepdim);
 }
 
@@ -94,16 +92,19 @@ TG_OP("relu6(Tensor input, bool inplace=False) -> Tensor", .doc = "min(max(input
       .composite = box<relu6_body>, .flags = kNN, .torch = "nn.functional.relu6",
       .samples = "T(3,4); T(3,4, lo=0.1, hi=5.9); T()");
 TG_OP("glu(Tensor input, int dim=-1) -> Tensor", .doc = "First half of input times the sigmoid of the second half.",
-      .composite = box<glu_body>, .flags = kNN, .torch = "nn.functional.glu", .samples = "T(3,4); T(4,3), 0; T(2,6,3), -2");
+      .composite = box<glu_body>, .flags = kNN, .torch = "nn.functional.glu",
+      .samples = "T(3,4); T(4,3), 0; T(2,6,3), -2");
 TG_OP("prelu(Tensor input, Tensor weight) -> Tensor",
       .doc = "input where positive, weight * input elsewhere; weight has one element or one per channel.",
       .composite = box<prelu_body>, .flags = kAlsoNN,
-      .samples = "T(3,4), T(1, lo=0.1, hi=0.5); T(3,4), T(4, lo=0.1, hi=0.5); T(2,3,4), T(3, lo=0.1, hi=0.5); T(5), T(1)");
-TG_OP("rrelu(Tensor input, float lower=0.125, float upper=0.3333333333333333, bool training=False, "
-      "bool inplace=False) -> Tensor",
-      .doc = "Leaky ReLU with slopes drawn from [lower, upper) when training.", .composite = box<rrelu_body>,
-      .flags = kAlsoNN | kRandom, .torch = "nn.functional.rrelu",
-      .samples = "T(3,4); T(3,4), 0.1, 0.3; T(3,4, lo=0.1, hi=2), training=True", .notes = "random");
+      .samples =
+          "T(3,4), T(1, lo=0.1, hi=0.5); T(3,4), T(4, lo=0.1, hi=0.5); T(2,3,4), T(3, lo=0.1, hi=0.5); T(5), T(1)");
+TG_OP(
+    "rrelu(Tensor input, float lower=0.125, float upper=0.3333333333333333, bool training=False, "
+    "bool inplace=False) -> Tensor",
+    .doc = "Leaky ReLU with slopes drawn from [lower, upper) when training.", .composite = box<rrelu_body>,
+    .flags = kAlsoNN | kRandom, .torch = "nn.functional.rrelu",
+    .samples = "T(3,4); T(3,4), 0.1, 0.3; T(3,4, lo=0.1, hi=2), training=True", .notes = "random");
 TG_OP("normalize(Tensor input, float p=2.0, int dim=1, float eps=1e-12) -> Tensor",
       .doc = "input / max(p-norm along dim, eps).", .composite = box<normalize_body>, .flags = kNN,
       .samples = "T(3,4); T(3,4), dim=0; T(2,3,4), 1.0, -1; T(5), dim=0, eps=1e-6");

@@ -23,8 +23,8 @@ struct Targets {
     pos[d] = at[0] % n;
     at[0] /= n;
   }
-  fail<IndexError>(op, ": target ", value, " at position ", pos, " is out of range for ", classes, " classes; target=",
-                   describe(target));
+  fail<IndexError>(op, ": target ", value, " at position ", pos, " is out of range for ", classes,
+                   " classes; target=", describe(target));
 }
 
 Targets check_targets(const char* op, const Tensor& target, int64_t classes, std::optional<int64_t> ignore_index) {
@@ -54,14 +54,14 @@ void check_shapes(const char* op, const Tensor& x, const Tensor& target) {
   want.erase(axis);
   TG_CHECK(target.sizes() == want, ShapeError, op, ": target must have the shape ", want, " (input without its class ",
            "dimension ", axis, "); input=", describe(x), ", target=", describe(target));
-  TG_CHECK(x.device() == target.device(), DeviceError, op, ": input and target must be on one device; input=",
-           describe(x), ", target=", describe(target));
+  TG_CHECK(x.device() == target.device(), DeviceError, op,
+           ": input and target must be on one device; input=", describe(x), ", target=", describe(target));
 }
 void check_weight(const char* op, const Tensor& x, const Tensor& weight) {
   int64_t classes = x.size(x.ndim() == 1 ? 0 : 1);
   TG_CHECK(!weight.defined() || (weight.ndim() == 1 && weight.size(0) == classes), ShapeError, op,
-           ": weight must have ", classes, " elements, one per class; input=", describe(x), ", weight=",
-           describe(weight));
+           ": weight must have ", classes, " elements, one per class; input=", describe(x),
+           ", weight=", describe(weight));
 }
 
 // The loss of each sample, weighted, ignored ones 0, and the sum of weights that 'mean' divides by.
@@ -147,8 +147,8 @@ Tensor class_nll_grad(GradCtx& c) {
 Tensor soft_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight, std::string_view reduction,
                           double smoothing) {
   const char* op = "cross_entropy";
-  TG_CHECK(is_float(target.dtype()), DTypeError, op, ": class probabilities must be floating point; target=",
-           describe(target));
+  TG_CHECK(is_float(target.dtype()), DTypeError, op,
+           ": class probabilities must be floating point; target=", describe(target));
   int axis = x.ndim() == 1 ? 0 : 1;
   int64_t classes = x.size(axis);
   Tensor t = smoothing > 0 ? target * (1.0 - smoothing) + smoothing / double(classes) : target;
@@ -212,8 +212,8 @@ Tensor multilabel_soft_margin_body(const Tensor& x, const Tensor& target, const 
 Tensor multi_margin_body(const Tensor& input, const Tensor& target, Scalar p, double margin, const Tensor& weight,
                          std::string_view reduction) {
   const char* op = "multi_margin_loss";
-  TG_CHECK(input.ndim() == 1 || input.ndim() == 2, ShapeError, op, ": expected 1 or 2 dimensions, input=",
-           describe(input));
+  TG_CHECK(input.ndim() == 1 || input.ndim() == 2, ShapeError, op,
+           ": expected 1 or 2 dimensions, input=", describe(input));
   TG_CHECK(p.d() == 1 || p.d() == 2, ValueError, op, ": p must be 1 or 2, got ", p.d());
   check_shapes(op, input, target);
   check_weight(op, input, weight);
@@ -226,37 +226,43 @@ Tensor multi_margin_body(const Tensor& input, const Tensor& target, Scalar p, do
   return reduce_loss(op, input.ndim() == 1 ? squeeze(loss, 0) : loss, reduction);
 }
 
-TG_OP("nll_loss(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, str reduction='mean') -> "
-      "Tensor",
-      .doc = "-input[n, target[n]] of log-probabilities (N, C, ...), weighted by class.", .composite = box<nll_body>,
-      .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.nll_loss",
-      .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), reduction='sum'; T(3), I(hi=3); "
-                 "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=1; T(2,3,4), I(2,4, hi=3), reduction='none'; "
-                 "T(2,3,2,2), I(2,2,2, hi=3), ignore_index=0");
+TG_OP(
+    "nll_loss(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, str reduction='mean') -> "
+    "Tensor",
+    .doc = "-input[n, target[n]] of log-probabilities (N, C, ...), weighted by class.", .composite = box<nll_body>,
+    .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.nll_loss",
+    .samples =
+        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), reduction='sum'; T(3), I(hi=3); "
+        "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=1; T(2,3,4), I(2,4, hi=3), reduction='none'; "
+        "T(2,3,2,2), I(2,2,2, hi=3), ignore_index=0");
 TG_OP("class_nll(Tensor input, Tensor target) -> (Tensor loss, Tensor logsumexp)",
       .doc = "Cross entropy of each sample and the logarithm of the sum of exponentials, over dimension 1.",
       .composite = box<class_nll_body>, .primitive = box<class_nll_primitive>,
       .grads = {{in(0) | in(1) | out(1), class_nll_grad}, {}}, .flags = kHidden, .autocast = Autocast::Float32,
       .torch = "none", .samples = "T(5,3), I(5, hi=3); T(2,3,4), I(2,4, hi=3); T(3,17), I(3, hi=17)");
-TG_OP("cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, "
-      "str reduction='mean', float label_smoothing=0.0) -> Tensor",
-      .doc = "Cross entropy of logits (N, C, ...) with class indices (N, ...) or class probabilities (N, C, ...).",
-      .composite = box<cross_entropy_body>, .flags = kNN, .autocast = Autocast::Float32,
-      .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2); T(3), I(hi=3); T(3), T(3, lo=0, hi=1); "
-                 "T(5,3), I(5, hi=3), ignore_index=1; T(5,3), I(5, hi=3), reduction='none', label_smoothing=0.1; "
-                 "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=0, label_smoothing=0.2; "
-                 "T(2,3,4), I(2,4, hi=3), reduction='sum'; T(5,3), T(5,3, lo=0, hi=1); T(3,65), I(3, hi=65); "
-                 "T(2,3,4), T(2,3,4, lo=0, hi=1), T(3, lo=0.5, hi=2), label_smoothing=0.1");
-TG_OP("multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean') -> "
-      "Tensor",
-      .doc = "Binary cross entropy of logits, averaged over the last dimension.",
-      .composite = box<multilabel_soft_margin_body>, .flags = kNN,
-      .samples = "T(3,4), T(3,4, lo=0, hi=1); T(3,4), T(3,4, lo=0, hi=1), T(4, lo=0.5, hi=2), reduction='none'");
-TG_OP("multi_margin_loss(Tensor input, Tensor target, Scalar p=1, float margin=1.0, Tensor? weight=None, *, "
-      "str reduction='mean') -> Tensor",
-      .doc = "Mean over the other classes of max(0, margin - input[target] + input[class])^p.",
-      .composite = box<multi_margin_body>, .flags = kNN,
-      .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), 2, 0.5, T(3, lo=0.5, hi=2), reduction='none'");
+TG_OP(
+    "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, "
+    "str reduction='mean', float label_smoothing=0.0) -> Tensor",
+    .doc = "Cross entropy of logits (N, C, ...) with class indices (N, ...) or class probabilities (N, C, ...).",
+    .composite = box<cross_entropy_body>, .flags = kNN, .autocast = Autocast::Float32,
+    .samples =
+        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2); T(3), I(hi=3); T(3), T(3, lo=0, hi=1); "
+        "T(5,3), I(5, hi=3), ignore_index=1; T(5,3), I(5, hi=3), reduction='none', label_smoothing=0.1; "
+        "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=0, label_smoothing=0.2; "
+        "T(2,3,4), I(2,4, hi=3), reduction='sum'; T(5,3), T(5,3, lo=0, hi=1); T(3,65), I(3, hi=65); "
+        "T(2,3,4), T(2,3,4, lo=0, hi=1), T(3, lo=0.5, hi=2), label_smoothing=0.1");
+TG_OP(
+    "multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean') -> "
+    "Tensor",
+    .doc = "Binary cross entropy of logits, averaged over the last dimension.",
+    .composite = box<multilabel_soft_margin_body>, .flags = kNN,
+    .samples = "T(3,4), T(3,4, lo=0, hi=1); T(3,4), T(3,4, lo=0, hi=1), T(4, lo=0.5, hi=2), reduction='none'");
+TG_OP(
+    "multi_margin_loss(Tensor input, Tensor target, Scalar p=1, float margin=1.0, Tensor? weight=None, *, "
+    "str reduction='mean') -> Tensor",
+    .doc = "Mean over the other classes of max(0, margin - input[target] + input[class])^p.",
+    .composite = box<multi_margin_body>, .flags = kNN,
+    .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), 2, 0.5, T(3, lo=0.5, hi=2), reduction='none'");
 
 }  // namespace
 }  // namespace tg

@@ -8,7 +8,8 @@
 namespace tg {
 namespace {
 
-// x (N, groups * in, s..), w (groups * out, in, k..), y (N, groups * out, o..); one entry per spatial dimension in Dims.
+// x (N, groups * in, s..), w (groups * out, in, k..), y (N, groups * out, o..); one entry per spatial dimension in
+// Dims.
 struct Geometry {
   int n = 0;
   int64_t batch, groups, in, out;
@@ -27,10 +28,12 @@ Geometry geometry(const char* op, const Dims& x, const Dims& w, IntList stride, 
                   int64_t groups, const Dims& windows = {}) {
   Geometry g;
   g.n = w.size() - 2;
-  TG_CHECK(g.n >= 1 && x.size() == w.size(), ShapeError, op, ": input and weight must have the same number of dimensions",
-           ", at least 3; input has shape ", x, ", weight ", w);
+  TG_CHECK(g.n >= 1 && x.size() == w.size(), ShapeError, op,
+           ": input and weight must have the same number of dimensions", ", at least 3; input has shape ", x,
+           ", weight ", w);
   TG_CHECK(groups > 0 && w[0] % groups == 0 && x[1] == w[1] * groups, ShapeError, op, ": input has ", x[1],
-           " channels but weight expects ", w[1] * groups, " (groups=", groups, "); input has shape ", x, ", weight ", w);
+           " channels but weight expects ", w[1] * groups, " (groups=", groups, "); input has shape ", x, ", weight ",
+           w);
   g.batch = x[0], g.groups = groups, g.in = w[1], g.out = w[0] / groups;
   g.stride = spatial_option(op, "stride", stride, g.n, 1);
   g.padding = spatial_option(op, "padding", padding, g.n, 0);
@@ -112,7 +115,8 @@ void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
     return;
   }
   constexpr int64_t kBufferBytes = int64_t(8) << 20;
-  int64_t block = std::clamp<int64_t>(kBufferBytes / std::max<int64_t>(1, per_sample * itemsize(x.dtype())), 1, g.batch);
+  int64_t block =
+      std::clamp<int64_t>(kBufferBytes / std::max<int64_t>(1, per_sample * itemsize(x.dtype())), 1, g.batch);
   Tensor buffer = empty_tensor({block, per_sample}, x.dtype(), x.device());
   View taps = column_view(View(x), g.windows, g.kernel, g.stride, g.dilation);
   View flat = taps;  // the same axes over the contiguous buffer
@@ -120,8 +124,7 @@ void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
   flat.stride = contiguous_strides(flat.shape);
   for (int64_t first = 0; first < g.batch; first += block) {
     int64_t count = std::min(block, g.batch - first);
-    View cols = matrices(buffer, count, g.groups, g.rows(), g.points,
-                         {per_sample, g.rows() * g.points, g.points, 1});
+    View cols = matrices(buffer, count, g.groups, g.rows(), g.points, {per_sample, g.rows() * g.points, g.points, 1});
     View from = sample_range(taps, first, count), to = flat;
     to.shape[0] = count;
     if (!store) copy_view(be, from, to);
@@ -159,7 +162,8 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
                                    IntList padding, IntList dilation, int64_t groups) {
   const char* op = "convolution_input";
   TG_CHECK(grad.ndim() >= 3 && grad.ndim() == weight.ndim() && size.size() == grad.ndim() - 2, ShapeError, op,
-           ": grad, weight and size do not match; grad=", describe(grad), ", weight=", describe(weight), ", size=", size);
+           ": grad, weight and size do not match; grad=", describe(grad), ", weight=", describe(weight),
+           ", size=", size);
   TG_CHECK(grad.size(1) == weight.size(0), ShapeError, op, ": grad has ", grad.size(1), " channels but weight expects ",
            weight.size(0), "; grad=", describe(grad), ", weight=", describe(weight));
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
@@ -181,11 +185,12 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
   return g.padded == g.size ? px : contiguous(interior(px, g));
 }
 
-Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList kernel, IntList stride, IntList padding,
-                                    IntList dilation, int64_t groups) {
+Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList kernel, IntList stride,
+                                    IntList padding, IntList dilation, int64_t groups) {
   const char* op = "convolution_weight";
   TG_CHECK(x.ndim() >= 3 && grad.ndim() == x.ndim() && kernel.size() == x.ndim() - 2, ShapeError, op,
-           ": input, grad and kernel do not match; input=", describe(x), ", grad=", describe(grad), ", kernel=", kernel);
+           ": input, grad and kernel do not match; input=", describe(x), ", grad=", describe(grad),
+           ", kernel=", kernel);
   TG_CHECK(groups > 0 && x.size(0) == grad.size(0), ShapeError, op, ": input has ", x.size(0), " samples but grad has ",
            grad.size(0), "; input=", describe(x), ", grad=", describe(grad));
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
@@ -221,24 +226,26 @@ Tensor convolution_dx(GradCtx& c) {
                            c.arg<int64_t>(5));
 }
 Tensor convolution_dw(GradCtx& c) {
-  return convolution_weight(c.x(0), c.g(), spatial(c.shape(1)), c.arg<IntList>(2), c.arg<IntList>(3),
-                            c.arg<IntList>(4), c.arg<int64_t>(5));
+  return convolution_weight(c.x(0), c.g(), spatial(c.shape(1)), c.arg<IntList>(2), c.arg<IntList>(3), c.arg<IntList>(4),
+                            c.arg<int64_t>(5));
 }
 Tensor convolution_input_dy(GradCtx& c) {
-  return first_windows(convolution(c.g(), c.x(1), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5),
-                                   c.arg<int64_t>(6)), c.shape(0));
+  return first_windows(
+      convolution(c.g(), c.x(1), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5), c.arg<int64_t>(6)),
+      c.shape(0));
 }
 Tensor convolution_input_dw(GradCtx& c) {
-  return convolution_weight(c.g(), c.x(0), spatial(c.shape(1)), c.arg<IntList>(3), c.arg<IntList>(4),
-                            c.arg<IntList>(5), c.arg<int64_t>(6));
+  return convolution_weight(c.g(), c.x(0), spatial(c.shape(1)), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5),
+                            c.arg<int64_t>(6));
 }
 Tensor convolution_weight_dx(GradCtx& c) {
   return convolution_input(c.x(1), c.g(), spatial(c.shape(0)), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5),
                            c.arg<int64_t>(6));
 }
 Tensor convolution_weight_dy(GradCtx& c) {
-  return first_windows(convolution(c.x(0), c.g(), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5),
-                                   c.arg<int64_t>(6)), c.shape(1));
+  return first_windows(
+      convolution(c.x(0), c.g(), c.arg<IntList>(3), c.arg<IntList>(4), c.arg<IntList>(5), c.arg<int64_t>(6)),
+      c.shape(1));
 }
 
 // ---- public ops
@@ -246,8 +253,8 @@ Tensor convolution_weight_dy(GradCtx& c) {
 // Shape and type checks shared by both directions; `channels`: the axis of weight that matches the input's channels.
 void check_conv(const char* op, int n, const Tensor& x, const Tensor& w, const Tensor& bias, int64_t groups,
                 bool transpose) {
-  TG_CHECK(w.ndim() == n + 2, ShapeError, op, ": weight must have ", n + 2, " dimensions, got ", w.ndim(), "; weight=",
-           describe(w));
+  TG_CHECK(w.ndim() == n + 2, ShapeError, op, ": weight must have ", n + 2, " dimensions, got ", w.ndim(),
+           "; weight=", describe(w));
   TG_CHECK(x.ndim() == n + 1 || x.ndim() == n + 2, ShapeError, op, ": input must have ", n + 1, " or ", n + 2,
            " dimensions, got ", x.ndim(), "; input=", describe(x));
   TG_CHECK(groups > 0, ValueError, op, ": groups must be positive, got ", groups);
@@ -287,8 +294,8 @@ Tensor conv_nd(const char* op, int n, const Tensor& input, const Tensor& w, cons
 // 'same' pads so that the size stays (one more at the end when odd), 'valid' not at all.
 Tensor conv_named(const char* op, int n, const Tensor& input, const Tensor& w, const Tensor& bias, IntList stride,
                   std::string_view padding, IntList dilation, int64_t groups) {
-  TG_CHECK(padding == "same" || padding == "valid", ValueError, op, ": padding must be a number, 'same' or 'valid', got '",
-           padding, "'");
+  TG_CHECK(padding == "same" || padding == "valid", ValueError, op,
+           ": padding must be a number, 'same' or 'valid', got '", padding, "'");
   if (padding == "valid") return conv_nd(op, n, input, w, bias, stride, 0, dilation, groups);
   check_conv(op, n, input, w, bias, groups, false);
   Dims s = spatial_option(op, "stride", stride, n, 1), d = spatial_option(op, "dilation", dilation, n, 1), even;
@@ -303,8 +310,8 @@ Tensor conv_named(const char* op, int n, const Tensor& input, const Tensor& w, c
   return conv_nd(op, n, any_odd ? pad(input, odd) : input, w, bias, stride, even, dilation, groups);
 }
 
-Tensor conv_transpose_nd(const char* op, int n, const Tensor& input, const Tensor& w, const Tensor& bias, IntList stride,
-                         IntList padding, IntList output_padding, int64_t groups, IntList dilation) {
+Tensor conv_transpose_nd(const char* op, int n, const Tensor& input, const Tensor& w, const Tensor& bias,
+                         IntList stride, IntList padding, IntList output_padding, int64_t groups, IntList dilation) {
   check_conv(op, n, input, w, bias, groups, true);
   bool unbatched = input.ndim() == n + 1;
   Tensor x = unbatched ? unsqueeze(input, 0) : input;
@@ -312,8 +319,9 @@ Tensor conv_transpose_nd(const char* op, int n, const Tensor& input, const Tenso
        d = spatial_option(op, "dilation", dilation, n, 1),
        extra = spatial_option(op, "output_padding", output_padding, n, 0), size;
   for (int i = 0; i < n; ++i) {
-    TG_CHECK(extra[i] < std::max(s[i], d[i]), ValueError, op, ": output_padding must be smaller than stride or dilation",
-             ", got output_padding=", output_padding, ", stride=", stride, ", dilation=", dilation);
+    TG_CHECK(extra[i] < std::max(s[i], d[i]), ValueError, op,
+             ": output_padding must be smaller than stride or dilation", ", got output_padding=", output_padding,
+             ", stride=", stride, ", dilation=", dilation);
     int64_t out = (x.size(2 + i) - 1) * s[i] - 2 * p[i] + window_span(w.size(2 + i), d[i]) + extra[i];
     TG_CHECK(out > 0 && x.size(2 + i) > 0, ShapeError, op, ": the output would have ", out,
              " elements in spatial dimension ", i, "; input=", describe(input), ", weight=", describe(w));
@@ -322,18 +330,18 @@ Tensor conv_transpose_nd(const char* op, int n, const Tensor& input, const Tenso
   return with_bias(convolution_input(x, w, size, s, p, d, groups), bias, unbatched);
 }
 
-#define TG_CONV(N)                                                                                                  \
-  Tensor conv##N##d_body(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride, IntList padding,        \
-                         IntList dilation, int64_t groups) {                                                        \
-    return conv_nd("conv" #N "d", N, x, w, b, stride, padding, dilation, groups);                                   \
-  }                                                                                                                 \
-  Tensor conv##N##d_named(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride,                        \
-                          std::string_view padding, IntList dilation, int64_t groups) {                             \
-    return conv_named("conv" #N "d", N, x, w, b, stride, padding, dilation, groups);                                \
-  }                                                                                                                 \
-  Tensor conv_transpose##N##d_body(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride,               \
-                                   IntList padding, IntList output_padding, int64_t groups, IntList dilation) {     \
-    return conv_transpose_nd("conv_transpose" #N "d", N, x, w, b, stride, padding, output_padding, groups, dilation); \
+#define TG_CONV(N)                                                                                                     \
+  Tensor conv##N##d_body(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride, IntList padding,           \
+                         IntList dilation, int64_t groups) {                                                           \
+    return conv_nd("conv" #N "d", N, x, w, b, stride, padding, dilation, groups);                                      \
+  }                                                                                                                    \
+  Tensor conv##N##d_named(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride, std::string_view padding, \
+                          IntList dilation, int64_t groups) {                                                          \
+    return conv_named("conv" #N "d", N, x, w, b, stride, padding, dilation, groups);                                   \
+  }                                                                                                                    \
+  Tensor conv_transpose##N##d_body(const Tensor& x, const Tensor& w, const Tensor& b, IntList stride, IntList padding, \
+                                   IntList output_padding, int64_t groups, IntList dilation) {                         \
+    return conv_transpose_nd("conv_transpose" #N "d", N, x, w, b, stride, padding, output_padding, groups, dilation);  \
   }
 TG_CONV(1)
 TG_CONV(2)
@@ -344,8 +352,8 @@ TG_CONV(3)
 
 Tensor unfold_body(const Tensor& input, IntList kernel_size, IntList dilation, IntList padding, IntList stride) {
   const char* op = "unfold";
-  TG_CHECK(input.ndim() == 3 || input.ndim() == 4, ShapeError, op, ": input must have 3 or 4 dimensions; input=",
-           describe(input));
+  TG_CHECK(input.ndim() == 3 || input.ndim() == 4, ShapeError, op,
+           ": input must have 3 or 4 dimensions; input=", describe(input));
   Dims k = spatial_option(op, "kernel_size", kernel_size, 2, 1), d = spatial_option(op, "dilation", dilation, 2, 1),
        p = spatial_option(op, "padding", padding, 2, 0), s = spatial_option(op, "stride", stride, 2, 1);
   bool unbatched = input.ndim() == 3;
@@ -360,8 +368,8 @@ Tensor unfold_body(const Tensor& input, IntList kernel_size, IntList dilation, I
 Tensor fold_body(const Tensor& input, IntList output_size, IntList kernel_size, IntList dilation, IntList padding,
                  IntList stride) {
   const char* op = "fold";
-  TG_CHECK(input.ndim() == 2 || input.ndim() == 3, ShapeError, op, ": input must have 2 or 3 dimensions; input=",
-           describe(input));
+  TG_CHECK(input.ndim() == 2 || input.ndim() == 3, ShapeError, op,
+           ": input must have 2 or 3 dimensions; input=", describe(input));
   Dims size = spatial_option(op, "output_size", output_size, 2, 1),
        k = spatial_option(op, "kernel_size", kernel_size, 2, 1), d = spatial_option(op, "dilation", dilation, 2, 1),
        p = spatial_option(op, "padding", padding, 2, 0), s = spatial_option(op, "stride", stride, 2, 1);
@@ -383,75 +391,94 @@ TG_OP("convolution(Tensor input, Tensor weight, int[] stride, int[] padding, int
       .doc = "Convolution in any number of spatial dimensions, without bias.", .primitive = box<convolution_primitive>,
       .grads = {{in(1), convolution_dx}, {in(0), convolution_dw}}, .flags = kHidden, .torch = "none",
       .samples = "T(2,3,5,4), T(4,3,3,2), [1], [1], [1], 1; T(2,4,7), T(6,2,3), [2], [1], [2], 2");
-TG_OP("convolution_input(Tensor grad, Tensor weight, int[] size, int[] stride, int[] padding, int[] dilation, "
-      "int groups) -> Tensor",
-      .doc = "Adjoint of convolution in its input, whose spatial sizes are `size`.",
-      .primitive = box<convolution_input_primitive>,
-      .grads = {{in(1), convolution_input_dy}, {in(0), convolution_input_dw}}, .flags = kHidden, .torch = "none",
-      .samples = "T(2,4,5,5), T(4,3,3,2), [5,4], [1], [1], [1], 1; T(2,6,3), T(6,2,3), [7], [2], [1], [2], 2");
-TG_OP("convolution_weight(Tensor input, Tensor grad, int[] kernel, int[] stride, int[] padding, int[] dilation, "
-      "int groups) -> Tensor",
-      .doc = "Adjoint of convolution in its weight, whose spatial sizes are `kernel`.",
-      .primitive = box<convolution_weight_primitive>,
-      .grads = {{in(1), convolution_weight_dx}, {in(0), convolution_weight_dy}}, .flags = kHidden, .torch = "none",
-      .samples = "T(2,3,5,4), T(2,4,5,5), [3,2], [1], [1], [1], 1; T(2,4,7), T(2,6,3), [3], [2], [1], [2], 2");
+TG_OP(
+    "convolution_input(Tensor grad, Tensor weight, int[] size, int[] stride, int[] padding, int[] dilation, "
+    "int groups) -> Tensor",
+    .doc = "Adjoint of convolution in its input, whose spatial sizes are `size`.",
+    .primitive = box<convolution_input_primitive>,
+    .grads = {{in(1), convolution_input_dy}, {in(0), convolution_input_dw}}, .flags = kHidden, .torch = "none",
+    .samples = "T(2,4,5,5), T(4,3,3,2), [5,4], [1], [1], [1], 1; T(2,6,3), T(6,2,3), [7], [2], [1], [2], 2");
+TG_OP(
+    "convolution_weight(Tensor input, Tensor grad, int[] kernel, int[] stride, int[] padding, int[] dilation, "
+    "int groups) -> Tensor",
+    .doc = "Adjoint of convolution in its weight, whose spatial sizes are `kernel`.",
+    .primitive = box<convolution_weight_primitive>,
+    .grads = {{in(1), convolution_weight_dx}, {in(0), convolution_weight_dy}}, .flags = kHidden, .torch = "none",
+    .samples = "T(2,3,5,4), T(2,4,5,5), [3,2], [1], [1], [1], 1; T(2,4,7), T(2,6,3), [3], [2], [1], [2], 2");
 
-TG_OP("conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution of (N, C, L) or (C, L) with weight (out, C / groups, k).", .composite = box<conv1d_body>,
-      .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(2,3,7), T(4,3,3), T(4); T(3,7), T(4,3,3); T(2,4,9), T(6,2,3), T(6), 2, 1, 2, 2; T(2,3,7), T(4,3,1)");
-TG_OP("conv1d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv1d_named>, .flags = kAlsoNN,
-      .autocast = Autocast::Low, .samples = "T(2,3,7), T(4,3,4), T(4), padding='same'; T(2,3,7), T(4,3,3), None, 2, 'valid'");
-TG_OP("conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution of (N, C, H, W) or (C, H, W) with weight (out, C / groups, kh, kw).",
-      .composite = box<conv2d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(2,3,6,5), T(4,3,3,2), T(4); T(3,5,5), T(4,3,3,3), None, 1, 1; T(2,4,7,6), T(6,2,3,2), T(6), [2,1], "
-                 "[1,0], [2,1], 2; T(2,4,5,5), T(4,1,3,3), None, 1, 1, 1, 4; T(2,3,4,4), T(5,3,1,1), T(5); T(0,3,5,5), "
-                 "T(4,3,3,3), T(4); T(1,2,17,9), T(3,2,5,3), T(3), 3, 2");
-TG_OP("conv2d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv2d_named>, .flags = kAlsoNN,
-      .autocast = Autocast::Low,
-      .samples = "T(2,3,6,5), T(4,3,3,2), T(4), 1, 'same'; T(2,3,6,5), T(4,3,3,2), None, [2,1], 'valid'");
-TG_OP("conv3d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution of (N, C, D, H, W) or (C, D, H, W) with weight (out, C / groups, kd, kh, kw).",
-      .composite = box<conv3d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(1,2,4,4,3), T(3,2,2,2,2), T(3); T(2,3,4,4), T(2,2,2,3,2), None, 1, 1; T(1,2,5,4,4), T(2,1,2,2,2), "
-                 "None, [2,1,2], [0,1,1], [2,1,1], 2");
-TG_OP("conv3d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] dilation=1, "
-      "int groups=1) -> Tensor",
-      .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv3d_named>, .flags = kAlsoNN,
-      .autocast = Autocast::Low, .samples = "T(1,2,4,4,3), T(3,2,2,3,2), T(3), 1, 'same'");
-TG_OP("conv_transpose1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
-      "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
-      .doc = "Transposed convolution of (N, C, L) or (C, L) with weight (C, out / groups, k).",
-      .composite = box<conv_transpose1d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(2,3,5), T(3,4,3), T(4); T(3,5), T(3,4,3), None, 2, 1, 1; T(2,4,4), T(4,3,3), T(6), 3, 2, 1, 2, 2");
-TG_OP("conv_transpose2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
-      "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
-      .doc = "Transposed convolution of (N, C, H, W) or (C, H, W) with weight (C, out / groups, kh, kw).",
-      .composite = box<conv_transpose2d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(2,3,4,3), T(3,4,3,2), T(4); T(3,3,3), T(3,2,2,2), None, 2; T(2,4,3,4), T(4,3,3,2), T(6), [2,1], "
-                 "[1,0], [1,0], 2, [1,2]; T(1,2,3,3), T(2,2,3,3), None, 1, 1, 1, 1, 2");
-TG_OP("conv_transpose3d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
-      "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
-      .doc = "Transposed convolution of (N, C, D, H, W) or (C, D, H, W) with weight (C, out / groups, kd, kh, kw).",
-      .composite = box<conv_transpose3d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
-      .samples = "T(1,2,3,2,2), T(2,3,2,2,2), T(3); T(2,2,3,2), T(2,1,2,2,2), None, 2, 1, 1, 2");
+TG_OP(
+    "conv1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution of (N, C, L) or (C, L) with weight (out, C / groups, k).", .composite = box<conv1d_body>,
+    .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples = "T(2,3,7), T(4,3,3), T(4); T(3,7), T(4,3,3); T(2,4,9), T(6,2,3), T(6), 2, 1, 2, 2; T(2,3,7), T(4,3,1)");
+TG_OP(
+    "conv1d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] "
+    "dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv1d_named>, .flags = kAlsoNN,
+    .autocast = Autocast::Low,
+    .samples = "T(2,3,7), T(4,3,4), T(4), padding='same'; T(2,3,7), T(4,3,3), None, 2, 'valid'");
+TG_OP(
+    "conv2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution of (N, C, H, W) or (C, H, W) with weight (out, C / groups, kh, kw).",
+    .composite = box<conv2d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples =
+        "T(2,3,6,5), T(4,3,3,2), T(4); T(3,5,5), T(4,3,3,3), None, 1, 1; T(2,4,7,6), T(6,2,3,2), T(6), [2,1], "
+        "[1,0], [2,1], 2; T(2,4,5,5), T(4,1,3,3), None, 1, 1, 1, 4; T(2,3,4,4), T(5,3,1,1), T(5); T(0,3,5,5), "
+        "T(4,3,3,3), T(4); T(1,2,17,9), T(3,2,5,3), T(3), 3, 2");
+TG_OP(
+    "conv2d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] "
+    "dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv2d_named>, .flags = kAlsoNN,
+    .autocast = Autocast::Low,
+    .samples = "T(2,3,6,5), T(4,3,3,2), T(4), 1, 'same'; T(2,3,6,5), T(4,3,3,2), None, [2,1], 'valid'");
+TG_OP(
+    "conv3d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, int[] dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution of (N, C, D, H, W) or (C, D, H, W) with weight (out, C / groups, kd, kh, kw).",
+    .composite = box<conv3d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples =
+        "T(1,2,4,4,3), T(3,2,2,2,2), T(3); T(2,3,4,4), T(2,2,2,3,2), None, 1, 1; T(1,2,5,4,4), T(2,1,2,2,2), "
+        "None, [2,1,2], [0,1,1], [2,1,1], 2");
+TG_OP(
+    "conv3d.named(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, str padding='valid', int[] "
+    "dilation=1, "
+    "int groups=1) -> Tensor",
+    .doc = "Convolution with padding 'same' or 'valid'.", .composite = box<conv3d_named>, .flags = kAlsoNN,
+    .autocast = Autocast::Low, .samples = "T(1,2,4,4,3), T(3,2,2,3,2), T(3), 1, 'same'");
+TG_OP(
+    "conv_transpose1d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
+    "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
+    .doc = "Transposed convolution of (N, C, L) or (C, L) with weight (C, out / groups, k).",
+    .composite = box<conv_transpose1d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples = "T(2,3,5), T(3,4,3), T(4); T(3,5), T(3,4,3), None, 2, 1, 1; T(2,4,4), T(4,3,3), T(6), 3, 2, 1, 2, 2");
+TG_OP(
+    "conv_transpose2d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
+    "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
+    .doc = "Transposed convolution of (N, C, H, W) or (C, H, W) with weight (C, out / groups, kh, kw).",
+    .composite = box<conv_transpose2d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples =
+        "T(2,3,4,3), T(3,4,3,2), T(4); T(3,3,3), T(3,2,2,2), None, 2; T(2,4,3,4), T(4,3,3,2), T(6), [2,1], "
+        "[1,0], [1,0], 2, [1,2]; T(1,2,3,3), T(2,2,3,3), None, 1, 1, 1, 1, 2");
+TG_OP(
+    "conv_transpose3d(Tensor input, Tensor weight, Tensor? bias=None, int[] stride=1, int[] padding=0, "
+    "int[] output_padding=0, int groups=1, int[] dilation=1) -> Tensor",
+    .doc = "Transposed convolution of (N, C, D, H, W) or (C, D, H, W) with weight (C, out / groups, kd, kh, kw).",
+    .composite = box<conv_transpose3d_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
+    .samples = "T(1,2,3,2,2), T(2,3,2,2,2), T(3); T(2,2,3,2), T(2,1,2,2,2), None, 2, 1, 1, 2");
 TG_OP("unfold.im2col(Tensor input, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1) -> Tensor",
       .doc = "Windows of (N, C, H, W) or (C, H, W) as columns (N, C * kh * kw, windows).",
       .composite = box<unfold_body>, .flags = kNN, .torch = "nn.functional.unfold",
       .samples = "T(2,3,5,4), [3,2]; T(3,5,4), 2; T(2,3,6,5), [2,3], 2, [1,0], [2,1]");
-TG_OP("fold(Tensor input, int[] output_size, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1) -> "
-      "Tensor",
-      .doc = "Sum of columns (N, C * kh * kw, windows) where their windows lie in (N, C, H, W).",
-      .composite = box<fold_body>, .flags = kNN, .torch = "nn.functional.fold",
-      .samples = "T(2,18,9), [5,4], [3,2]; T(12,12), [5,4], 2; T(2,18,12), [6,5], [2,3], 1, [1,0], [2,1]");
+TG_OP(
+    "fold(Tensor input, int[] output_size, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1) -> "
+    "Tensor",
+    .doc = "Sum of columns (N, C * kh * kw, windows) where their windows lie in (N, C, H, W).",
+    .composite = box<fold_body>, .flags = kNN, .torch = "nn.functional.fold",
+    .samples = "T(2,18,9), [5,4], [3,2]; T(12,12), [5,4], 2; T(2,18,12), [6,5], [2,3], 1, [1,0], [2,1]");
 
 }  // namespace
 }  // namespace tg

@@ -26,8 +26,8 @@ Tensor masked_scale_primitive(const Tensor& x, const Tensor& mask, double scale)
   ins.push_back(broadcast_to_view(x, shape));
   ins.push_back(broadcast_to_view(mask, shape));
   outs.push_back(View(y));
-  backend(x.device()).map(
-      make_program(compute_type(x.dtype()), 2, {scale}, {{Opc::mul, {1, 2}}, {Opc::mul, {0, 3}}}), ins, outs);
+  backend(x.device())
+      .map(make_program(compute_type(x.dtype()), 2, {scale}, {{Opc::mul, {1, 2}}, {Opc::mul, {0, 3}}}), ins, outs);
   return y;
 }
 
@@ -104,8 +104,8 @@ TG_OP("masked_scale(Tensor input, Tensor mask, float scale) -> Tensor", .doc = "
       .flags = kHidden, .torch = "none", .samples = "T(3,4), B(3,4), 2.0; T(3,4), B(3,1), 2.0; T(0,2), B(0,2), 2.0");
 TG_OP("dropout(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
       .doc = "When training, zeroes each element with probability p and scales the rest by 1 / (1 - p).",
-      .composite = box<dropout_body>, .flags = kAlsoNN | kRandom,
-      .torch = "nn.functional.dropout", .samples = "T(3,4); T(3,4), 0.0; T(3,4), p=1.0; T(3,4), 0.3, False; T(0,4), 0.3", .notes = "random");
+      .composite = box<dropout_body>, .flags = kAlsoNN | kRandom, .torch = "nn.functional.dropout",
+      .samples = "T(3,4); T(3,4), 0.0; T(3,4), p=1.0; T(3,4), 0.3, False; T(0,4), 0.3", .notes = "random");
 TG_OP("dropout1d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
       .doc = "Dropout of whole channels of (N, C, L) or (C, L).", .composite = box<dropout1d_body>,
       .flags = kNN | kRandom, .samples = "T(2,3,4); T(3,4), 0.3; T(2,3,4), p=0.0", .notes = "random");
@@ -117,11 +117,12 @@ TG_OP("dropout3d(Tensor input, float p=0.5, bool training=True, bool inplace=Fal
       .flags = kNN | kRandom, .samples = "T(2,3,2,2,2); T(3,2,2,2), 0.3", .notes = "random");
 TG_OP("alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor",
       .doc = "Dropout that keeps the mean and variance of SELU's outputs.", .composite = box<alpha_dropout_body>,
-      .flags = kAlsoNN | kRandom, .torch = "nn.functional.alpha_dropout", .samples = "T(3,4); T(3,4), 0.3, True; T(3,4), p=1.0, training=True",
-      .notes = "random");
+      .flags = kAlsoNN | kRandom, .torch = "nn.functional.alpha_dropout",
+      .samples = "T(3,4); T(3,4), 0.3, True; T(3,4), p=1.0, training=True", .notes = "random");
 TG_OP("feature_alpha_dropout(Tensor input, float p=0.5, bool training=False, bool inplace=False) -> Tensor",
       .doc = "Alpha dropout of whole channels.", .composite = box<feature_alpha_dropout_body>,
-      .flags = kAlsoNN | kRandom, .torch = "nn.functional.feature_alpha_dropout", .samples = "T(2,3,4); T(2,3,4), 0.3, True", .notes = "random");
+      .flags = kAlsoNN | kRandom, .torch = "nn.functional.feature_alpha_dropout",
+      .samples = "T(2,3,4); T(2,3,4), 0.3, True", .notes = "random");
 
 }  // namespace
 }  // namespace tg

@@ -8,8 +8,9 @@ void check_linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   TG_CHECK(w.ndim() == 1 || w.ndim() == 2, ShapeError, "linear: weight must have 1 or 2 dimensions, got ", w.ndim(),
            "; weight=", describe(w));
   TG_CHECK(x.ndim() > 0, ShapeError, "linear: input must have at least 1 dimension; input=", describe(x));
-  TG_CHECK(x.size(-1) == w.size(-1), ShapeError, "linear: input has ", x.size(-1), " features in its last dimension but ",
-           "weight expects ", w.size(-1), "; input=", describe(x), ", weight=", describe(w));
+  TG_CHECK(x.size(-1) == w.size(-1), ShapeError, "linear: input has ", x.size(-1),
+           " features in its last dimension but ", "weight expects ", w.size(-1), "; input=", describe(x),
+           ", weight=", describe(w));
   TG_CHECK(x.dtype() == w.dtype(), DTypeError, "linear: input and weight must have one dtype; input=", describe(x),
            ", weight=", describe(w));
   TG_CHECK(x.device() == w.device(), DeviceError, "linear: input and weight must be on one device; input=", describe(x),
@@ -101,12 +102,12 @@ TG_OP("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
       .primitive = box<linear_primitive>,
       .grads = {{in(1), linear_grad_input}, {in(0), linear_grad_weight}, {0, [](GradCtx& c) { return c.g(); }}},
       .flags = kNN, .autocast = Autocast::Low,
-      .samples = "T(3,4), T(5,4); T(3,4), T(5,4), T(5); T(4), T(5,4), T(5); T(2,3,4), T(5,4), T(5); T(0,4), T(5,4), "
-                 "T(5); T(3,4), T(4); T(3,0), T(5,0), T(5); T(17,31), T(9,31), T(9)");
+      .samples =
+          "T(3,4), T(5,4); T(3,4), T(5,4), T(5); T(4), T(5,4), T(5); T(2,3,4), T(5,4), T(5); T(0,4), T(5,4), "
+          "T(5); T(3,4), T(4); T(3,0), T(5,0), T(5); T(17,31), T(9,31), T(9)");
 TG_OP("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
       .doc = "input1 (*, in1) and input2 (*, in2) through weight (out, in1, in2), plus bias (out).",
-      .composite = box<bilinear_body>, .flags = kNN, .autocast = Autocast::Low,
-      .torch = "nn.functional.bilinear",
+      .composite = box<bilinear_body>, .flags = kNN, .autocast = Autocast::Low, .torch = "nn.functional.bilinear",
       .samples = "T(3,4), T(3,2), T(5,4,2); T(3,4), T(3,2), T(5,4,2), T(5); T(2,3,4), T(2,3,2), T(5,4,2), T(5)");
 
 }  // namespace

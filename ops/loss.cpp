@@ -170,8 +170,9 @@ Tensor soft_margin_body(const Tensor& x, const Tensor& t, std::string_view reduc
 
 TG_OP("mse_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor", .doc = "Squared difference.",
       .composite = box<mse_body>, .flags = kNN, .autocast = Autocast::Float32,
-      .samples = "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'; T(), T(); "
-                 "T(0), T(0), reduction='sum'");
+      .samples =
+          "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'; T(), T(); "
+          "T(0), T(0), reduction='sum'");
 TG_OP("l1_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor", .doc = "Absolute difference.",
       .composite = box<l1_body>, .flags = kNN, .autocast = Autocast::Float32,
       .samples = "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'");
@@ -190,51 +191,63 @@ TG_OP("bce_elements(Tensor input, Tensor target) -> Tensor",
 TG_OP("binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean') -> Tensor",
       .doc = "Cross entropy between probabilities and targets in [0, 1].", .composite = box<bce_body>, .flags = kNN,
       .autocast = Autocast::Float32,
-      .samples = "T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9); T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9), "
-                 "T(3,4, lo=0.5, hi=2), reduction='sum'; T(3, lo=0.1, hi=0.9), T(3, lo=0.1, hi=0.9), reduction='none'");
-TG_OP("binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean', "
-      "Tensor? pos_weight=None) -> Tensor",
-      .doc = "binary_cross_entropy of sigmoid(input), without overflow.", .composite = box<bce_logits_body>,
-      .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.binary_cross_entropy_with_logits",
-      .samples = "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.5, hi=2), "
-                 "reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), pos_weight=T(4, lo=0.5, hi=2), reduction='none'");
+      .samples =
+          "T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9); T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9), "
+          "T(3,4, lo=0.5, hi=2), reduction='sum'; T(3, lo=0.1, hi=0.9), T(3, lo=0.1, hi=0.9), reduction='none'");
+TG_OP(
+    "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean', "
+    "Tensor? pos_weight=None) -> Tensor",
+    .doc = "binary_cross_entropy of sigmoid(input), without overflow.", .composite = box<bce_logits_body>, .flags = kNN,
+    .autocast = Autocast::Float32, .torch = "nn.functional.binary_cross_entropy_with_logits",
+    .samples =
+        "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.5, hi=2), "
+        "reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), pos_weight=T(4, lo=0.5, hi=2), reduction='none'");
 TG_OP("kl_div(Tensor input, Tensor target, *, str reduction='mean', bool log_target=False) -> Tensor",
       .doc = "target * (log(target) - input) of log-probabilities input; reduction also 'batchmean'.",
       .composite = box<kl_div_body>, .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.kl_div",
-      .samples = "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4), reduction='batchmean', log_target=True; T(3,4), "
-                 "T(3,4, lo=0.1, hi=0.9), reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), reduction='none'");
+      .samples =
+          "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4), reduction='batchmean', log_target=True; T(3,4), "
+          "T(3,4, lo=0.1, hi=0.9), reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), reduction='none'");
 TG_OP("hinge_embedding_loss(Tensor input, Tensor target, float margin=1.0, *, str reduction='mean') -> Tensor",
       .doc = "input where target is 1, max(0, margin - input) where it is -1.", .composite = box<hinge_embedding_body>,
       .flags = kNN, .torch = "nn.functional.hinge_embedding_loss",
       .samples = "T(3,4), I(3,4, lo=0, hi=2) * 2 - 1; T(5), I(5, lo=0, hi=2) * 2 - 1, 0.5, reduction='sum'");
-TG_OP("margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') -> "
-      "Tensor",
-      .doc = "max(0, -target * (input1 - input2) + margin).", .composite = box<margin_ranking_body>, .flags = kNN,
-      .torch = "nn.functional.margin_ranking_loss",
-      .samples = "T(5), T(5), I(5, lo=0, hi=2) * 2 - 1; T(5), T(5), I(5, lo=0, hi=2) * 2 - 1, 0.5, reduction='none'");
-TG_OP("cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') "
-      "-> Tensor",
-      .doc = "1 - cosine where target is 1, max(0, cosine - margin) where it is -1.",
-      .composite = box<cosine_embedding_body>, .flags = kNN, .torch = "nn.functional.cosine_embedding_loss",
-      .samples = "T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1; T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1, -0.5, "
-                 "reduction='none'");
-TG_OP("triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2.0, "
-      "float eps=1e-6, bool swap=False, *, str reduction='mean') -> Tensor",
-      .doc = "max(0, |anchor - positive| - |anchor - negative| + margin) in the p-norm.",
-      .composite = box<triplet_margin_body>, .flags = kNN, .torch = "nn.functional.triplet_margin_loss",
-      .samples = "T(5,4), T(5,4), T(5,4); T(5,4), T(5,4), T(5,4), 0.5, swap=True, reduction='none'");
-TG_OP("poisson_nll_loss(Tensor input, Tensor target, bool log_input=True, bool full=False, float eps=1e-8, *, "
-      "str reduction='mean') -> Tensor",
-      .doc = "Negative log likelihood of counts with (log) rate input.", .composite = box<poisson_nll_body>,
-      .flags = kNN, .torch = "nn.functional.poisson_nll_loss",
-      .samples = "T(3,4), T(3,4, lo=0.5, hi=4); T(3,4, lo=0.5, hi=2), T(3,4, lo=1.5, hi=4), False, True, "
-                 "reduction='none'; T(3,4), I(3,4, hi=5), full=True, reduction='sum'");
-TG_OP("gaussian_nll_loss(Tensor input, Tensor target, Tensor var, bool full=False, float eps=1e-6, "
-      "str reduction='mean') -> Tensor",
-      .doc = "Negative log likelihood of a normal distribution with mean input and variance var.",
-      .composite = box<gaussian_nll_body>, .flags = kNN,
-      .samples = "T(3,4), T(3,4), T(3,4, lo=0.5, hi=2); T(3,4), T(3,4), T(3,1, lo=0.5, hi=2), full=True, "
-                 "reduction='none'; T(3,4), T(3,4), T(3, lo=0.5, hi=2), reduction='sum'");
+TG_OP(
+    "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') -> "
+    "Tensor",
+    .doc = "max(0, -target * (input1 - input2) + margin).", .composite = box<margin_ranking_body>, .flags = kNN,
+    .torch = "nn.functional.margin_ranking_loss",
+    .samples = "T(5), T(5), I(5, lo=0, hi=2) * 2 - 1; T(5), T(5), I(5, lo=0, hi=2) * 2 - 1, 0.5, reduction='none'");
+TG_OP(
+    "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') "
+    "-> Tensor",
+    .doc = "1 - cosine where target is 1, max(0, cosine - margin) where it is -1.",
+    .composite = box<cosine_embedding_body>, .flags = kNN, .torch = "nn.functional.cosine_embedding_loss",
+    .samples =
+        "T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1; T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1, -0.5, "
+        "reduction='none'");
+TG_OP(
+    "triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2.0, "
+    "float eps=1e-6, bool swap=False, *, str reduction='mean') -> Tensor",
+    .doc = "max(0, |anchor - positive| - |anchor - negative| + margin) in the p-norm.",
+    .composite = box<triplet_margin_body>, .flags = kNN, .torch = "nn.functional.triplet_margin_loss",
+    .samples = "T(5,4), T(5,4), T(5,4); T(5,4), T(5,4), T(5,4), 0.5, swap=True, reduction='none'");
+TG_OP(
+    "poisson_nll_loss(Tensor input, Tensor target, bool log_input=True, bool full=False, float eps=1e-8, *, "
+    "str reduction='mean') -> Tensor",
+    .doc = "Negative log likelihood of counts with (log) rate input.", .composite = box<poisson_nll_body>, .flags = kNN,
+    .torch = "nn.functional.poisson_nll_loss",
+    .samples =
+        "T(3,4), T(3,4, lo=0.5, hi=4); T(3,4, lo=0.5, hi=2), T(3,4, lo=1.5, hi=4), False, True, "
+        "reduction='none'; T(3,4), I(3,4, hi=5), full=True, reduction='sum'");
+TG_OP(
+    "gaussian_nll_loss(Tensor input, Tensor target, Tensor var, bool full=False, float eps=1e-6, "
+    "str reduction='mean') -> Tensor",
+    .doc = "Negative log likelihood of a normal distribution with mean input and variance var.",
+    .composite = box<gaussian_nll_body>, .flags = kNN,
+    .samples =
+        "T(3,4), T(3,4), T(3,4, lo=0.5, hi=2); T(3,4), T(3,4), T(3,1, lo=0.5, hi=2), full=True, "
+        "reduction='none'; T(3,4), T(3,4), T(3, lo=0.5, hi=2), reduction='sum'");
 TG_OP("soft_margin_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor",
       .doc = "log(1 + exp(-target * input)).", .composite = box<soft_margin_body>, .flags = kNN,
       .samples = "T(3,4), I(3,4, lo=0, hi=2) * 2.0 - 1.0; T(5), I(5, lo=0, hi=2) * 2.0 - 1.0, reduction='sum'");

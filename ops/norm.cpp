@@ -98,8 +98,8 @@ Dims trailing_dims(const char* op, const Tensor& x, IntList shape, const Tensor&
   check_float(op, x);
   int n = int(shape.size());
   TG_CHECK(n > 0, ShapeError, op, ": normalized_shape must have at least one dimension; input=", describe(x));
-  TG_CHECK(shape.size() <= x.ndim(), ShapeError, op, ": normalized_shape=", shape, " has more dimensions than input=",
-           describe(x));
+  TG_CHECK(shape.size() <= x.ndim(), ShapeError, op, ": normalized_shape=", shape,
+           " has more dimensions than input=", describe(x));
   Dims dims;
   for (int i = 0; i < n; ++i) {
     int d = x.ndim() - n + i;
@@ -108,8 +108,8 @@ Dims trailing_dims(const char* op, const Tensor& x, IntList shape, const Tensor&
     dims.push_back(d);
   }
   for (const Tensor* t : {&weight, &bias})
-    TG_CHECK(!t->defined() || t->sizes() == shape.dims(), ShapeError, op, ": ", t == &weight ? "weight=" : "bias=",
-             describe(*t), " must have the shape ", shape);
+    TG_CHECK(!t->defined() || t->sizes() == shape.dims(), ShapeError, op, ": ",
+             t == &weight ? "weight=" : "bias=", describe(*t), " must have the shape ", shape);
   return dims;
 }
 
@@ -244,8 +244,8 @@ Tensor instance_norm_body(const Tensor& x, const Tensor& running_mean, const Ten
                           const Tensor& bias, bool use_input_stats, double momentum, double eps) {
   const char* op = "instance_norm";
   check_float(op, x);
-  TG_CHECK(x.ndim() >= 3, ShapeError, op, ": input must have at least 3 dimensions (N, C, L, ...); input=",
-           describe(x));
+  TG_CHECK(x.ndim() >= 3, ShapeError, op,
+           ": input must have at least 3 dimensions (N, C, L, ...); input=", describe(x));
   check_channels(op, "running_mean", running_mean, x);
   check_channels(op, "running_var", running_var, x);
   check_channels(op, "weight", weight, x);
@@ -267,8 +267,8 @@ Tensor instance_norm_body(const Tensor& x, const Tensor& running_mean, const Ten
 // x / (k + alpha * mean over `size` neighbouring channels of x^2)^beta
 Tensor local_response_norm_body(const Tensor& x, int64_t size, double alpha, double beta, double k) {
   const char* op = "local_response_norm";
-  TG_CHECK(x.ndim() >= 3, ShapeError, op, ": input must have at least 3 dimensions (N, C, L, ...); input=",
-           describe(x));
+  TG_CHECK(x.ndim() >= 3, ShapeError, op,
+           ": input must have at least 3 dimensions (N, C, L, ...); input=", describe(x));
   TG_CHECK(size > 0, ValueError, op, ": size must be positive, got ", size);
   if (x.numel() == 0) return x * 1.0;
   // windows over the channels as one spatial axis: (N, 1, C, L)
@@ -278,44 +278,51 @@ Tensor local_response_norm_body(const Tensor& x, int64_t size, double alpha, dou
   return x / pow(mean_sq * alpha + k, beta);
 }
 
-TG_OP("standardize(Tensor input, int[] dim, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
-      "(Tensor output, Tensor mean, Tensor var)",
-      .doc = "(input - mean) / sqrt(var + eps) * weight + bias with the moments over dim; weight and bias broadcast.",
-      .composite = box<standardize_body>, .primitive = box<standardize_primitive>,
-      .joint = {in(0) | in(2) | out(1) | out(2), standardize_grad}, .flags = kHidden, .autocast = Autocast::Float32,
-      .torch = "none",
-      .samples = "T(3,4), dim=[1]; T(3,4), dim=[0], weight=T(1,4), bias=T(1,4); T(2,3,4), dim=[0,2], weight=T(1,3,1)");
-TG_OP("layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
-      "Tensor",
-      .doc = "Zero mean and unit variance over the trailing dimensions, then weight and bias.",
-      .composite = box<layer_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
-      .samples = "T(3,4), [4]; T(3,4), [4], T(4), T(4); T(2,3,4), [3,4], T(3,4), T(3,4), 1e-3; T(4), [4], T(4); "
-                 "T(3,17), [17], T(17), T(17); T(0,4), [4], T(4), T(4)");
+TG_OP(
+    "standardize(Tensor input, int[] dim, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
+    "(Tensor output, Tensor mean, Tensor var)",
+    .doc = "(input - mean) / sqrt(var + eps) * weight + bias with the moments over dim; weight and bias broadcast.",
+    .composite = box<standardize_body>, .primitive = box<standardize_primitive>,
+    .joint = {in(0) | in(2) | out(1) | out(2), standardize_grad}, .flags = kHidden, .autocast = Autocast::Float32,
+    .torch = "none",
+    .samples = "T(3,4), dim=[1]; T(3,4), dim=[0], weight=T(1,4), bias=T(1,4); T(2,3,4), dim=[0,2], weight=T(1,3,1)");
+TG_OP(
+    "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
+    "Tensor",
+    .doc = "Zero mean and unit variance over the trailing dimensions, then weight and bias.",
+    .composite = box<layer_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
+    .samples =
+        "T(3,4), [4]; T(3,4), [4], T(4), T(4); T(2,3,4), [3,4], T(3,4), T(3,4), 1e-3; T(4), [4], T(4); "
+        "T(3,17), [17], T(17), T(17); T(0,4), [4], T(4), T(4)");
 TG_OP("rms_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor",
       .doc = "input / sqrt(mean(input^2) + eps) over the trailing dimensions, times weight.",
       .composite = box<rms_norm_body>, .primitive = box<rms_norm_primitive>, .joint = {in(0) | in(2), rms_norm_grad},
       .flags = kAlsoNN, .autocast = Autocast::Float32,
       .samples = "T(3,4), [4]; T(3,4), [4], T(4); T(2,3,4), [3,4], T(3,4), 1e-3; T(4), [4], T(4), 1e-5; T(0,4), [4]");
-TG_OP("batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None, "
-      "bool training=False, float momentum=0.1, float eps=1e-5) -> Tensor",
-      .doc = "Normalises each channel (dimension 1) by the statistics of the batch when training, by the running ones "
-             "otherwise. Training updates the running statistics in place.",
-      .composite = box<batch_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
-      .torch = "nn.functional.batch_norm",
-      .samples = "T(5,3), None, None, T(3), T(3), True; T(2,3,4), None, None, T(3), T(3), training=True; "
-                 "T(2,3,4,5), None, None, None, None, True, 0.1, 1e-3; T(4,3,2), T(3), T(3, lo=0.5, hi=2), T(3), T(3); "
-                 "T(4,3), T(3), T(3, lo=0.5, hi=2)");
+TG_OP(
+    "batch_norm(Tensor input, Tensor? running_mean, Tensor? running_var, Tensor? weight=None, Tensor? bias=None, "
+    "bool training=False, float momentum=0.1, float eps=1e-5) -> Tensor",
+    .doc =
+        "Normalises each channel (dimension 1) by the statistics of the batch when training, by the running ones "
+        "otherwise. Training updates the running statistics in place.",
+    .composite = box<batch_norm_body>, .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.batch_norm",
+    .samples =
+        "T(5,3), None, None, T(3), T(3), True; T(2,3,4), None, None, T(3), T(3), training=True; "
+        "T(2,3,4,5), None, None, None, None, True, 0.1, 1e-3; T(4,3,2), T(3), T(3, lo=0.5, hi=2), T(3), T(3); "
+        "T(4,3), T(3), T(3, lo=0.5, hi=2)");
 TG_OP("group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> Tensor",
       .doc = "Normalises groups of channels of each sample, then weight and bias per channel.",
       .composite = box<group_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
       .samples = "T(2,6,4), 3; T(2,6,4), 2, T(6), T(6); T(2,4,3,3), 1, T(4), T(4), 1e-3; T(3,4), 2, T(4)");
-TG_OP("instance_norm(Tensor input, Tensor? running_mean=None, Tensor? running_var=None, Tensor? weight=None, "
-      "Tensor? bias=None, bool use_input_stats=True, float momentum=0.1, float eps=1e-5) -> Tensor",
-      .doc = "Normalises each channel of each sample; with use_input_stats=False by the running statistics.",
-      .composite = box<instance_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
-      .torch = "nn.functional.instance_norm",
-      .samples = "T(2,3,4); T(2,3,4), None, None, T(3), T(3); T(2,3,4,5), eps=1e-3; T(2,3,4), T(3), T(3, lo=0.5, hi=2), "
-                 "use_input_stats=False");
+TG_OP(
+    "instance_norm(Tensor input, Tensor? running_mean=None, Tensor? running_var=None, Tensor? weight=None, "
+    "Tensor? bias=None, bool use_input_stats=True, float momentum=0.1, float eps=1e-5) -> Tensor",
+    .doc = "Normalises each channel of each sample; with use_input_stats=False by the running statistics.",
+    .composite = box<instance_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
+    .torch = "nn.functional.instance_norm",
+    .samples =
+        "T(2,3,4); T(2,3,4), None, None, T(3), T(3); T(2,3,4,5), eps=1e-3; T(2,3,4), T(3), T(3, lo=0.5, hi=2), "
+        "use_input_stats=False");
 TG_OP("local_response_norm(Tensor input, int size, float alpha=0.0001, float beta=0.75, float k=1.0) -> Tensor",
       .doc = "Divides by a power of the mean square over neighbouring channels.",
       .composite = box<local_response_norm_body>, .flags = kNN, .autocast = Autocast::Float32,

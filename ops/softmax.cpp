@@ -107,8 +107,8 @@ Tensor log_softmax_grad(GradCtx& c) { return c.g() - exp(c.y()) * sum(c.g(), c.a
 Tensor softmin_body(const Tensor& x, int64_t dim, std::optional<DType> dtype) { return softmax(-x, dim, dtype); }
 
 Tensor gumbel_softmax_body(const Tensor& logits, double tau, bool hard, double, int64_t dim) {
-  TG_CHECK(is_float(logits.dtype()), DTypeError, "gumbel_softmax: expected a floating-point tensor, logits=",
-           describe(logits));
+  TG_CHECK(is_float(logits.dtype()), DTypeError,
+           "gumbel_softmax: expected a floating-point tensor, logits=", describe(logits));
   TG_CHECK(tau > 0, ValueError, "gumbel_softmax: tau must be positive, got ", tau);
   Tensor noise;
   {
@@ -131,14 +131,16 @@ TG_OP("softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor",
       .doc = "exp(input) / sum(exp(input)) along dim, without overflow. With dtype, input is converted first.",
       .composite = box<softmax_body>, .primitive = box<softmax_primitive>, .grads = {{out(0), softmax_grad}},
       .flags = kAlsoNN, .autocast = Autocast::Float32,
-      .samples = "T(3,4), dim=1; T(3,4), dim=0; T(2,3,4), dim=-2; T(5), 0; T(), 0; T(0,3), dim=1; T(3,0), dim=1; "
-                 "T(17,33), dim=-1; I(3,4, hi=5), dim=1, dtype=DT('float64')");
+      .samples =
+          "T(3,4), dim=1; T(3,4), dim=0; T(2,3,4), dim=-2; T(5), 0; T(), 0; T(0,3), dim=1; T(3,0), dim=1; "
+          "T(17,33), dim=-1; I(3,4, hi=5), dim=1, dtype=DT('float64')");
 TG_OP("log_softmax(Tensor input, int dim, dtype? dtype=None) -> Tensor",
-      .doc = "log(softmax(input, dim)), accurate where softmax is close to 0 or 1.",
-      .composite = box<log_softmax_body>, .primitive = box<log_softmax_primitive>,
-      .grads = {{out(0), log_softmax_grad}}, .flags = kAlsoNN, .autocast = Autocast::Float32,
-      .samples = "T(3,4), dim=1; T(3,4), dim=0; T(2,3,4), dim=-2; T(5), 0; T(), 0; T(0,3), dim=1; T(3,0), dim=1; "
-                 "T(17,33), dim=-1; I(3,4, hi=5), dim=1, dtype=DT('float64')");
+      .doc = "log(softmax(input, dim)), accurate where softmax is close to 0 or 1.", .composite = box<log_softmax_body>,
+      .primitive = box<log_softmax_primitive>, .grads = {{out(0), log_softmax_grad}}, .flags = kAlsoNN,
+      .autocast = Autocast::Float32,
+      .samples =
+          "T(3,4), dim=1; T(3,4), dim=0; T(2,3,4), dim=-2; T(5), 0; T(), 0; T(0,3), dim=1; T(3,0), dim=1; "
+          "T(17,33), dim=-1; I(3,4, hi=5), dim=1, dtype=DT('float64')");
 TG_OP("safe_softmax(Tensor input, int dim) -> Tensor",
       .doc = "softmax whose slices of only -inf give 0 instead of NaN.", .composite = box<safe_softmax_body>,
       .primitive = box<safe_softmax_primitive>, .grads = {{out(0), softmax_grad}}, .flags = kHidden,
@@ -147,8 +149,9 @@ TG_OP("safe_softmax(Tensor input, int dim) -> Tensor",
 TG_OP("softmin(Tensor input, int dim, dtype? dtype=None) -> Tensor", .doc = "softmax(-input, dim).",
       .composite = box<softmin_body>, .flags = kNN, .samples = "T(3,4), dim=1; T(2,3,4), dim=-2; T(5), 0");
 TG_OP("gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float eps=1e-10, int dim=-1) -> Tensor",
-      .doc = "Sample of the Gumbel-softmax distribution; hard gives one-hot values with the soft gradient. eps is "
-             "ignored.",
+      .doc =
+          "Sample of the Gumbel-softmax distribution; hard gives one-hot values with the soft gradient. eps is "
+          "ignored.",
       .composite = box<gumbel_softmax_body>, .flags = kNN | kRandom,
       .samples = "T(3,4); T(3,4), tau=0.5, hard=True; T(2,3,4), dim=1", .notes = "random");
 

@@ -11,7 +11,8 @@ Dims spatial_option(const char* op, const char* name, IntList values, int n, int
 // Elements that a window of `kernel` taps covers.
 inline int64_t window_span(int64_t kernel, int64_t dilation) { return dilation * (kernel - 1) + 1; }
 
-// v (.., s1, .., sn) seen as (.., o1, .., on, k1, .., kn); windows overlap where stride < span. Bounds are the caller's.
+// v (.., s1, .., sn) seen as (.., o1, .., on, k1, .., kn); windows overlap where stride < span. Bounds are the
+// caller's.
 View window_view(const View& v, const Dims& out, const Dims& kernel, const Dims& stride, const Dims& dilation);
 // The same with the taps before the positions: (.., k1, .., kn, o1, .., on).
 View column_view(const View& v, const Dims& out, const Dims& kernel, const Dims& stride, const Dims& dilation);

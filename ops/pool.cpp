@@ -1,0 +1,453 @@
+// Max, average, power-average and adaptive pooling in one, two and three dimensions.
+#include <limits>
+
+#include "ops/fast_path.h"
+#include "ops/windows.h"
+
+namespace tg {
+namespace {
+
+// Geometry over the last n axes. `right` is the padding after the end that the last window needs.
+struct Pool {
+  int n = 0;
+  Dims size, kernel, stride, padding, dilation, windows, right;
+  bool padded() const {
+    return std::any_of(padding.begin(), padding.end(), [](int64_t v) { return v > 0; }) ||
+           std::any_of(right.begin(), right.end(), [](int64_t v) { return v > 0; });
+  }
+  // As pad() takes them: pairs from the last axis on.
+  std::vector<int64_t> pads() const {
+    std::vector<int64_t> v;
+    for (int i = n; i-- > 0;) v.push_back(padding[i]), v.push_back(right[i]);
+    return v;
+  }
+};
+
+Pool pool_geometry(const char* op, const Tensor& x, int n, IntList kernel, IntList stride, IntList padding,
+                   IntList dilation, bool ceil_mode) {
+  TG_CHECK(x.ndim() == n + 1 || x.ndim() == n + 2, ShapeError, op, ": input must have ", n + 1, " or ", n + 2,
+           " dimensions, got ", x.ndim(), "; input=", describe(x));
+  Pool p;
+  p.n = n;
+  p.kernel = spatial_option(op, "kernel_size", kernel, n, 1);
+  p.stride = stride.empty() ? p.kernel : spatial_option(op, "stride", stride, n, 1);
+  p.padding = spatial_option(op, "padding", padding, n, 0);
+  p.dilation = spatial_option(op, "dilation", dilation, n, 1);
+  for (int i = 0; i < n; ++i) {
+    int64_t size = x.size(i - n), pad = p.padding[i], span = window_span(p.kernel[i], p.dilation[i]), s = p.stride[i];
+    TG_CHECK(pad <= span / 2, ValueError, op, ": padding must be at most half of the kernel, got padding=", padding,
+             ", kernel_size=", kernel, ", dilation=", dilation);
+    TG_CHECK(size > 0 && size + 2 * pad >= span, ShapeError, op, ": the window covers ", span,
+             " elements but the padded ", "input has ", size + 2 * pad, " in dimension ", x.ndim() - n + i,
+             "; input=", describe(x));
+    int64_t rest = size + 2 * pad - span, windows = (ceil_mode ? (rest + s - 1) / s : rest / s) + 1;
+    // with ceil_mode the last window must start inside the input or its left padding
+    if (ceil_mode && (windows - 1) * s >= size + pad) --windows;
+    p.size.push_back(size);
+    p.windows.push_back(windows);
+    p.right.push_back(std::max<int64_t>(0, (windows - 1) * s + span - size - pad));
+  }
+  return p;
+}
+
+Dims leading(const Tensor& x, int n) { return Dims(x.sizes().begin(), x.sizes().end() - n); }
+Dims joined(Dims a, const Dims& b) {
+  for (int64_t s : b) a.push_back(s);
+  return a;
+}
+int64_t product(const Dims& d) {
+  int64_t n = 1;
+  for (int64_t s : d) n *= s;
+  return n;
+}
+Tensor to_device(const Tensor& t, Device d) { return t.device() == d ? t : to(t, d); }
+
+// Steps a multi-index over `sizes`; false after the last.
+bool next_index(Dims& i, const Dims& sizes) {
+  for (int d = sizes.size(); d-- > 0;) {
+    if (++i[d] < sizes[d]) return true;
+    i[d] = 0;
+  }
+  return false;
+}
+
+// ---- max pooling
+
+// (windows, taps): the flat position in the input of each tap; padding counts as the nearest element.
+Tensor tap_positions(const Pool& p, Device device) {
+  int64_t points = product(p.windows), taps = product(p.kernel);
+  Tensor t = empty_tensor({points, taps}, DType::I64);
+  int64_t* out = t.data<int64_t>();
+  Dims inner = contiguous_strides(p.size), w = Dims::filled(p.n, 0);
+  if (points == 0) return to_device(t, device);
+  do {
+    Dims k = Dims::filled(p.n, 0);
+    do {
+      int64_t flat = 0;
+      for (int i = 0; i < p.n; ++i) {
+        int64_t at = w[i] * p.stride[i] - p.padding[i] + k[i] * p.dilation[i];
+        flat += std::clamp<int64_t>(at, 0, p.size[i] - 1) * inner[i];
+      }
+      *out++ = flat;
+    } while (next_index(k, p.kernel));
+  } while (next_index(w, p.windows));
+  return to_device(t, device);
+}
+
+Scalar lowest_value(DType t) {
+  return visit(t, [](auto tag) -> Scalar {
+    using T = typename decltype(tag)::type;
+    if constexpr (std::is_integral_v<T>)
+      return int64_t(std::numeric_limits<T>::lowest());
+    else
+      return -std::numeric_limits<double>::infinity();
+  });
+}
+
+using Winners = std::tuple<Tensor, Tensor>;
+
+// Winners and their flat positions in the input's spatial axes.
+Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntList padding, IntList dilation,
+                           bool ceil_mode) {
+  int n = int(kernel.size());
+  Pool p = pool_geometry("max_pool", x, n, kernel, stride, padding, dilation, ceil_mode);
+  Dims lead = leading(x, n), out = joined(lead, p.windows);
+  int64_t rows = product(lead), points = product(p.windows), taps = product(p.kernel);
+  Tensor values = empty_tensor(out, x.dtype(), x.device()), where_at = empty_tensor(out, DType::I64, x.device());
+  if (values.numel() == 0) return {values, where_at};
+  Tensor px = x;
+  Backend& b = backend(x.device());
+  if (p.padded()) {
+    Dims sizes = lead, strides = Dims::filled(lead.size(), 0);
+    for (int i = 0; i < n; ++i) sizes.push_back(p.size[i] + p.padding[i] + p.right[i]);
+    px = full(sizes, lowest_value(x.dtype()), x.dtype(), x.device());
+    int64_t offset = px.storage_offset();
+    for (int i = 0; i < n; ++i) offset += p.padding[i] * px.strides()[lead.size() + i];
+    copy_view(b, View(x), View(make_view(px, x.sizes(), px.strides(), offset)));
+  }
+  // (lead.., windows.., taps): one axis to search
+  Tensor win = contiguous(windows(px, p.kernel, p.stride, p.dilation));
+  Tensor tap = empty_tensor({rows, points, 1}, DType::I64, x.device());
+  b.arg_reduce(true, View(reshape(win, {rows, points, taps})), 2, View(reshape(values, {rows, points, 1})), View(tap));
+  Tensor table = tap_positions(p, x.device());
+  b.gather(broadcast_to_view(table, {rows, points, taps}), 2, View(tap), View(reshape(where_at, {rows, points, 1})));
+  return {values, where_at};
+}
+
+// Each winner's gradient goes where it came from; windows that share a winner add up.
+Tensor max_pool_grad(GradCtx& c) {
+  const Dims& sizes = c.shape(0);
+  int n = int(c.arg<IntList>(1).size());
+  Dims lead(sizes.begin(), sizes.end() - n);
+  int64_t elements = 1;
+  for (int i = sizes.size() - n; i < sizes.size(); ++i) elements *= sizes[i];
+  Tensor g = c.g_or_zeros(0), at = c.y(1);
+  int64_t points = 1;
+  for (int i = g.ndim() - n; i < g.ndim(); ++i) points *= g.size(i);
+  Dims flat = joined(lead, {points});
+  Tensor z = zeros(joined(lead, {elements}), g.dtype(), g.device());
+  return reshape(scatter_add(z, -1, reshape(at, flat), reshape(g, flat)), sizes);
+}
+
+Winners max_pool_nd(const char* op, int n, const Tensor& x, IntList kernel, std::optional<IntList> stride,
+                    IntList padding, IntList dilation, bool ceil_mode) {
+  TG_CHECK(x.dtype() != DType::Bool, DTypeError, op, ": bool tensors are not supported; input=", describe(x));
+  Pool p = pool_geometry(op, x, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, dilation, ceil_mode);
+  return max_pool(x, p.kernel, p.stride, p.padding, p.dilation, ceil_mode);
+}
+
+// Puts values back at the positions max pooling took them from.
+Tensor max_unpool_nd(const char* op, int n, const Tensor& x, const Tensor& indices, IntList kernel,
+                     std::optional<IntList> stride, IntList padding, std::optional<IntList> output_size) {
+  TG_CHECK(x.ndim() == n + 1 || x.ndim() == n + 2, ShapeError, op, ": input must have ", n + 1, " or ", n + 2,
+           " dimensions, got ", x.ndim(), "; input=", describe(x));
+  TG_CHECK(indices.dtype() == DType::I64 && indices.sizes() == x.sizes(), ShapeError, op,
+           ": indices must be int64 with the shape of input; input=", describe(x), ", indices=", describe(indices));
+  Dims k = spatial_option(op, "kernel_size", kernel, n, 1),
+       s = stride && !stride->empty() ? spatial_option(op, "stride", *stride, n, 1) : k,
+       p = spatial_option(op, "padding", padding, n, 0), lead = leading(x, n), size;
+  for (int i = 0; i < n; ++i) size.push_back((x.size(i - n) - 1) * s[i] - 2 * p[i] + k[i]);
+  if (output_size) {
+    TG_CHECK(output_size->size() == n || output_size->size() == x.ndim(), ValueError, op, ": output_size must have ", n,
+             " or ", x.ndim(), " elements, got ", *output_size);
+    size = Dims(output_size->end() - n, output_size->end());
+  }
+  int64_t elements = numel_of(size, op), points = 1;
+  for (int i = 0; i < n; ++i) points *= x.size(i - n);
+  Dims flat = joined(lead, {points});
+  Tensor z = zeros(joined(lead, {elements}), x.dtype(), x.device());
+  Tensor y = scatter(z, -1, reshape(indices, flat), reshape(x, flat));
+  return reshape(y, joined(lead, size));
+}
+
+// ---- average pooling
+
+// What each window's sum is divided by, of the shape of the windows.
+Tensor divisors(const Pool& p, bool count_include_pad, DType dtype, Device device) {
+  Tensor t = empty_tensor(p.windows, DType::F64);
+  double* out = t.data<double>();
+  Dims w = Dims::filled(p.n, 0);
+  if (t.numel() == 0) return to_device(narrow_to(t, dtype), device);
+  do {
+    int64_t elements = 1;
+    for (int i = 0; i < p.n; ++i) {
+      int64_t from = w[i] * p.stride[i] - p.padding[i], to = std::min(from + p.kernel[i], p.size[i] + p.padding[i]);
+      if (!count_include_pad) from = std::max<int64_t>(from, 0), to = std::min(to, p.size[i]);
+      elements *= to - from;
+    }
+    *out++ = double(elements);
+  } while (next_index(w, p.windows));
+  return to_device(narrow_to(t, dtype), device);
+}
+
+Tensor avg_pool_nd(const char* op, int n, const Tensor& input, IntList kernel, std::optional<IntList> stride,
+                   IntList padding, bool ceil_mode, bool count_include_pad, std::optional<int64_t> divisor) {
+  Pool p = pool_geometry(op, input, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, 1, ceil_mode);
+  TG_CHECK(is_float(input.dtype()), DTypeError, op, ": expected a floating-point tensor, input=", describe(input));
+  TG_CHECK(!divisor || *divisor != 0, ValueError, op, ": divisor_override must not be 0");
+  Tensor x = p.padded() ? pad(input, p.pads()) : input;
+  Dims axes;
+  for (int i = 0; i < n; ++i) axes.push_back(i - n);
+  Tensor total = sum(windows(x, p.kernel, p.stride, p.dilation), axes);
+  if (divisor) return total / double(*divisor);
+  if (!p.padded()) return total / double(product(p.kernel));
+  return total / divisors(p, count_include_pad, total.dtype(), total.device());
+}
+
+// The p-th root of the sum of p-th powers.
+Tensor lp_pool_nd(const char* op, int n, const Tensor& x, double p, IntList kernel, std::optional<IntList> stride,
+                  bool ceil_mode) {
+  TG_CHECK(p != 0, ValueError, op, ": norm_type must not be 0");
+  Tensor mean = avg_pool_nd(op, n, pow(x, p), kernel, stride, 0, ceil_mode, true, 1);
+  return pow(sign(mean) * relu(abs(mean)), 1.0 / p);
+}
+
+// ---- adaptive pooling: cell i of o covers elements floor(i s / o) to ceil((i + 1) s / o)
+
+// x with axis `d` replaced by (cells, longest cell); `inside` is false past the end of a shorter cell.
+struct Cells {
+  Tensor values, inside, count;
+};
+Cells split_cells(const Tensor& x, int d, int64_t cells) {
+  int64_t size = x.size(d), longest = 0;
+  std::vector<std::pair<int64_t, int64_t>> bounds;
+  for (int64_t i = 0; i < cells; ++i) {
+    int64_t from = i * size / cells, to = ((i + 1) * size + cells - 1) / cells;
+    bounds.emplace_back(from, to);
+    longest = std::max(longest, to - from);
+  }
+  Tensor index = empty_tensor({cells * longest}, DType::I64), inside = empty_tensor({cells, longest}, DType::Bool),
+         count = empty_tensor({cells}, DType::F64);
+  for (int64_t i = 0; i < cells; ++i) {
+    auto [from, to] = bounds[size_t(i)];
+    count.data<double>()[i] = double(to - from);
+    for (int64_t j = 0; j < longest; ++j) {
+      index.data<int64_t>()[i * longest + j] = std::min(from + j, to - 1);
+      inside.data<bool>()[i * longest + j] = from + j < to;
+    }
+  }
+  Dims split = x.sizes(), mask = Dims::filled(x.ndim() + 1, 1), per_cell = Dims::filled(x.ndim(), 1);
+  split[d] = cells;
+  split.insert(d + 1, longest);
+  mask[d] = cells, mask[d + 1] = longest;
+  per_cell[d] = cells;
+  return {reshape(index_select(x, d, to_device(index, x.device())), split),
+          to_device(reshape(inside, mask), x.device()),
+          to_device(narrow_to(reshape(count, per_cell), x.dtype()), x.device())};
+}
+
+Dims adaptive_sizes(const char* op, int n, const Tensor& x, IntList output_size) {
+  TG_CHECK(x.ndim() == n + 1 || x.ndim() == n + 2, ShapeError, op, ": input must have ", n + 1, " or ", n + 2,
+           " dimensions, got ", x.ndim(), "; input=", describe(x));
+  TG_CHECK(is_float(x.dtype()), DTypeError, op, ": expected a floating-point tensor, input=", describe(x));
+  for (int i = 0; i < n; ++i)
+    TG_CHECK(x.size(i - n) > 0, ShapeError, op, ": dimension ", x.ndim() - n + i, " is empty; input=", describe(x));
+  return spatial_option(op, "output_size", output_size, n, 0);
+}
+
+Tensor adaptive_avg_nd(const char* op, int n, const Tensor& x, IntList output_size) {
+  Dims out = adaptive_sizes(op, n, x, output_size);
+  bool even = true;
+  Dims kernel;
+  for (int i = 0; i < n; ++i) {
+    even = even && out[i] > 0 && x.size(i - n) % out[i] == 0;
+    if (even) kernel.push_back(x.size(i - n) / out[i]);
+  }
+  if (even) return avg_pool_nd(op, n, x, kernel, std::nullopt, 0, false, true, std::nullopt);
+  Tensor y = x;
+  for (int i = 0; i < n; ++i) {
+    int d = x.ndim() - n + i;
+    Cells c = split_cells(y, d, out[i]);
+    y = sum(where(c.inside, c.values, 0.0), d + 1) / c.count;
+  }
+  return y;
+}
+
+Tensor adaptive_max_nd(const char* op, int n, const Tensor& x, IntList output_size) {
+  Dims out = adaptive_sizes(op, n, x, output_size);
+  Tensor y = x;
+  for (int i = 0; i < n; ++i) {
+    int d = x.ndim() - n + i;
+    Cells c = split_cells(y, d, out[i]);
+    Tensor v = where(c.inside, c.values, -std::numeric_limits<double>::infinity());
+    y = v.numel() == 0 ? sum(v, d + 1) : std::get<0>(max(v, d + 1));
+  }
+  return y;
+}
+
+#define TG_POOL(N)                                                                                                    \
+  Tensor max_pool##N##d_body(const Tensor& x, IntList k, std::optional<IntList> s, IntList p, IntList d, bool ceil) { \
+    return std::get<0>(max_pool_nd("max_pool" #N "d", N, x, k, s, p, d, ceil));                                       \
+  }                                                                                                                   \
+  Winners max_pool##N##d_indices(const Tensor& x, IntList k, std::optional<IntList> s, IntList p, IntList d,          \
+                                 bool ceil) {                                                                         \
+    return max_pool_nd("max_pool" #N "d_with_indices", N, x, k, s, p, d, ceil);                                       \
+  }                                                                                                                   \
+  Tensor max_unpool##N##d_body(const Tensor& x, const Tensor& i, IntList k, std::optional<IntList> s, IntList p,      \
+                               std::optional<IntList> size) {                                                         \
+    return max_unpool_nd("max_unpool" #N "d", N, x, i, k, s, p, size);                                                \
+  }                                                                                                                   \
+  Tensor avg_pool##N##d_body(const Tensor& x, IntList k, std::optional<IntList> s, IntList p, bool ceil,              \
+                             bool include_pad, std::optional<int64_t> divisor) {                                      \
+    return avg_pool_nd("avg_pool" #N "d", N, x, k, s, p, ceil, include_pad, divisor);                                 \
+  }                                                                                                                   \
+  Tensor lp_pool##N##d_body(const Tensor& x, double p, IntList k, std::optional<IntList> s, bool ceil) {              \
+    return lp_pool_nd("lp_pool" #N "d", N, x, p, k, s, ceil);                                                         \
+  }                                                                                                                   \
+  Tensor adaptive_avg_pool##N##d_body(const Tensor& x, IntList size) {                                                \
+    return adaptive_avg_nd("adaptive_avg_pool" #N "d", N, x, size);                                                   \
+  }                                                                                                                   \
+  Tensor adaptive_max_pool##N##d_body(const Tensor& x, IntList size) {                                                \
+    return adaptive_max_nd("adaptive_max_pool" #N "d", N, x, size);                                                   \
+  }
+TG_POOL(1)
+TG_POOL(2)
+TG_POOL(3)
+#undef TG_POOL
+Tensor avg_pool1d_plain(const Tensor& x, IntList k, std::optional<IntList> s, IntList p, bool ceil, bool include_pad) {
+  return avg_pool1d_body(x, k, s, p, ceil, include_pad, std::nullopt);
+}
+
+TG_OP(
+    "max_pool(Tensor input, int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode) -> "
+    "(Tensor output, Tensor indices)",
+    .doc = "Largest element of each window over the last axes, and its flat position there.",
+    .primitive = box<max_pool_primitive>, .grads = {{out(1), max_pool_grad}}, .flags = kHidden, .torch = "none",
+    .samples = "T(2,3,7), [3], [2], [1], [1], False; T(2,3,5,6), [2,3], [1,2], [1,0], [2,1], True");
+
+TG_OP(
+    "max_pool1d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> Tensor",
+    .doc = "Largest element of each window of (N, C, L) or (C, L); the stride defaults to the kernel.",
+    .composite = box<max_pool1d_body>, .flags = kAlsoNN,
+    .samples = "T(2,3,7), 2; T(3,8), 3, 2, 1; T(2,3,8), 3, 2, 1, 2, True; T(2,3,9), [2], [3]; T(0,3,5), 2");
+TG_OP(
+    "max_pool1d_with_indices(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> (Tensor output, Tensor indices)",
+    .doc = "max_pool1d and the flat position of each winner in the spatial dimensions.",
+    .composite = box<max_pool1d_indices>, .flags = kNN, .torch = "nn.functional.max_pool1d_with_indices",
+    .samples = "T(2,3,7), 2; T(3,8), 3, 2, 1; T(2,3,8), 3, 2, 1, 2, True");
+TG_OP(
+    "max_unpool1d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[]? output_size=None) -> Tensor",
+    .doc = "Zeros with the elements of input at the positions max_pool1d_with_indices gave.",
+    .composite = box<max_unpool1d_body>, .flags = kNN, .torch = "none", .samples = "T(2,3,4), I(2,3,4, hi=8), 2",
+    .notes = "multivalued");
+TG_OP(
+    "max_pool2d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> Tensor",
+    .doc = "Largest element of each window of (N, C, H, W) or (C, H, W); the stride defaults to the kernel.",
+    .composite = box<max_pool2d_body>, .flags = kAlsoNN,
+    .samples =
+        "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, 1, True; T(1,2,6,6), 2, 1, "
+        "0, 2; T(0,3,5,5), 2");
+TG_OP(
+    "max_pool2d_with_indices(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> (Tensor output, Tensor indices)",
+    .doc = "max_pool2d and the flat position of each winner in the spatial dimensions.",
+    .composite = box<max_pool2d_indices>, .flags = kNN, .torch = "nn.functional.max_pool2d_with_indices",
+    .samples = "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, 1, True");
+TG_OP(
+    "max_unpool2d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[]? output_size=None) -> Tensor",
+    .doc = "Zeros with the elements of input at the positions max_pool2d_with_indices gave.",
+    .composite = box<max_unpool2d_body>, .flags = kNN, .torch = "none", .samples = "T(2,3,2,2), I(2,3,2,2, hi=16), 2",
+    .notes = "multivalued");
+TG_OP(
+    "max_pool3d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> Tensor",
+    .doc = "Largest element of each window of (N, C, D, H, W) or (C, D, H, W); the stride defaults to the kernel.",
+    .composite = box<max_pool3d_body>, .flags = kAlsoNN,
+    .samples = "T(1,2,4,4,5), 2; T(2,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,5,5,5), 2, 2, ceil_mode=True");
+TG_OP(
+    "max_pool3d_with_indices(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[] dilation=1, bool ceil_mode=False) -> (Tensor output, Tensor indices)",
+    .doc = "max_pool3d and the flat position of each winner in the spatial dimensions.",
+    .composite = box<max_pool3d_indices>, .flags = kNN, .torch = "nn.functional.max_pool3d_with_indices",
+    .samples = "T(1,2,4,4,5), 2; T(2,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,5,5,5), 2, 2, ceil_mode=True");
+TG_OP(
+    "max_unpool3d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
+    "int[]? output_size=None) -> Tensor",
+    .doc = "Zeros with the elements of input at the positions max_pool3d_with_indices gave.",
+    .composite = box<max_unpool3d_body>, .flags = kNN, .torch = "none",
+    .samples = "T(1,2,2,2,2), I(1,2,2,2,2, hi=64), 2", .notes = "multivalued");
+TG_OP(
+    "avg_pool1d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
+    "bool count_include_pad=True) -> Tensor",
+    .doc = "Mean of each window of (N, C, L) or (C, L); the stride defaults to the kernel.",
+    .composite = box<avg_pool1d_plain>, .flags = kAlsoNN,
+    .samples = "T(2,3,7), 2; T(3,8), 3, 2, 1; T(2,3,8), 3, 2, 1, True, False; T(2,3,9), [2], [3]");
+TG_OP("lp_pool1d(Tensor input, float norm_type, int[] kernel_size, int[]? stride=None, bool ceil_mode=False) -> Tensor",
+      .doc = "norm_type-th root of the sum of the norm_type-th powers of each window of (N, C, L) or (C, L).",
+      .composite = box<lp_pool1d_body>, .flags = kNN,
+      .samples = "T(2,3,7, lo=0.2, hi=2), 2.0, 2; T(3,8, lo=0.2, hi=2), 3.0, 3, 2");
+TG_OP(
+    "avg_pool2d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
+    "bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+    .doc = "Mean of each window of (N, C, H, W) or (C, H, W); the stride defaults to the kernel.",
+    .composite = box<avg_pool2d_body>, .flags = kNN, .torch = "nn.functional.avg_pool2d",
+    .samples =
+        "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, True, False; T(2,3,7,6), 3, "
+        "2, 1, True; T(1,2,6,6), 2, 1, 0, False, True, 3");
+TG_OP("lp_pool2d(Tensor input, float norm_type, int[] kernel_size, int[]? stride=None, bool ceil_mode=False) -> Tensor",
+      .doc = "norm_type-th root of the sum of the norm_type-th powers of each window of (N, C, H, W) or (C, H, W).",
+      .composite = box<lp_pool2d_body>, .flags = kNN,
+      .samples = "T(2,3,6,5, lo=0.2, hi=2), 2.0, 2; T(2,3,6,6, lo=0.2, hi=2), 3.0, [3,2], [2,1]");
+TG_OP(
+    "avg_pool3d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
+    "bool count_include_pad=True, int? divisor_override=None) -> Tensor",
+    .doc = "Mean of each window of (N, C, D, H, W) or (C, D, H, W); the stride defaults to the kernel.",
+    .composite = box<avg_pool3d_body>, .flags = kNN, .torch = "nn.functional.avg_pool3d",
+    .samples =
+        "T(1,2,4,4,5), 2; T(2,4,4,4), [2,3,2], [1,2,1], 1, False, False; T(1,1,5,5,5), 2, 2, "
+        "ceil_mode=True; T(1,1,4,4,4), 2, divisor_override=5");
+TG_OP(
+    "lp_pool3d(Tensor input, float norm_type, int[] kernel_size, int[]? stride=None, bool ceil_mode=False) -> Tensor",
+    .doc = "norm_type-th root of the sum of the norm_type-th powers of each window of (N, C, D, H, W) or (C, D, H, W).",
+    .composite = box<lp_pool3d_body>, .flags = kNN, .samples = "T(1,2,4,4,4, lo=0.2, hi=2), 2.0, 2");
+TG_OP("adaptive_avg_pool1d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Mean of output_size cells that cover (N, C, L) or (C, L) evenly.",
+      .composite = box<adaptive_avg_pool1d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool1d",
+      .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
+TG_OP("adaptive_max_pool1d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Largest element of output_size cells that cover (N, C, L) or (C, L) evenly.",
+      .composite = box<adaptive_max_pool1d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool1d",
+      .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
+TG_OP("adaptive_avg_pool2d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Mean of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
+      .composite = box<adaptive_avg_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool2d",
+      .samples = "T(2,3,7,5), 3; T(3,8,6), [4,2]; T(2,3,5,7), [1,1]; T(2,3,2,3), [4,5]");
+TG_OP("adaptive_max_pool2d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Largest element of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
+      .composite = box<adaptive_max_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool2d",
+      .samples = "T(2,3,7,5), 3; T(3,8,6), [4,2]; T(2,3,5,7), [1,1]; T(2,3,2,3), [4,5]");
+TG_OP("adaptive_avg_pool3d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Mean of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
+      .composite = box<adaptive_avg_pool3d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool3d",
+      .samples = "T(1,2,4,5,3), 2; T(2,4,4,4), [2,1,3]");
+TG_OP("adaptive_max_pool3d(Tensor input, int[] output_size) -> Tensor",
+      .doc = "Largest element of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
+      .composite = box<adaptive_max_pool3d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool3d",
+      .samples = "T(1,2,4,5,3), 2; T(2,4,4,4), [2,1,3]");
+}  // namespace
+}  // namespace tg
