@@ -1,0 +1,105 @@
+// Padding: constant (a primitive whose adjoint is cropping) and the modes that repeat elements.
+#include "ops/strided.h"
+
+namespace tg {
+namespace {
+
+void check_pads(const char* op, const Tensor& x, IntList pad) {
+  TG_CHECK(pad.size() % 2 == 0, ValueError, op, ": pad must have an even number of values, got ", pad);
+  TG_CHECK(pad.size() / 2 <= x.ndim(), ShapeError, op, ": pad covers ", pad.size() / 2, " dimensions, the input has ",
+           x.ndim(), "; input=", describe(x));
+}
+
+// pad = (left of the last dimension, right, left of the one before, ...); negative values crop.
+Tensor constant_pad_impl(const Tensor& x, IntList pad, Scalar value) {
+  check_pads("constant_pad_nd", x, pad);
+  Dims sizes = x.sizes();
+  View src(x);
+  Dims at = Dims::filled(x.ndim(), 0);
+  for (int k = 0; k < int(pad.size() / 2); ++k) {
+    int d = x.ndim() - 1 - k;
+    int64_t lo = pad[2 * k], hi = pad[2 * k + 1], n = x.sizes()[d], m;
+    bool huge = __builtin_add_overflow(n, lo, &m) || __builtin_add_overflow(m, hi, &m);
+    TG_CHECK(!huge && m >= 0, ShapeError, "constant_pad_nd: padding ", lo, " and ", hi, " of dimension ", d, " (size ",
+             n, ") gives no valid size; input=", describe(x));
+    sizes[d] = m;
+    int64_t from = std::max<int64_t>(-lo, 0), to = n + std::min<int64_t>(hi, 0);
+    src = slice_view(src, d, from, std::max<int64_t>(to - from, 0));
+    at[d] = std::max<int64_t>(lo, 0);
+  }
+  Tensor y = full(sizes, value, x.dtype(), x.device());
+  if (y.numel() == 0 || src.numel() == 0) return y;
+  View dst(y);
+  for (int d = 0; d < x.ndim(); ++d) dst = slice_view(dst, d, at[d], src.shape[d]);
+  copy_view(x.device(), src, dst);
+  return y;
+}
+
+Tensor constant_pad_grad(GradCtx& c) {
+  std::vector<int64_t> crop;
+  for (int64_t p : c.arg<IntList>(1)) crop.push_back(-p);
+  return constant_pad_nd(c.g(), crop, 0);
+}
+
+TG_OP(
+    "constant_pad_nd(Tensor input, int[] pad, Scalar value=0) -> Tensor",
+    .doc = "Adds elements of one value around the last dimensions; pad starts with the last one, negative values crop.",
+    .primitive = box<constant_pad_impl>, .grads = {{0, constant_pad_grad}}, .flags = kFunctionOnly,
+    .samples =
+        "T(2,3), [1,2]; T(2,3), [1,2,0,1], 0.5; T(2,5), [-1,2]; T(2,5), [-1,-2,1,0], 1.0; T(2,3,4), [1,1,2,2,3,3]; "
+        "I(3, hi=5), [2,0], 7; T(0,3), [1,1,2,0]; T(), []");
+
+enum class Mode { Reflect, Replicate, Circular };
+
+// Position in [0, n) whose element stands at i of the padded axis.
+int64_t source_of(Mode mode, int64_t i, int64_t n) {
+  if (mode == Mode::Replicate) return std::clamp<int64_t>(i, 0, n - 1);
+  if (mode == Mode::Circular) return (i % n + n) % n;
+  if (i < 0) i = -i;
+  return i < n ? i : 2 * (n - 1) - i;
+}
+
+Tensor repeat_pad(Mode mode, std::string_view name, const Tensor& x, IntList pad) {
+  TG_CHECK(pad.size() <= 6, NotImplementedError, "pad: mode '", name,
+           "' pads at most the last 3 dimensions; input=", describe(x));
+  Tensor y = x;
+  for (int k = 0; k < int(pad.size() / 2); ++k) {
+    int d = x.ndim() - 1 - k;
+    int64_t lo = pad[2 * k], hi = pad[2 * k + 1], n = x.sizes()[d];
+    int64_t most = mode == Mode::Reflect ? n - 1 : mode == Mode::Circular ? n : n > 0 ? INT32_MAX : 0;
+    TG_CHECK(lo <= most && hi <= most, ShapeError, "pad: mode '", name, "' can pad dimension ", d, " of size ", n,
+             " by at most ", most, ", got ", lo, " and ", hi, "; input=", describe(x));
+    TG_CHECK(lo >= -n && hi >= -n && n + lo + hi >= 0, ShapeError, "pad: padding ", lo, " and ", hi, " of dimension ",
+             d, " (size ", n, ") gives no valid size; input=", describe(x));
+    if (lo == 0 && hi == 0) continue;
+    std::vector<int64_t> from;
+    for (int64_t i = -lo; i < n + hi; ++i) from.push_back(source_of(mode, i, n));
+    y = index_select(y, d, index_tensor(from, x.device()));
+  }
+  return y.is_same(x) ? clone(x) : y;
+}
+
+Tensor pad_body(const Tensor& x, IntList pad, std::string_view mode, std::optional<double> value) {
+  check_pads("pad", x, pad);
+  if (mode == "constant") return constant_pad_nd(x, pad, value.value_or(0));
+  TG_CHECK(!value || *value == 0, ValueError, "pad: mode '", mode, "' takes no value");
+  if (mode == "reflect") return repeat_pad(Mode::Reflect, mode, x, pad);
+  if (mode == "replicate") return repeat_pad(Mode::Replicate, mode, x, pad);
+  TG_CHECK(mode == "circular", ValueError, "pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got '",
+           mode, "'");
+  return repeat_pad(Mode::Circular, mode, x, pad);
+}
+TG_OP(
+    "pad(Tensor input, int[] pad, str mode='constant', float? value=None) -> Tensor",
+    .doc =
+        "Pads the last dimensions, starting with the last: by a constant, by reflection without the edge, by repeating "
+        "the edge, or around the circle.",
+    .composite = box<pad_body>, .flags = kNN,
+    .samples =
+        "T(2,3), [1,2]; T(2,3), [1,2,0,1], value=0.5; T(2,3,4), [2,1], 'reflect'; T(2,3,4), [2,1], 'replicate'; "
+        "T(2,3,4), [2,1], 'circular'; T(1,2,3,4), [1,2,2,1], 'reflect'; T(1,2,3,4), [1,2,2,1], mode='replicate'; "
+        "T(1,2,3,4), [1,2,3,0], mode='circular'; T(1,1,2,3,4), [1,1,1,1,1,1], 'replicate'; T(2,5), [-1,2]; "
+        "I(3, hi=5), [1,1]");
+
+}  // namespace
+}  // namespace tg

@@ -1,0 +1,32 @@
+// Copies between views and small index tensors, for ops that move elements.
+#pragma once
+#include <vector>
+
+#include "ops/fast_path.h"
+
+namespace tg {
+
+// dst = src, converted to dst's dtype. Same shapes.
+inline void copy_view(Device d, const View& src, const View& dst) {
+  if (dst.numel() == 0) return;
+  Views ins, outs;
+  ins.push_back(src);
+  outs.push_back(dst);
+  backend(d).map(make_program(compute_type(dst.dtype), 1, {}, {{Opc::Identity, {0}}}), ins, outs);
+}
+
+// The part [start, start + length) of axis `axis`.
+inline View slice_view(View v, int axis, int64_t start, int64_t length) {
+  v.data = static_cast<char*>(v.data) + start * v.stride[axis] * itemsize(v.dtype);
+  v.shape[axis] = length;
+  return v;
+}
+
+// 1-d int64 tensor with these values.
+inline Tensor index_tensor(const std::vector<int64_t>& values, Device d) {
+  Tensor t = empty_tensor({int64_t(values.size())}, DType::I64, d);
+  if (!values.empty()) backend(d).copy_bytes(t.data(), values.data(), values.size() * sizeof(int64_t));
+  return t;
+}
+
+}  // namespace tg
