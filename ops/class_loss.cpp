@@ -232,8 +232,8 @@ TG_OP(
     .doc = "-input[n, target[n]] of log-probabilities (N, C, ...), weighted by class.", .composite = box<nll_body>,
     .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.nll_loss",
     .samples =
-        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), reduction='sum'; T(3), I(hi=3); "
-        "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=1; T(2,3,4), I(2,4, hi=3), reduction='none'; "
+        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), C(3, lo=0.5, hi=2), reduction='sum'; T(3), I(hi=3); "
+        "T(5,3), I(5, hi=3), C(3, lo=0.5, hi=2), ignore_index=1; T(2,3,4), I(2,4, hi=3), reduction='none'; "
         "T(2,3,2,2), I(2,2,2, hi=3), ignore_index=0");
 TG_OP("class_nll(Tensor input, Tensor target) -> (Tensor loss, Tensor logsumexp)",
       .doc = "Cross entropy of each sample and the logarithm of the sum of exponentials, over dimension 1.",
@@ -246,11 +246,11 @@ TG_OP(
     .doc = "Cross entropy of logits (N, C, ...) with class indices (N, ...) or class probabilities (N, C, ...).",
     .composite = box<cross_entropy_body>, .flags = kNN, .autocast = Autocast::Float32,
     .samples =
-        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2); T(3), I(hi=3); T(3), T(3, lo=0, hi=1); "
+        "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), C(3, lo=0.5, hi=2); T(3), I(hi=3); T(3), T(3, lo=0, hi=1); "
         "T(5,3), I(5, hi=3), ignore_index=1; T(5,3), I(5, hi=3), reduction='none', label_smoothing=0.1; "
-        "T(5,3), I(5, hi=3), T(3, lo=0.5, hi=2), ignore_index=0, label_smoothing=0.2; "
+        "T(5,3), I(5, hi=3), C(3, lo=0.5, hi=2), ignore_index=0, label_smoothing=0.2; "
         "T(2,3,4), I(2,4, hi=3), reduction='sum'; T(5,3), T(5,3, lo=0, hi=1); T(3,65), I(3, hi=65); "
-        "T(2,3,4), T(2,3,4, lo=0, hi=1), T(3, lo=0.5, hi=2), label_smoothing=0.1");
+        "T(2,3,4), T(2,3,4, lo=0, hi=1), C(3, lo=0.5, hi=2), label_smoothing=0.1");
 TG_OP(
     "multilabel_soft_margin_loss(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean') -> "
     "Tensor",
@@ -262,7 +262,7 @@ TG_OP(
     "str reduction='mean') -> Tensor",
     .doc = "Mean over the other classes of max(0, margin - input[target] + input[class])^p.",
     .composite = box<multi_margin_body>, .flags = kNN,
-    .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), 2, 0.5, T(3, lo=0.5, hi=2), reduction='none'");
+    .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), 2, 0.5, C(3, lo=0.5, hi=2), reduction='none'");
 
 }  // namespace
 }  // namespace tg

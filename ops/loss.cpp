@@ -193,15 +193,15 @@ TG_OP("binary_cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *,
       .autocast = Autocast::Float32,
       .samples =
           "T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9); T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.1, hi=0.9), "
-          "T(3,4, lo=0.5, hi=2), reduction='sum'; T(3, lo=0.1, hi=0.9), T(3, lo=0.1, hi=0.9), reduction='none'");
+          "C(3,4, lo=0.5, hi=2), reduction='sum'; T(3, lo=0.1, hi=0.9), T(3, lo=0.1, hi=0.9), reduction='none'");
 TG_OP(
     "binary_cross_entropy_with_logits(Tensor input, Tensor target, Tensor? weight=None, *, str reduction='mean', "
     "Tensor? pos_weight=None) -> Tensor",
     .doc = "binary_cross_entropy of sigmoid(input), without overflow.", .composite = box<bce_logits_body>, .flags = kNN,
     .autocast = Autocast::Float32, .torch = "nn.functional.binary_cross_entropy_with_logits",
     .samples =
-        "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4, lo=0.1, hi=0.9), T(3,4, lo=0.5, hi=2), "
-        "reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), pos_weight=T(4, lo=0.5, hi=2), reduction='none'");
+        "T(3,4), T(3,4, lo=0.1, hi=0.9); T(3,4), T(3,4, lo=0.1, hi=0.9), C(3,4, lo=0.5, hi=2), "
+        "reduction='sum'; T(3,4), T(3,4, lo=0.1, hi=0.9), pos_weight=C(4, lo=0.5, hi=2), reduction='none'");
 TG_OP("kl_div(Tensor input, Tensor target, *, str reduction='mean', bool log_target=False) -> Tensor",
       .doc = "target * (log(target) - input) of log-probabilities input; reduction also 'batchmean'.",
       .composite = box<kl_div_body>, .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.kl_div",
@@ -211,20 +211,20 @@ TG_OP("kl_div(Tensor input, Tensor target, *, str reduction='mean', bool log_tar
 TG_OP("hinge_embedding_loss(Tensor input, Tensor target, float margin=1.0, *, str reduction='mean') -> Tensor",
       .doc = "input where target is 1, max(0, margin - input) where it is -1.", .composite = box<hinge_embedding_body>,
       .flags = kNN, .torch = "nn.functional.hinge_embedding_loss",
-      .samples = "T(3,4), I(3,4, lo=0, hi=2) * 2 - 1; T(5), I(5, lo=0, hi=2) * 2 - 1, 0.5, reduction='sum'");
+      .samples = "T(3,4), I(3,4, lo=-1, hi=2); T(5), I(5, lo=-1, hi=2), 0.5, reduction='sum'");
 TG_OP(
     "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') -> "
     "Tensor",
     .doc = "max(0, -target * (input1 - input2) + margin).", .composite = box<margin_ranking_body>, .flags = kNN,
     .torch = "nn.functional.margin_ranking_loss",
-    .samples = "T(5), T(5), I(5, lo=0, hi=2) * 2 - 1; T(5), T(5), I(5, lo=0, hi=2) * 2 - 1, 0.5, reduction='none'");
+    .samples = "T(5), T(5), I(5, lo=-1, hi=2); T(5), T(5), I(5, lo=-1, hi=2), 0.5, reduction='none'");
 TG_OP(
     "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') "
     "-> Tensor",
     .doc = "1 - cosine where target is 1, max(0, cosine - margin) where it is -1.",
     .composite = box<cosine_embedding_body>, .flags = kNN, .torch = "nn.functional.cosine_embedding_loss",
     .samples =
-        "T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1; T(5,4), T(5,4), I(5, lo=0, hi=2) * 2 - 1, -0.5, "
+        "T(5,4), T(5,4), I(5, lo=-1, hi=2); T(5,4), T(5,4), I(5, lo=-1, hi=2), -0.5, "
         "reduction='none'");
 TG_OP(
     "triplet_margin_loss(Tensor anchor, Tensor positive, Tensor negative, float margin=1.0, float p=2.0, "
@@ -250,7 +250,7 @@ TG_OP(
         "reduction='none'; T(3,4), T(3,4), T(3, lo=0.5, hi=2), reduction='sum'");
 TG_OP("soft_margin_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor",
       .doc = "log(1 + exp(-target * input)).", .composite = box<soft_margin_body>, .flags = kNN,
-      .samples = "T(3,4), I(3,4, lo=0, hi=2) * 2.0 - 1.0; T(5), I(5, lo=0, hi=2) * 2.0 - 1.0, reduction='sum'");
+      .samples = "T(3,4), I(3,4, lo=-1, hi=2); T(5), I(5, lo=-1, hi=2), reduction='sum'");
 
 }  // namespace
 }  // namespace tg

@@ -308,8 +308,8 @@ TG_OP(
     .composite = box<batch_norm_body>, .flags = kNN, .autocast = Autocast::Float32, .torch = "nn.functional.batch_norm",
     .samples =
         "T(5,3), None, None, T(3), T(3), True; T(2,3,4), None, None, T(3), T(3), training=True; "
-        "T(2,3,4,5), None, None, None, None, True, 0.1, 1e-3; T(4,3,2), T(3), T(3, lo=0.5, hi=2), T(3), T(3); "
-        "T(4,3), T(3), T(3, lo=0.5, hi=2)");
+        "T(2,3,4,5), None, None, None, None, True, 0.1, 1e-3; T(4,3,2), C(3), C(3, lo=0.5, hi=2), T(3), T(3); "
+        "T(4,3), C(3), C(3, lo=0.5, hi=2)");
 TG_OP("group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> Tensor",
       .doc = "Normalises groups of channels of each sample, then weight and bias per channel.",
       .composite = box<group_norm_body>, .flags = kAlsoNN, .autocast = Autocast::Float32,
@@ -321,7 +321,7 @@ TG_OP(
     .composite = box<instance_norm_body>, .flags = kNN, .autocast = Autocast::Float32,
     .torch = "nn.functional.instance_norm",
     .samples =
-        "T(2,3,4); T(2,3,4), None, None, T(3), T(3); T(2,3,4,5), eps=1e-3; T(2,3,4), T(3), T(3, lo=0.5, hi=2), "
+        "T(2,3,4); T(2,3,4), None, None, T(3), T(3); T(2,3,4,5), eps=1e-3; T(2,3,4), C(3), C(3, lo=0.5, hi=2), "
         "use_input_stats=False");
 TG_OP("local_response_norm(Tensor input, int size, float alpha=0.0001, float beta=0.75, float k=1.0) -> Tensor",
       .doc = "Divides by a power of the mean square over neighbouring channels.",

@@ -31,7 +31,7 @@ class Arr:
     """An array argument: float64, int64 or bool values; `lo`/`hi` tell the range it was drawn from."""
 
     data: np.ndarray
-    kind: str  # "float", "int", "bool"
+    kind: str  # "float", "const" (floating point, but not an input to differentiate), "int", "bool"
 
 
 @dataclass
@@ -96,6 +96,9 @@ def namespace(seed: int) -> dict[str, Any]:
         low, high = (lo if lo is not None else -1.0), (hi if hi is not None else 1.0)
         return Arr(rng.uniform(low, high, shape), "float")
 
+    def C(*shape: int, lo: float | None = None, hi: float | None = None) -> Arr:
+        return Arr(T(*shape, lo=lo, hi=hi).data, "const")
+
     def I(*shape: int, lo: int = 0, hi: int = 5) -> Arr:  # noqa: E743
         return Arr(rng.integers(lo, hi, shape), "int")
 
@@ -103,7 +106,7 @@ def namespace(seed: int) -> dict[str, Any]:
         return Arr(rng.integers(0, 2, shape).astype(bool), "bool")
 
     return {
-        "T": T, "I": I, "B": B, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
+        "T": T, "C": C, "I": I, "B": B, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
         "inf": math.inf, "nan": math.nan, "__builtins__": {"float": float, "int": int, "bool": bool},
     }
 
@@ -164,9 +167,9 @@ NP_OF = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "bool"
 def to_tg(v: Any, dtype: str = "float64", grad: bool = False) -> Any:
     if isinstance(v, Arr):
         t = tg.tensor(v.data.tolist() if v.data.ndim == 0 else v.data)
-        if v.kind == "float":
+        if v.kind in ("float", "const"):
             t = t.to(getattr(tg, dtype))
-            if grad:
+            if grad and v.kind == "float":
                 t.requires_grad_(True)
         return t
     if isinstance(v, DType):
@@ -179,9 +182,9 @@ def to_tg(v: Any, dtype: str = "float64", grad: bool = False) -> Any:
 def to_torch(v: Any, dtype: str = "float64", grad: bool = False) -> Any:
     if isinstance(v, Arr):
         t = torch.from_numpy(np.array(v.data))
-        if v.kind == "float":
+        if v.kind in ("float", "const"):
             t = t.to(getattr(torch, dtype))
-            if grad:
+            if grad and v.kind == "float":
                 t.requires_grad_(True)
         return t
     if isinstance(v, DType):
