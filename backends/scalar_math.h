@@ -161,6 +161,26 @@ TG_SM double erf_core(double x) {
   q = q * z + 1.0;
   return x * p / q;
 }
+// erfc z = exp(-z^2) t P(u) for z >= 0 with t = 1 / (1 + z/2) and u = t mapped to [-1, 1]; P is a Chebyshev interpolant
+// for z <= 10.5, beyond which the result is 0 in float.
+TG_SM double erfc_core(double x) {
+  double z = std::fabs(x), t = 1.0 / (1.0 + 0.5 * (z > 10.5 ? 10.5 : z)), u = t * 2.380952380952381 - 1.380952380952381;
+  double p = -1.7162675472339566e-07;
+  p = p * u + -2.1909881212013023e-06;
+  p = p * u + 6.185316855985484e-06;
+  p = p * u + 1.2578267021278512e-05;
+  p = p * u + -7.144593766341675e-05;
+  p = p * u + 3.7751221448217705e-06;
+  p = p * u + 0.0006252545058900798;
+  p = p * u + -0.0006722330562142054;
+  p = p * u + -0.0063273517474210506;
+  p = p * u + 0.006307953699440523;
+  p = p * u + 0.10352099377123121;
+  p = p * u + 0.32718793016052994;
+  p = p * u + 0.5694087224462933;
+  double y = exp_core(-z * z) * (t * p);
+  return x < 0.0 ? 2.0 - y : y;
+}
 
 // ---- exponentials, logarithms, trigonometry
 
@@ -186,6 +206,8 @@ TG_SM float tanh(float x) { return float(tanh_core(x)); }
 TG_SM double tanh(double x) { return std::tanh(x); }
 TG_SM float erf(float x) { return float(erf_core(x)); }
 TG_SM double erf(double x) { return std::erf(x); }
+TG_SM float erfc(float x) { return float(erfc_core(x)); }
+TG_SM double erfc(double x) { return std::erfc(x); }
 TG_SM float sin(float x) { return __builtin_fabsf(x) <= kTrigMax ? sin_core(x) : float(std::sin(double(x))); }
 TG_SM double sin(double x) { return std::sin(x); }
 TG_SM float cos(float x) { return __builtin_fabsf(x) <= kTrigMax ? cos_core(x) : float(std::cos(double(x))); }
@@ -204,7 +226,6 @@ TG_SM_LIBM(cosh)
 TG_SM_LIBM(asinh)
 TG_SM_LIBM(acosh)
 TG_SM_LIBM(atanh)
-TG_SM_LIBM(erfc)
 #undef TG_SM_LIBM
 
 template <class T>
@@ -359,19 +380,20 @@ TG_SM T frac(T a) {
 
 // ---- sums of exponentials
 
+// Equal operands are told apart because the difference of equal infinities is NaN.
 template <class T>
 TG_SM T logaddexp(T a, T b) {
-  T m = max_nan(a, b), d = a == b ? T(0) : abs(a - b);  // equal infinities would differ by NaN
+  double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
   if constexpr (std::is_same_v<T, float>)
-    return float(m + log1p_core(exp_core(-double(d))));
+    return float(m + log1p_core(exp_core(-d)));
   else
     return m + std::log1p(std::exp(-d));
 }
 template <class T>
 TG_SM T logaddexp2(T a, T b) {
-  T m = max_nan(a, b), d = a == b ? T(0) : abs(a - b);
+  double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
   if constexpr (std::is_same_v<T, float>)
-    return float(m + kLog2e * log1p_core(exp2_core(-double(d))));
+    return float(m + kLog2e * log1p_core(exp2_core(-d)));
   else
     return m + kLog2e * std::log1p(std::exp2(-d));
 }
@@ -389,12 +411,14 @@ TG_SM T sigmoid(T a) {
   else
     return 1.0 / (1.0 + std::exp(-a));
 }
+// (1 + erf u) / 2 = erfc(-u) / 2, which does not cancel for negative u
 template <class T>
 TG_SM T gelu_erf(T a) {
+  double u = -0.7071067811865476 * a;
   if constexpr (std::is_same_v<T, float>)
-    return float(0.5 * a * (1.0 + erf_core(a * 0.7071067811865476)));
+    return float(0.5 * a * erfc_core(u));
   else
-    return 0.5 * a * (1.0 + std::erf(a * 0.7071067811865476));
+    return 0.5 * a * std::erfc(u);
 }
 // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u
 template <class T>
@@ -443,8 +467,8 @@ TG_SM bool isposinf(T a) {
   else
     return a == std::numeric_limits<T>::infinity();
 }
-TG_SM bool signbit(float a) { return std::bit_cast<uint32_t>(a) >> 31; }
-TG_SM bool signbit(double a) { return std::bit_cast<uint64_t>(a) >> 63; }
+TG_SM bool signbit(float a) { return std::bit_cast<int32_t>(a) < 0; }
+TG_SM bool signbit(double a) { return std::bit_cast<int64_t>(a) < 0; }
 TG_SM bool signbit(int64_t a) { return a < 0; }
 
 // The float forms exist only so that a row compiles for every type: no program reaches them.

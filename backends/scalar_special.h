@@ -1,4 +1,5 @@
-// Special functions of the rows: lgamma, digamma, polygamma, erfinv. Computed in double, rounded once for float.
+// Special functions of the rows: lgamma, digamma, polygamma, erfinv. Sums that cancel are formed in long double, which
+// has 11 more bits on x86 (elsewhere it may be double, and a few units in the last place are lost).
 // Static like everything in scalar_math.h, for the reason given there.
 #pragma once
 #include <cmath>
@@ -27,66 +28,75 @@ TG_SM_LARGE float lgamma(float x) { return float(lgamma(double(x))); }
 // digamma for x > 0. Within 1/4 of the root x0 = 1.4616... the Taylor series about x0 (the coefficients are
 // polygamma(n, x0) / n!), since differences would cancel there. Otherwise psi(x) = psi(x + n) - sum 1/(x + k) up to
 // x >= 10, then the asymptotic series ln x - 1/(2x) - sum B_2k / (2k x^2k).
-TG_SM_LARGE double digamma_positive(double x) {
-  constexpr double kRoot = 0x1.762d86356be3fp+0, kRootLow = 9.549995429965697e-17;
-  constexpr double kTaylor[] = {
-      0.9676722454476212,    -0.4427631689835921,    0.258499760955651,    -0.16394270544240652,
-      0.10782405069126237,   -0.07219956125645471,   0.04880428816414311,  -0.03316112647484736,
-      0.022597648232218104,  -0.01542476590494896,   0.010538791616612175, -0.007204534386356869,
-      0.004926781395729853,  -0.003369801655439328,  0.002305126326734928, -0.0015769367714301972,
-      0.0010788252019162967, -0.0007380709389960052, 0.000504953265834602, -0.0003454680251063077};
-  constexpr double kBernoulli[] = {1.0 / 12,  -1.0 / 120,     1.0 / 252, -1.0 / 240,
-                                   1.0 / 132, -691.0 / 32760, 1.0 / 12,  -3617.0 / 8160};
-  double d = (x - kRoot) - kRootLow;
-  if (d > -0.25 && d < 0.25) {
-    double y = 0;
+TG_SM_LARGE long double digamma_positive(long double x) {
+  constexpr long double kRoot = 0x1.762d86356be3fp+0, kRootLow = 9.549995429965697e-17;
+  constexpr long double kTaylor[] = {
+      0.967672245447621170427L,    -0.442763168983592106093L,   0.258499760955651010624L,
+      -0.163942705442406527504L,   0.107824050691262365757L,    -0.0721995612564547109261L,
+      0.0488042881641431072251L,   -0.0331611264748473592923L,  0.0225976482322181046596L,
+      -0.0154247659049489591388L,  0.0105387916166121753881L,   -0.00720453438635686824097L,
+      0.00492678139572985344635L,  -0.00336980165543932808279L, 0.00230512632673492783694L,
+      -0.00157693677143019725927L, 0.00107882520191629658069L,  -0.000738070938996005129566L,
+      0.000504953265834602035177L, -0.000345468025106307699556L};
+  constexpr long double kBernoulli[] = {1.0L / 12,  -1.0L / 120,     1.0L / 252, -1.0L / 240,
+                                        1.0L / 132, -691.0L / 32760, 1.0L / 12,  -3617.0L / 8160};
+  long double d = (x - kRoot) - kRootLow;
+  if (d > -0.25L && d < 0.25L) {
+    long double y = 0;
     for (int i = int(std::size(kTaylor)) - 1; i >= 0; --i) y = y * d + kTaylor[i];
     return y * d;
   }
-  double below = 0;
-  for (; x < 10.0; x += 1.0) below += 1.0 / x;
-  double w = 1.0 / (x * x), tail = 0;
+  long double below = 0;
+  for (; x < 10; x += 1) below += 1 / x;
+  long double w = 1 / (x * x), tail = 0;
   for (int i = int(std::size(kBernoulli)) - 1; i >= 0; --i) tail = (tail + kBernoulli[i]) * w;
-  return std::log(x) - 0.5 / x - tail - below;
+  return std::log(x) - 0.5L / x - tail - below;
 }
 // Poles: -inf at +0, inf at -0, NaN at the negative integers, as in PyTorch. Below 0 by reflection.
 TG_SM_LARGE double digamma(double x) {
-  constexpr double kPi = 3.14159265358979323846;
+  constexpr long double kPi = 3.14159265358979323846L;
   if (x == 0.0) return std::copysign(std::numeric_limits<double>::infinity(), -x);
-  if (!(x < 0.0)) return x == std::numeric_limits<double>::infinity() ? x : digamma_positive(x);
+  if (!(x < 0.0)) return x == std::numeric_limits<double>::infinity() ? x : double(digamma_positive(x));
   double r = x - std::rint(x);  // cot has period 1 in x: reduce before the product with pi rounds
   if (r == 0.0 || r != r) return std::numeric_limits<double>::quiet_NaN();
-  return digamma_positive(1.0 - x) - kPi / std::tan(kPi * r);
+  return double(digamma_positive(1 - (long double)x) - kPi / std::tan(kPi * r));
 }
 TG_SM_LARGE float digamma(float x) { return float(digamma(double(x))); }
 
-// Hurwitz zeta: sum of (q + k)^-s over k >= 0, for s > 1 and q > 0, by the Euler-Maclaurin formula.
-TG_SM_LARGE double hurwitz_zeta(double s, double q) {
+// x^-n by squaring, n >= 0.
+TG_SM_LARGE long double inverse_power(long double x, double n) {
+  long double p = 1;
+  for (uint64_t e = n < 0x1p62 ? uint64_t(n) : uint64_t(1) << 62; e; e >>= 1, x *= x)
+    if (e & 1) p *= x;
+  return 1 / p;
+}
+// Hurwitz zeta: sum of (q + k)^-s over k >= 0, for whole s > 1 and q > 0, by the Euler-Maclaurin formula.
+TG_SM_LARGE long double hurwitz_zeta(double s, long double q) {
   constexpr double kB[] = {0.08333333333333333,    -0.001388888888888889,   3.306878306878307e-05,
                            -8.267195767195768e-07, 2.08767569878681e-08,    -5.284190138687493e-10,
                            1.3382536530684679e-11, -3.3896802963225827e-13, 8.586062056277845e-15,
                            -2.174868698558062e-16, 5.5090028283602295e-18,  -1.3954464685812522e-19};  // B_2j / (2j)!
-  double head = 0;
+  long double head = 0;
   for (int k = 0; k < 12; ++k) {
-    double t = std::pow(q + k, -s);
+    long double t = inverse_power(q + k, s);
     head += t;
-    if (t < head * 1e-17) return head;
+    if (t < head * 1e-20L) return head;
   }
-  double a = q + 12, p = std::pow(a, -s), tail = p * a / (s - 1.0) + 0.5 * p;
-  double f = s * p / a;  // s (s+1) ... (s+2j) a^(-s-2j-1)
+  long double a = q + 12, p = inverse_power(a, s), tail = p * a / (s - 1) + 0.5L * p;
+  long double f = s * p / a;  // s (s+1) ... (s+2j) a^(-s-2j-1)
   for (int j = 0; j < 12; ++j) {
-    double t = kB[j] * f;
+    long double t = kB[j] * f;
     tail += t;
-    if (std::fabs(t) < std::fabs(tail) * 1e-18) break;
+    if (std::fabs(t) <= tail * 1e-20L) break;
     f *= (s + 2 * j + 1) / a * ((s + 2 * j + 2) / a);
   }
   return head + tail;
 }
 // The same sum for negative q that is no integer, in constant time: the sum over all integers has period 1 in q, and
 // what it has too much are powers of q - j, which reflect to positive arguments. `even` tells the parity of s.
-TG_SM_LARGE double hurwitz_zeta_negative(double s, double q, bool even) {
-  double f = q - std::floor(q);
-  double below = hurwitz_zeta(s, 1.0 - f) - hurwitz_zeta(s, 1.0 - q);
+TG_SM_LARGE long double hurwitz_zeta_negative(double s, long double q, bool even) {
+  long double f = q - std::floor(q);
+  long double below = hurwitz_zeta(s, 1 - f) - hurwitz_zeta(s, 1 - q);
   return hurwitz_zeta(s, f) + (even ? below : -below);
 }
 // n-th derivative of digamma, (-1)^(n+1) n! zeta(n + 1, x); NaN unless n is a whole number >= 0.
@@ -101,7 +111,7 @@ TG_SM_LARGE double polygamma(double n, double x) {
     z = std::numeric_limits<double>::infinity();
   else
     z = hurwitz_zeta_negative(n + 1.0, x, odd);
-  double y = std::tgamma(n + 1.0) * z;
+  double y = double(std::tgamma((long double)n + 1) * z);
   return odd ? y : -y;
 }
 TG_SM_LARGE float polygamma(float n, float x) { return float(polygamma(double(n), double(x))); }
