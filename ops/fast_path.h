@@ -37,7 +37,7 @@ inline Dims kept_sizes(const Dims& sizes, const Dims& dims) {
 }
 
 // `t` in the type arithmetic is done in: float32 for the half types.
-inline Tensor widen(const Tensor& t) { return t.defined() && is_half(t.dtype()) ? to(t, DType::F32) : t; }
-inline Tensor narrow_to(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : to(t, dtype); }
+inline Tensor widen(const Tensor& t) { return t.defined() && is_half(t.dtype()) ? cast(t, DType::F32) : t; }
+inline Tensor narrow_to(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : cast(t, dtype); }
 
 }  // namespace tg

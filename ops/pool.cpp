@@ -118,7 +118,7 @@ Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntL
   Tensor px = x;
   Backend& b = backend(x.device());
   if (p.padded()) {
-    Dims sizes = lead, strides = Dims::filled(lead.size(), 0);
+    Dims sizes = lead;
     for (int i = 0; i < n; ++i) sizes.push_back(p.size[i] + p.padding[i] + p.right[i]);
     px = full(sizes, lowest_value(x.dtype()), x.dtype(), x.device());
     int64_t offset = px.storage_offset();
