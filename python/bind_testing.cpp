@@ -14,14 +14,16 @@ static PyObject* call_by_name(PyObject*, PyObject* const* args, Py_ssize_t n, Py
 }
 
 void init_testing(py::module_& m) {
-  static PyMethodDef call_op_def = {"_call_op", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_by_name)),
-                                    METH_FASTCALL | METH_KEYWORDS, "Calls the op with this full name (overload included)."};
+  static PyMethodDef call_op_def = {
+      "_call_op", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_by_name)),
+      METH_FASTCALL | METH_KEYWORDS, "Calls the op with this full name (overload included)."};
   m.attr("_call_op") = checked(PyCFunction_New(&call_op_def, nullptr));
   m.def("_use_ref_backend", &use_ref_backend, "Serve the CPU by the plain-loop reference backend.");
   m.def("_set_fast_paths", [](bool on) { modes().fast_paths = on; }, "Off: ops with a composite body run that body.");
-  m.def("_mutate_gradient", [](const std::string& op, int input, int kind) {
-    mutate_gradient(op, input, Mutation(kind));
-  }, "Makes the gradient of one input wrong: 0 off, 1 sign, 2 factor, 3 dropped reduction, 4 transpose, 5 zero.");
+  m.def(
+      "_mutate_gradient",
+      [](const std::string& op, int input, int kind) { mutate_gradient(op, input, Mutation(kind)); },
+      "Makes the gradient of one input wrong: 0 off, 1 sign, 2 factor, 3 dropped reduction, 4 transpose, 5 zero.");
 }
 
 }  // namespace tg::python

@@ -1,0 +1,71 @@
+// pybind11 conversions of the framework's value types, for every file that binds functions taking or giving them.
+#pragma once
+#include <pybind11/stl.h>
+
+#include "python/bindings.h"
+
+namespace pybind11::detail {
+
+// None <-> undefined tensor.
+template <>
+struct type_caster<tg::Tensor> {
+  PYBIND11_TYPE_CASTER(tg::Tensor, const_name("Tensor"));
+  bool load(handle src, bool) {
+    if (src.is_none()) return true;
+    if (!tg::python::is_tensor(src.ptr())) return false;
+    value = tg::python::unwrap(src.ptr());
+    return true;
+  }
+  static handle cast(const tg::Tensor& t, return_value_policy, handle) { return tg::python::wrap(t); }
+};
+
+template <>
+struct type_caster<tg::DType> {
+  PYBIND11_TYPE_CASTER(tg::DType, const_name("dtype"));
+  bool load(handle src, bool) { return tg::python::to_dtype(src.ptr(), value); }
+  static handle cast(tg::DType t, return_value_policy, handle) { return tg::python::wrap_dtype(t); }
+};
+
+template <>
+struct type_caster<tg::Device> {
+  PYBIND11_TYPE_CASTER(tg::Device, const_name("device"));
+  bool load(handle src, bool) { return tg::python::to_device(src.ptr(), value); }
+  static handle cast(tg::Device d, return_value_policy, handle) { return tg::python::wrap_device(d); }
+};
+
+template <>
+struct type_caster<tg::Scalar> {
+ public:
+  static constexpr auto name = const_name("float");
+  template <class T>
+  using cast_op_type = movable_cast_op_type<T>;
+  bool load(handle src, bool) {
+    if (tg::python::is_tensor(src.ptr())) {
+      value = tg::python::unwrap(src.ptr()).item_scalar();
+      return true;
+    }
+    return tg::python::to_scalar(src.ptr(), value);
+  }
+  static handle cast(const tg::Scalar& s, return_value_policy, handle) { return tg::python::wrap_scalar(s); }
+  operator tg::Scalar*() { return &value; }
+  operator tg::Scalar&() { return value; }
+  operator tg::Scalar&&() && { return std::move(value); }
+
+ private:
+  tg::Scalar value = 0;
+};
+
+// Sizes as a list or tuple; a single int stands for a list of one.
+template <>
+struct type_caster<tg::Dims> {
+  PYBIND11_TYPE_CASTER(tg::Dims, const_name("Sequence[int]"));
+  bool load(handle src, bool) {
+    std::vector<int64_t> v;
+    if (!tg::python::to_ints(src.ptr(), v)) return false;
+    value = tg::Dims(v.begin(), v.end());
+    return true;
+  }
+  static handle cast(const tg::Dims& d, return_value_policy, handle) { return tg::python::wrap_size(d); }
+};
+
+}  // namespace pybind11::detail

@@ -1,0 +1,90 @@
+// C++ exceptions as Python exceptions.
+#include <new>
+
+#include "python/bindings.h"
+
+namespace tg::python {
+namespace {
+
+struct Classes {
+  PyObject *error, *shape, *dtype, *device, *autograd, *index, *value, *type, *not_implemented, *out_of_memory;
+};
+Classes classes{};
+
+// tinygrad_cpp.<name>, derived from `bases`, also added to the module.
+PyObject* make_class(py::module_& m, const char* name, py::tuple bases, const char* doc) {
+  std::string full = std::string("tinygrad_cpp.") + name;
+  PyObject* c = PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr);
+  if (!c) throw_python_error();
+  m.attr(name) = py::handle(c);
+  return c;
+}
+
+}  // namespace
+
+void set_python_error() noexcept {
+  try {
+    throw;
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const py::builtin_exception& e) {
+    e.set_error();
+  } catch (const ShapeError& e) {
+    PyErr_SetString(classes.shape, e.what());
+  } catch (const DTypeError& e) {
+    PyErr_SetString(classes.dtype, e.what());
+  } catch (const DeviceError& e) {
+    PyErr_SetString(classes.device, e.what());
+  } catch (const AutogradError& e) {
+    PyErr_SetString(classes.autograd, e.what());
+  } catch (const IndexError& e) {
+    PyErr_SetString(classes.index, e.what());
+  } catch (const ValueError& e) {
+    PyErr_SetString(classes.value, e.what());
+  } catch (const TypeError& e) {
+    PyErr_SetString(classes.type, e.what());
+  } catch (const NotImplementedError& e) {
+    PyErr_SetString(classes.not_implemented, e.what());
+  } catch (const OutOfMemoryError& e) {
+    PyErr_SetString(classes.out_of_memory, e.what());
+  } catch (const Interrupted& e) {
+    PyErr_SetString(PyExc_KeyboardInterrupt, e.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    PyErr_SetString(classes.error, e.what());
+  } catch (...) {
+    PyErr_SetString(classes.error, "unknown C++ exception");
+  }
+}
+
+void init_errors(py::module_& m) {
+  auto runtime = py::reinterpret_borrow<py::object>(PyExc_RuntimeError);
+  classes.error = make_class(m, "Error", py::make_tuple(runtime), "Base of all errors of the framework.");
+  py::handle base = classes.error;
+  auto also = [&](PyObject* builtin) { return py::make_tuple(base, py::handle(builtin)); };
+  classes.shape = make_class(m, "ShapeError", py::make_tuple(base), "Sizes that do not fit together.");
+  classes.dtype = make_class(m, "DTypeError", py::make_tuple(base), "An element type the op does not take.");
+  classes.device = make_class(m, "DeviceError", py::make_tuple(base), "A device that is missing, or mixed devices.");
+  classes.autograd = make_class(m, "AutogradError", py::make_tuple(base), "A misuse of the tape.");
+  classes.index = make_class(m, "IndexError", also(PyExc_IndexError), "An index or axis out of range.");
+  classes.value =
+      make_class(m, "ValueError", also(PyExc_ValueError), "An argument of the right type, but wrong value.");
+  classes.type = make_class(m, "TypeError", also(PyExc_TypeError), "An argument of the wrong type.");
+  classes.not_implemented =
+      make_class(m, "NotImplementedError", also(PyExc_NotImplementedError), "Something that does not exist here.");
+  classes.out_of_memory = make_class(m, "OutOfMemoryError", also(PyExc_MemoryError), "An allocation that failed.");
+  py::register_exception_translator([](std::exception_ptr p) {
+    if (!p) return;
+    // only what pybind11 would translate less well: its own exceptions go on to its own translator
+    try {
+      std::rethrow_exception(p);
+    } catch (const Error&) {
+      set_python_error();
+    } catch (const std::bad_alloc&) {
+      set_python_error();
+    }
+  });
+}
+
+}  // namespace tg::python
