@@ -1,0 +1,176 @@
+// Optimizers: one step of a parameter group that is a Python dict, gradient clipping, the formulas of the schedulers.
+#include "core/modes.h"
+#include "optim/clip.h"
+#include "optim/rules.h"
+#include "optim/schedule.h"
+#include "python/casters.h"
+
+namespace tg::python {
+namespace {
+
+using namespace optim;
+
+// A setting as the rules know it; others (foreach=..., strings) are none of theirs.
+Setting to_setting(py::handle v) {
+  PyObject* o = v.ptr();
+  double d;
+  if (PyBool_Check(o)) return o == Py_True;
+  if (PyTuple_Check(o) || PyList_Check(o)) {
+    std::array<double, 2> pair;
+    auto seq = py::reinterpret_borrow<py::sequence>(v);
+    if (seq.size() == 2 && to_float(py::object(seq[0]).ptr(), pair[0]) && to_float(py::object(seq[1]).ptr(), pair[1]))
+      return pair;
+  } else if (to_float(o, d)) {
+    return d;
+  }
+  return std::monostate();
+}
+
+Options to_options(const py::dict& group) {
+  Options options;
+  for (auto [key, value] : group) {
+    auto name = key.cast<std::string>();
+    if (name != "params") options[name] = to_setting(value);
+  }
+  return options;
+}
+
+// The state of one parameter: what the dict held, and where it came from.
+struct Entry {
+  py::object param;
+  py::object dict;  // null: none yet
+  State state;
+};
+
+State to_state(const py::object& dict) {
+  State state;
+  if (!dict) return state;
+  for (auto [key, value] : py::reinterpret_borrow<py::dict>(dict))
+    if (is_tensor(value.ptr())) state[key.cast<std::string>()] = unwrap(value.ptr());
+  return state;
+}
+
+// Puts the tensors that are new into the parameter's dict.
+void store(const py::dict& states, Entry& e) {
+  if (e.state.empty()) return;
+  if (!e.dict) {
+    e.dict = py::dict();
+    states[e.param] = e.dict;
+  }
+  auto dict = py::reinterpret_borrow<py::dict>(e.dict);
+  for (const auto& [name, tensor] : e.state) {
+    if (!tensor.defined()) continue;
+    PyObject* old = PyDict_GetItemString(dict.ptr(), name.c_str());
+    if (!old || !is_tensor(old) || !unwrap(old).is_same(tensor)) dict[name.c_str()] = wrap_object(tensor);
+  }
+}
+
+py::object find_state(const py::dict& states, py::handle param) {
+  PyObject* found = PyDict_GetItemWithError(states.ptr(), param.ptr());
+  if (!found && PyErr_Occurred()) throw_python_error();
+  return py::reinterpret_borrow<py::object>(found);
+}
+
+// One step of `group` (a dict of Optimizer.param_groups) with the states {parameter: {name: tensor}}.
+void step_group(const std::string& rule_name, const py::dict& group, const py::dict& states) {
+  const Rule& rule = find_rule(rule_name);
+  Options options = to_options(group);
+  std::vector<Entry> entries;
+  std::vector<Slot> slots;
+  for (py::handle p : group["params"]) {
+    Tensor param = p.cast<Tensor>(), grad = param.grad();
+    if (!grad.defined()) continue;
+    py::object dict = find_state(states, p);
+    entries.push_back({py::reinterpret_borrow<py::object>(p), dict, to_state(dict)});
+    slots.push_back({param, grad});
+  }
+  for (size_t i = 0; i < slots.size(); ++i) slots[i].state = &entries[i].state;
+  {
+    py::gil_scoped_release unlocked;
+    NoGrad guard;
+    rule.update(options, slots);
+  }
+  for (Entry& e : entries) store(states, e);
+}
+
+// State that exists before the first step (Adagrad's accumulator).
+void init_group(const std::string& rule_name, const py::dict& group, const py::dict& states) {
+  const Rule& rule = find_rule(rule_name);
+  if (!rule.init) return;
+  Options options = to_options(group);
+  for (py::handle p : group["params"]) {
+    Entry e{py::reinterpret_borrow<py::object>(p), find_state(states, p), {}};
+    NoGrad guard;
+    rule.init(options, p.cast<Tensor>(), e.state);
+    store(states, e);
+  }
+}
+
+void bind_schedule(py::module_& m) {
+  namespace s = optim::schedule;
+  auto sub = m.def_submodule("_schedule", "Learning rates as functions of the epoch.");
+  sub.def("step_next", s::step_next).def("step_at", s::step_at);
+  sub.def("multi_step_next", s::multi_step_next).def("multi_step_at", s::multi_step_at);
+  sub.def("constant_next", s::constant_next).def("constant_at", s::constant_at);
+  sub.def("linear_next", s::linear_next).def("linear_at", s::linear_at);
+  sub.def("exponential_next", s::exponential_next).def("exponential_at", s::exponential_at);
+  sub.def("polynomial_next", s::polynomial_next).def("polynomial_at", s::polynomial_at);
+  sub.def("cosine_next", s::cosine_next).def("cosine_at", s::cosine_at);
+  sub.def("restart_at", [](double epoch, int64_t t_0, int64_t t_mult) {
+    s::Restart r = s::restart_at(epoch, t_0, t_mult);
+    return std::pair(r.since, r.length);
+  });
+  sub.def("one_cycle",
+          [](int64_t step, int64_t total, double pct, bool cosine, bool three_phase, double start, double top,
+             double low) { return s::OneCycle{total, pct, cosine, three_phase}.at(step, start, top, low); });
+  py::class_<s::Plateau>(sub, "Plateau")
+      .def(py::init([](bool minimize, bool relative, double threshold, int64_t patience, int64_t cooldown) {
+        s::Plateau p{minimize, relative, threshold, patience, cooldown};
+        p.reset();
+        return p;
+      }))
+      .def_readwrite("patience", &s::Plateau::patience)
+      .def_readwrite("cooldown", &s::Plateau::cooldown)
+      .def_readwrite("threshold", &s::Plateau::threshold)
+      .def_readwrite("best", &s::Plateau::best)
+      .def_readwrite("num_bad_epochs", &s::Plateau::num_bad_epochs)
+      .def_readwrite("cooldown_counter", &s::Plateau::cooldown_counter)
+      .def("is_better", &s::Plateau::is_better)
+      .def("reset", &s::Plateau::reset)
+      .def("update", &s::Plateau::update);
+}
+
+// A tensor, or any iterable of them.
+std::vector<Tensor> to_tensors(const py::object& o) {
+  if (is_tensor(o.ptr())) return {unwrap(o.ptr())};
+  std::vector<Tensor> v;
+  for (py::handle p : o) v.push_back(p.cast<Tensor>());
+  return v;
+}
+
+}  // namespace
+}  // namespace tg::python
+
+void bind_optim(py::module_& m) {
+  using namespace tg::python;
+  m.def("_optim_step", step_group, py::arg("rule"), py::arg("group"), py::arg("states"));
+  m.def("_optim_init", init_group, py::arg("rule"), py::arg("group"), py::arg("states"));
+  m.def("_optim_check",
+        [](const std::string& rule, const py::dict& group) { tg::optim::find_rule(rule).check(to_options(group)); });
+  m.def(
+      "clip_grad_norm_",
+      [](const py::object& parameters, double max_norm, double norm_type, bool error_if_nonfinite, const py::object&) {
+        return tg::optim::clip_grad_norm_(to_tensors(parameters), max_norm, norm_type, error_if_nonfinite);
+      },
+      py::arg("parameters"), py::arg("max_norm"), py::arg("norm_type") = 2.0, py::arg("error_if_nonfinite") = false,
+      py::arg("foreach") = py::none(),
+      "Scales the gradients in place so that their norm, taken as one vector, is at most max_norm; returns the norm.");
+  m.def(
+      "clip_grad_value_",
+      [](const py::object& parameters, double clip_value, const py::object&) {
+        tg::optim::clip_grad_value_(to_tensors(parameters), clip_value);
+      },
+      py::arg("parameters"), py::arg("clip_value"), py::arg("foreach") = py::none(),
+      "Limits every element of the gradients to [-clip_value, clip_value].");
+  bind_schedule(m);
+}
