@@ -6,8 +6,9 @@ import itertools
 import math
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tinygrad_cpp as tg
@@ -154,7 +155,7 @@ def samples(op: dict[str, Any]) -> list[Call]:
     env = namespace(seed_of(op["name"]))
     calls = []
     for text in split_top(op["samples"], ";"):
-        args, kwargs = eval(f"call({text})", env)  # noqa: S307  (the table is the project's own source)
+        args, kwargs = eval(f"call({text})", env)
         calls.append(Call(op, args, kwargs, text))
     return calls
 
@@ -202,7 +203,7 @@ class _Catch:
 def eval_index(text: str, tensor: Callable[[Any], Any]) -> Any:
     env = namespace(99)
     wrap = {k: (lambda f: lambda *a, **kw: tensor(f(*a, **kw).data.tolist()))(env[k]) for k in ("T", "I", "B")}
-    return eval(f"catch[{text}]", {"catch": _Catch(), "L": lambda *a: tensor(list(a)), **wrap})  # noqa: S307
+    return eval(f"catch[{text}]", {"catch": _Catch(), "L": lambda *a: tensor(list(a)), **wrap})
 
 
 def run_tg(call: Call, dtype: str = "float64", grad: bool = False, inputs: list[Any] | None = None, name: str | None = None) -> Any:

@@ -1,0 +1,336 @@
+"""The tape from Python: leaves, accumulation, in-place edits, views, hooks, custom functions, modes; random graphs."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import tinygrad_cpp as tg
+
+
+def leaf(*values):
+    return tg.tensor(values, dtype=tg.float64, requires_grad=True)
+
+
+def test_lecture_example_matches_numpy():
+    np.random.seed(0)
+    a, b, c = (np.random.randn(3, 4) for _ in range(3))
+    x, y, z = (tg.tensor(v, requires_grad=True) for v in (a, b, c))
+    total = tg.sum(x * y + z)
+    total.backward()
+    assert np.isclose(total.item(), (a * b + c).sum())
+    np.testing.assert_array_equal(x.grad.numpy(), b)
+    np.testing.assert_array_equal(y.grad.numpy(), a)
+    np.testing.assert_array_equal(z.grad.numpy(), np.ones((3, 4)))
+
+
+def test_leaf_flags_and_accumulation():
+    x = leaf(1.0, 2.0)
+    assert x.is_leaf and x.grad is None and x.grad_fn is None
+    y = (x * x).sum()
+    assert not y.is_leaf and y.requires_grad and "Sum" in type(y.grad_fn).__name__ + repr(y.grad_fn)
+    y.backward()
+    first = x.grad
+    (x * x).sum().backward()
+    assert x.grad is first, "the gradient is accumulated in place"
+    assert x.grad.tolist() == [4.0, 8.0]
+    x.grad = None
+    assert x.grad is None
+    with pytest.raises(RuntimeError, match="floating"):
+        tg.tensor([1, 2]).requires_grad_(True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        y.requires_grad_(False)
+
+
+def test_backward_twice_is_an_error():
+    x = leaf(1.0)
+    y = (x.exp() * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.backward()
+
+
+def test_backward_needs_scalar_or_gradient():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match="one-element"):
+        (x * 2).backward()
+    (x * 2).backward(tg.tensor([1.0, 10.0], dtype=tg.float64))
+    assert x.grad.tolist() == [2.0, 20.0]
+    with pytest.raises(RuntimeError, match="size"):
+        (x * 2).backward(tg.ones(3, dtype=tg.float64))
+    with pytest.raises(RuntimeError, match="does not require"):
+        tg.ones(1).backward()
+
+
+def test_grad_function():
+    x, y = leaf(2.0), leaf(3.0)
+    z = x * x * y
+    gx, gy = tg.autograd.grad(z, (x, y), create_graph=True)
+    assert gx.item() == 12 and gy.item() == 4 and x.grad is None
+    (gxx,) = tg.autograd.grad(gx, x, retain_graph=True)
+    (gxy,) = tg.autograd.grad(gx, y)
+    assert gxx.item() == 6 and gxy.item() == 4
+    with pytest.raises(RuntimeError, match="not used"):
+        tg.autograd.grad(x * 2, y)
+    assert tg.autograd.grad(x * 2, (x, y), allow_unused=True)[1] is None
+
+
+def test_failed_backward_changes_no_gradient():
+    x = leaf(1.0, 2.0)
+    h = x.exp()
+    y = (h * h).sum() + (x * 3).sum()
+    h.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified in place by add_"):
+        y.backward()
+    assert x.grad is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "want"),
+    [
+        (lambda y: y.mul_(3.0), [3.0, 3.0, 3.0]),
+        (lambda y: y[1:].mul_(3.0), [1.0, 3.0, 3.0]),
+        (lambda y: y[::2].zero_(), [0.0, 1.0, 0.0]),
+        (lambda y: y.__setitem__(1, 5.0), [1.0, 0.0, 1.0]),
+        (lambda y: y.view(3, 1)[0].exp_(), [np.exp(1.0), 1.0, 1.0]),
+        (lambda y: y[1:][1:].mul_(y[0].detach() * 2), [1.0, 1.0, 2.0]),
+        (lambda y: y[::-1][:1].mul_(4.0), [1.0, 1.0, 4.0]),
+    ],
+)
+def test_in_place_on_views(edit, want):
+    x = leaf(1.0, 2.0, 3.0)
+    y = x * 1.0
+    edit(y)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), want)
+
+
+def test_views_see_edits_of_their_base():
+    x = leaf(1.0, 2.0)
+    y = x * 1.0
+    v = y[0]
+    y.mul_(5.0)
+    v.backward()
+    assert x.grad.tolist() == [5.0, 0.0]
+    assert v.item() == 5.0
+
+
+def test_in_place_on_leaf_is_an_error_unless_no_grad():
+    x = leaf(1.0, 2.0)
+    with pytest.raises(RuntimeError, match="leaf"):
+        x.add_(1.0)
+    with pytest.raises(RuntimeError, match="leaf"):
+        x[0] = 3.0
+    with tg.no_grad():
+        x.add_(1.0)
+        view = x[0]
+    assert x.tolist() == [2.0, 3.0]
+    with pytest.raises(RuntimeError, match="no_grad"):
+        view.mul_(2.0)
+
+
+def test_in_place_with_gradient_operand():
+    w = leaf(2.0, 3.0)
+    x = tg.ones(2, dtype=tg.float64)
+    x.mul_(w)
+    assert x.requires_grad
+    x.sum().backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+    counts = tg.zeros(2, dtype=tg.int64)
+    with pytest.raises((RuntimeError, TypeError)):
+        counts.add_(w)
+
+
+def test_hooks_and_retain_grad():
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    y.retain_grad()
+    seen = []
+    handle = x.register_hook(lambda g: seen.append(g.tolist()))
+    y.register_hook(lambda g: g * 10)
+    y.sum().backward()
+    assert seen == [[30.0, 30.0]] and x.grad.tolist() == [30.0, 30.0] and y.grad is not None
+    handle.remove()
+    (x * 1).sum().backward()
+    assert len(seen) == 1
+
+
+def test_modes():
+    x = leaf(1.0)
+    with tg.no_grad():
+        assert not (x * 2).requires_grad and not tg.is_grad_enabled()
+        with tg.enable_grad():
+            assert (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+    @tg.no_grad()
+    def f():
+        return x * 2
+
+    assert not f().requires_grad
+    with tg.inference_mode():
+        y = x * 2
+    assert not y.requires_grad
+    with tg.set_grad_enabled(False):
+        assert not (x * 2).requires_grad
+
+
+def test_modes_are_per_thread():
+    seen = {}
+
+    def work():
+        seen["other"] = tg.is_grad_enabled()
+
+    with tg.no_grad():
+        t = threading.Thread(target=work)
+        t.start()
+        t.join()
+    assert seen["other"] is True
+
+
+def test_custom_function():
+    class Cube(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, k):
+            ctx.save_for_backward(x)
+            ctx.k = k
+            return x * x * x * k
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * 3 * ctx.k * x * x, None
+
+    x = leaf(2.0, -1.0)
+    y = Cube.apply(x, 2.0)
+    y.sum().backward()
+    assert x.grad.tolist() == [24.0, 6.0]
+    assert tg.autograd.gradcheck(lambda t: Cube.apply(t, 2.0), (leaf(0.5, -1.5),))
+    assert tg.autograd.gradgradcheck(lambda t: Cube.apply(t, 2.0), (leaf(0.5, -1.5),))
+
+    class Wrong(Cube):
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2, None
+
+    with pytest.raises(RuntimeError):
+        tg.autograd.gradcheck(lambda t: Wrong.apply(t, 2.0), (leaf(0.5, -1.5),))
+    assert not tg.autograd.gradcheck(lambda t: Wrong.apply(t, 2.0), (leaf(0.5, -1.5),), raise_exception=False)
+
+
+def test_errors_in_custom_backward_reach_the_caller():
+    class Boom(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            raise KeyError("mine")
+
+    x = leaf(1.0)
+    with pytest.raises(KeyError, match="mine"):
+        Boom.apply(x).backward()
+    assert x.grad is None
+
+
+def test_anomaly_names_op_and_line():
+    x = leaf(0.0)
+    with tg.autograd.detect_anomaly(), pytest.raises(RuntimeError, match="(?s)SqrtBackward0.*test_autograd.py"):
+        y = x.sqrt() * 0.0
+        y.sum().backward()
+
+
+def test_graphs_are_freed():
+    x = leaf(1.0, 2.0)
+    y = (x.exp() * 3).sum()
+    ref = weakref.ref(y)
+    y.backward()
+    del y
+    gc.collect()
+    assert ref() is None
+    live = tg.memory.stats()["live"] if hasattr(tg, "memory") else None
+    for _ in range(100):
+        z = x
+        for _ in range(20):
+            z = (z * 1.01).tanh()
+        z.sum().backward()
+        x.grad = None
+    del z
+    if live is not None:
+        assert tg.memory.stats()["live"] <= live + 4096
+
+
+def test_deep_graph():
+    x = leaf(1.0)
+    y = x
+    for _ in range(200_000):
+        y = y + 1e-6
+    y.backward()
+    assert x.grad.item() == 1.0
+    del y
+
+
+# ---- G4: random graphs against PyTorch
+
+
+UNARY = ["tanh", "sigmoid", "sin", "exp", "neg", "square", "relu", "abs"]
+BINARY = ["add", "sub", "mul", "maximum"]
+
+
+def random_program(rng, mod, xs, steps=8):
+    """The same random ops on either library; decisions come from rng only, so both sides take the same path."""
+    pool = list(xs)
+    for _ in range(steps):
+        kind = rng.integers(0, 9)
+        a = pool[rng.integers(len(pool))]
+        b = pool[rng.integers(len(pool))]
+        if kind <= 1:
+            r = getattr(mod, UNARY[rng.integers(len(UNARY))])(a * 0.5)
+        elif kind <= 3:
+            r = getattr(mod, BINARY[rng.integers(len(BINARY))])(a, b if b.shape == a.shape else a * 0.3)
+        elif kind == 4:
+            r = a.transpose(0, -1) if a.ndim > 1 else a.unsqueeze(0)
+        elif kind == 5:
+            r = a[..., : max(1, a.shape[-1] - 1)] if a.ndim else a * 2
+        elif kind == 6:
+            r = a.sum(int(rng.integers(a.ndim)), keepdim=True) if a.ndim else a
+            r = r * 0.1 + a
+        elif kind == 7 and a.ndim:  # in-place on a view of a fresh tensor
+            r = a * 1.0
+            v = r[int(rng.integers(r.shape[0]))]
+            v.mul_(float(rng.uniform(0.5, 1.5)))
+        else:
+            r = a * 1.0
+            w = r.reshape(-1)
+            r.add_(a)
+            r = r + w.sum() * 0.01
+        pool.append(r)
+    return sum((p * p).mean() for p in pool)
+
+
+@pytest.mark.oracle
+def test_random_graphs_match_pytorch():
+    import torch
+
+    n = 2000
+    for seed in range(n):
+        init = np.random.default_rng(seed)
+        shapes = [tuple(int(s) for s in init.integers(1, 4, int(init.integers(1, 4)))) for _ in range(2)]
+        data = [init.standard_normal(s) * 0.5 for s in shapes]
+        mine = [tg.tensor(d, dtype=tg.float64, requires_grad=True) for d in data]
+        theirs = [torch.tensor(d, dtype=torch.float64, requires_grad=True) for d in data]
+        a = random_program(np.random.default_rng(seed + 10**6), tg, mine)
+        b = random_program(np.random.default_rng(seed + 10**6), torch, theirs)
+        np.testing.assert_allclose(a.item(), b.item(), rtol=1e-9, err_msg=f"seed {seed}")
+        a.backward()
+        b.backward()
+        for x, y in zip(mine, theirs):
+            gx = np.zeros(x.shape) if x.grad is None else x.grad.numpy()
+            gy = np.zeros(tuple(y.shape)) if y.grad is None else y.grad.numpy()
+            np.testing.assert_allclose(gx, gy, rtol=1e-8, atol=1e-10, err_msg=f"seed {seed}")
+    print(f"{n} random graphs agree")
