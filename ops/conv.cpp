@@ -2,7 +2,7 @@
 // Three hidden ops are each other's gradients: with y = convolution(x, w),
 //   x' = convolution_input(y, w)   the adjoint in x (a transposed convolution)
 //   w' = convolution_weight(x, y)  the adjoint in w
-#include "ops/fast_path.h"
+#include "ops/copy_view.h"
 #include "ops/windows.h"
 
 namespace tg {
@@ -73,14 +73,8 @@ Tensor interior(const Tensor& t, const Geometry& g) {
 Tensor with_padding(const Tensor& x, const Geometry& g) {
   if (g.padded == g.size) return x;
   Tensor t = zeros(joined(x.size(0), x.size(1), g.padded), x.dtype(), x.device());
-  copy_view(backend(x.device()), View(x), View(interior(t, g)));
+  copy_view(x.device(), View(x), View(interior(t, g)));
   return t;
-}
-
-View sample_range(View v, int64_t from, int64_t count) {
-  v.data = static_cast<char*>(v.data) + from * v.stride[0] * itemsize(v.dtype);
-  v.shape[0] = count;
-  return v;
 }
 
 // (b, groups, rows, cols) over contiguous memory with the given strides, in elements.
@@ -125,9 +119,9 @@ void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
   for (int64_t first = 0; first < g.batch; first += block) {
     int64_t count = std::min(block, g.batch - first);
     View cols = matrices(buffer, count, g.groups, g.rows(), g.points, {per_sample, g.rows() * g.points, g.points, 1});
-    View from = sample_range(taps, first, count), to = flat;
+    View from = slice_view(taps, 0, first, count), to = flat;
     to.shape[0] = count;
-    if (!store) copy_view(be, from, to);
+    if (!store) copy_view(x.device(), from, to);
     f(first, count, cols);
     if (store) be.fold(to, from);
   }
@@ -153,7 +147,7 @@ Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stri
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
     View a = vw;
     a.shape[0] = count;
-    grouped_gemm(be, a, cols, 0.0, sample_range(vy, first, count));
+    grouped_gemm(be, a, cols, 0.0, slice_view(vy, 0, first, count));
   });
   return y;
 }
@@ -179,7 +173,7 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
     for_column_blocks(g, px, true, [&](int64_t first, int64_t count, const View& cols) {
       View a = vw;
       a.shape[0] = count;
-      grouped_gemm(be, a, sample_range(vy, first, count), 0.0, cols);
+      grouped_gemm(be, a, slice_view(vy, 0, first, count), 0.0, cols);
     });
   }
   return g.padded == g.size ? px : contiguous(interior(px, g));
@@ -206,7 +200,7 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
   Backend& be = backend(x.device());
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
     for (int64_t i = 0; i < count; ++i)
-      grouped_gemm(be, sample_range(vy, first + i, 1), transposed(sample_range(cols, i, 1)), 1.0, vw);
+      grouped_gemm(be, slice_view(vy, 0, first + i, 1), transposed(slice_view(cols, 0, i, 1)), 1.0, vw);
   });
   return dw;
 }

@@ -1,7 +1,7 @@
 // Max, average, power-average and adaptive pooling in one, two and three dimensions.
 #include <limits>
 
-#include "ops/fast_path.h"
+#include "ops/copy_view.h"
 #include "ops/windows.h"
 
 namespace tg {
@@ -123,7 +123,7 @@ Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntL
     px = full(sizes, lowest_value(x.dtype()), x.dtype(), x.device());
     int64_t offset = px.storage_offset();
     for (int i = 0; i < n; ++i) offset += p.padding[i] * px.strides()[lead.size() + i];
-    copy_view(b, View(x), View(make_view(px, x.sizes(), px.strides(), offset)));
+    copy_view(x.device(), View(x), View(make_view(px, x.sizes(), px.strides(), offset)));
   }
   // (lead.., windows.., taps): one axis to search
   Tensor win = contiguous(windows(px, p.kernel, p.stride, p.dilation));

@@ -107,11 +107,4 @@ View column_view(const View& v, const Dims& out, const Dims& kernel, const Dims&
   return split_axes(v, out, kernel, stride, dilation, true);
 }
 
-void copy_view(Backend& b, const View& from, const View& to) {
-  Views ins, outs;
-  ins.push_back(from);
-  outs.push_back(to);
-  b.map(make_program(compute_type(to.dtype), 1, {}, {{Opc::Identity, {0}}}), ins, outs);
-}
-
 }  // namespace tg

@@ -17,7 +17,4 @@ View window_view(const View& v, const Dims& out, const Dims& kernel, const Dims&
 // The same with the taps before the positions: (.., k1, .., kn, o1, .., on).
 View column_view(const View& v, const Dims& out, const Dims& kernel, const Dims& stride, const Dims& dilation);
 
-// to = from, element by element, with conversion.
-void copy_view(Backend& b, const View& from, const View& to);
-
 }  // namespace tg
