@@ -106,7 +106,7 @@ class Op:
 def split_top(text: str) -> list[str]:
     parts, depth, cur = [], 0, ""
     for ch in text:
-        depth += ch in "([" 
+        depth += ch in "(["
         depth -= ch in ")]"
         if ch == "," and depth == 0:
             parts.append(cur)
@@ -205,7 +205,7 @@ def main() -> None:
         defs.append(f"{ret} {op.base}({op.signature(op.params, False)}) {{\n  {body(op)}\n}}")
         if op.is_method():
             rest = op.params[1:]
-            methods.append(f"  {ret} {op.base}({op.signature(rest, True)}) const;  // {doc}")
+            methods.append(f"  {ret} {op.base}({op.signature(rest, True)}) const;")
             call = ", ".join(["*this", *(p.name for p in rest)])
             stmt = f"tg::{op.base}({call});\n  return *this;" if op.inplace else f"return tg::{op.base}({call});"
             defs.append(f"{ret} Tensor::{op.base}({op.signature(rest, False)}) const {{\n  {stmt}\n}}")
