@@ -1,0 +1,242 @@
+// Conformance of reductions, scans, searches and matrix products; the same bits for any number of threads.
+#include <doctest/doctest.h>
+
+#include "core/pool.h"
+#include "tests/cpp/backend_util.h"
+
+using namespace tg;
+using namespace tg::test;
+
+namespace {
+
+// Sets the stride of `out` to 0 in the axes of `mask`, which makes them reduced.
+void drop_axes(Pair& out, const Dims& shape, unsigned mask) {
+  for (View* v : {&out.ref, &out.cpu}) {
+    v->shape = shape;
+    for (int d = 0; d < shape.size(); ++d)
+      if (mask >> d & 1) v->stride[d] = 0;
+  }
+}
+
+Dims kept_shape(Dims shape, unsigned mask) {
+  for (int d = 0; d < shape.size(); ++d)
+    if (mask >> d & 1) shape[d] = 1;
+  return shape;
+}
+
+Views one(const View& v) {
+  Views x;
+  x.push_back(v);
+  return x;
+}
+
+Program unary(Opc op, DType compute, int src1 = 0) {
+  Program p;
+  p.compute = compute;
+  p.n_inputs = src1 + 1;
+  p.code.push_back({op, {0, uint8_t(src1), 0}});
+  p.outs.push_back(p.code_reg(0));
+  return p;
+}
+
+constexpr ReduceOp kReduceOps[] = {ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max,
+                                   ReduceOp::Min, ReduceOp::Any,  ReduceOp::All};
+
+void check_reduce(Count& count, ReduceOp op, const Dims& shape, unsigned mask, DType t, Layout l, Rng& rng) {
+  bool rounds = op == ReduceOp::Sum || op == ReduceOp::Prod;
+  Pair in = make_pair_of(shape, t, l, rng,
+                         op == ReduceOp::Prod ? Values::NearOne
+                         : rounds             ? Values::Plain
+                                              : Values::Special);
+  bool flag = op == ReduceOp::Any || op == ReduceOp::All;
+  DType out_t = flag ? DType::Bool : is_float(t) ? t : DType::I64;
+  Pair out = make_pair_of(kept_shape(shape, mask), out_t, kOutLayouts[rng() % 5], rng);
+  drop_axes(out, shape, mask);
+  ref_backend().reduce(op, compute_type(t), nullptr, one(in.ref), nullptr, out.ref);
+  cpu_backend().reduce(op, compute_type(t), nullptr, one(in.cpu), nullptr, out.cpu);
+  // a sum in another order: the last bits of double, or the rounding of the result
+  double wide = rounds ? (out_t == DType::F64 ? 64 : 1) : 0,
+         abs = rounds && is_float(t) ? 1e-13 * double(in.ref.numel()) : 0;
+  CHECK_SAME(count, out, wide, abs, "reduce ", int(op), " ", t, shape, " axes ", mask, " layout ", int(l));
+}
+
+}  // namespace
+
+TEST_CASE("reduce: every op, dtype, layout and set of axes") {
+  Count count("reduce");
+  Rng rng(11);
+  for (ReduceOp op : kReduceOps)
+    for (DType t : kAllDTypes) {
+      for (int64_t n : kEdges) {
+        check_reduce(count, op, {n}, 1, t, Layout::Contiguous, rng);
+        check_reduce(count, op, {3, n}, 2, t, Layout::Contiguous, rng);
+        check_reduce(count, op, {n, 5}, 1, t, Layout::Contiguous, rng);
+      }
+      for (Layout l : kInLayouts)
+        for (unsigned mask = 0; mask < 8; ++mask)
+          for (const Dims& s : {Dims{3, 4, 5}, Dims{2, 1, 17}, Dims{33, 2, 9}, Dims{1, 65, 3}, Dims{4, 0, 3}})
+            check_reduce(count, op, s, mask, t, l, rng);
+      check_reduce(count, op, {}, 0, t, Layout::Contiguous, rng);
+    }
+}
+
+TEST_CASE("reduce: programs before and after, two inputs, wider compute type") {
+  Count count("reduce with programs");
+  Rng rng(12);
+  for (DType t : {DType::F32, DType::F64, DType::BF16, DType::I64})
+    for (unsigned mask = 0; mask < 4; ++mask)
+      for (Layout l : kInLayouts)
+        for (const Dims& s : {Dims{5, 17}, Dims{130, 3}, Dims{3, 1025}, Dims{1, 9}}) {
+          DType c = is_float(t) ? DType::F64 : DType::I64;
+          Pair a = make_pair_of(s, t, l, rng), b = make_pair_of(s, t, Layout::Contiguous, rng);
+          Pair out = make_pair_of(kept_shape(s, mask), t, Layout::Contiguous, rng);
+          drop_axes(out, s, mask);
+          Program pre = unary(Opc::mul, c, 1), post = unary(Opc::abs, c);
+          Views ra = one(a.ref), ca = one(a.cpu);
+          ra.push_back(b.ref), ca.push_back(b.cpu);
+          ref_backend().reduce(ReduceOp::Sum, c, &pre, ra, &post, out.ref);
+          cpu_backend().reduce(ReduceOp::Sum, c, &pre, ca, &post, out.cpu);
+          CHECK_SAME(count, out, t == DType::F64 ? 64 : 1, is_float(t) ? 1e-11 : 0, "reduce pre/post ", t, s, " axes ",
+                     mask);
+        }
+}
+
+TEST_CASE("arg_reduce: every dtype, layout and axis") {
+  Count count("arg_reduce");
+  Rng rng(13);
+  for (DType t : kAllDTypes)
+    for (Layout l : kInLayouts)
+      for (const Dims& s : {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{3, 4, 5}, Dims{0, 3}})
+        for (int axis = 0; axis < s.size(); ++axis)
+          for (bool largest : {true, false}) {
+            if (s[axis] == 0) continue;
+            Pair in = make_pair_of(s, t, l, rng, Values::Special);
+            Dims os = kept_shape(s, 1u << axis);
+            Pair v = make_pair_of(os, t, kOutLayouts[rng() % 5], rng),
+                 i = make_pair_of(os, DType::I64, kOutLayouts[rng() % 5], rng);
+            View rv = v.ref, cv = v.cpu;
+            if (rng() % 2) rv.data = cv.data = nullptr;
+            ref_backend().arg_reduce(largest, in.ref, axis, rv, i.ref);
+            cpu_backend().arg_reduce(largest, in.cpu, axis, cv, i.cpu);
+            CHECK_SAME(count, v, 0, 0, "arg_reduce values ", t, s, " axis ", axis);
+            CHECK_SAME(count, i, 0, 0, "arg_reduce index ", t, s, " axis ", axis, " largest ", largest);
+          }
+}
+
+TEST_CASE("scan: every op, dtype, layout and axis") {
+  Count count("scan");
+  Rng rng(14);
+  for (ScanOp op : {ScanOp::Sum, ScanOp::Prod, ScanOp::Max, ScanOp::Min, ScanOp::LogSumExp})
+    for (DType t : kAllDTypes) {
+      bool extreme = op == ScanOp::Max || op == ScanOp::Min;
+      if (op == ScanOp::LogSumExp && !is_float(t)) continue;
+      for (Layout l : kInLayouts)
+        for (const Dims& s : {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{3, 4, 5}, Dims{0, 3}})
+          for (int axis = 0; axis < s.size(); ++axis) {
+            Pair in = make_pair_of(s, t, l, rng,
+                                   extreme              ? Values::Special
+                                   : op == ScanOp::Prod ? Values::NearOne
+                                                        : Values::Plain);
+            DType ot = extreme || is_float(t) ? t : DType::I64;
+            Pair out = make_pair_of(s, ot, kOutLayouts[rng() % 5], rng),
+                 i = make_pair_of(s, DType::I64, kOutLayouts[rng() % 5], rng);
+            View ri = i.ref, ci = i.cpu;
+            if (!extreme) ri.data = ci.data = nullptr;
+            ref_backend().scan(op, in.ref, axis, out.ref, ri);
+            cpu_backend().scan(op, in.cpu, axis, out.cpu, ci);
+            CHECK_SAME(count, out,
+                       extreme            ? 0
+                       : ot == DType::F64 ? 64
+                                          : 1,
+                       extreme || !is_float(ot) ? 0 : 1e-12, "scan ", int(op), " ", t, s, " axis ", axis);
+            CHECK_SAME(count, i, 0, 0, "scan index ", int(op), " ", t, s, " axis ", axis);
+          }
+    }
+}
+
+TEST_CASE("nonzero and int_range: every layout") {
+  Count count("nonzero, int_range");
+  Rng rng(15);
+  for (DType t : kAllDTypes)
+    for (Layout l : kInLayouts)
+      for (const Dims& s : {Dims{}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{3, 4, 5}, Dims{0, 3}, Dims{200, 300}}) {
+        Pair in = make_pair_of(s, t, l, rng, Values::Special);
+        std::vector<int64_t> a{-7}, b{-7};
+        ref_backend().nonzero(in.ref, a);
+        cpu_backend().nonzero(in.cpu, b);
+        CHECK_MESSAGE(a == b, "nonzero ", name(t), s);
+        ++count.n;
+        if (t != DType::I64) continue;
+        CHECK(ref_backend().int_range(in.ref) == cpu_backend().int_range(in.cpu));
+        ++count.n;
+      }
+}
+
+TEST_CASE("gemm: every dtype, layout and size, scaling") {
+  Count count("gemm");
+  Rng rng(16);
+  const int64_t sizes[] = {0, 1, 2, 3, 7, 8, 9, 16, 17, 33, 65, 129};
+  for (DType t : {DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64, DType::I32, DType::U8})
+    for (int trial = 0; trial < 250; ++trial) {
+      auto pick = [&] { return sizes[rng() % std::size(sizes)]; };
+      int64_t B = draw(rng, 0, 3), M = pick(), N = pick(), K = trial % 40 == 0 ? 1025 : pick();
+      Pair a = make_pair_of({B, M, K}, t, kInLayouts[rng() % 6], rng),
+           b = make_pair_of({B, K, N}, t, kInLayouts[rng() % 6], rng);
+      Pair c = make_pair_of({B, M, N}, t, kOutLayouts[rng() % 5], rng, trial % 2 ? Values::Plain : Values::Special);
+      double alpha = trial % 3 ? 1 : 2, beta = trial % 2 ? (trial % 4 == 1 ? 1 : -3) : 0;
+      ref_backend().gemm(alpha, a.ref, b.ref, beta, c.ref);
+      cpu_backend().gemm(alpha, a.cpu, b.cpu, beta, c.cpu);
+      // |a b| <= 9 per term: an error of one float step per addition, then the rounding of the result
+      double eps = !is_float(t) ? 0 : t == DType::F64 ? 1e-16 : 6e-8;
+      CHECK_SAME(count, c, is_float(t) ? 1 : 0, 9 * alpha * eps * double(K + 2) * std::sqrt(double(K + 1)), "gemm ", t,
+                 " B", B, " M", M, " N", N, " K", K, " alpha ", alpha, " beta ", beta);
+    }
+}
+
+TEST_CASE("the same bits for 1, 2, 3 and 4 threads") {
+  Count count("threads");
+  Rng rng(17);
+  struct Case {
+    const char* name;
+    Dims in, out;
+    unsigned mask;
+  };
+  const int before = num_threads();
+  for (DType t : {DType::F32, DType::F64, DType::BF16}) {
+    for (const Case& k : {Case{"all", {300007}, {1}, 1}, Case{"rows", {257, 1300}, {257, 1}, 2},
+                          Case{"columns", {1300, 257}, {1, 257}, 1}}) {
+      Pair in = make_pair_of(k.in, t, Layout::Contiguous, rng);
+      std::vector<char> first;
+      for (int n = 1; n <= 4; ++n) {
+        set_num_threads(n);
+        for (ReduceOp op : {ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max}) {
+          Pair out = make_pair_of(k.out, t, Layout::Contiguous, rng);
+          drop_axes(out, k.in, k.mask);
+          cpu_backend().reduce(op, compute_type(t), nullptr, one(in.cpu), nullptr, out.cpu);
+          size_t bytes = size_t(k.out[0] * (k.out.size() > 1 ? k.out[1] : 1) * itemsize(t));
+          if (n == 1)
+            first.insert(first.end(), out.cpu_bytes.begin(), out.cpu_bytes.begin() + int64_t(bytes));
+          else {
+            size_t at = bytes * size_t(op == ReduceOp::Sum ? 0 : op == ReduceOp::Prod ? 1 : 2);
+            CHECK_MESSAGE(std::memcmp(first.data() + at, out.cpu_bytes.data(), bytes) == 0, k.name, " ", name(t),
+                          " threads ", n);
+            ++count.n;
+          }
+        }
+      }
+    }
+    Pair a = make_pair_of({1, 300, 257}, t, Layout::Contiguous, rng),
+         b = make_pair_of({1, 257, 310}, t, Layout::Transposed, rng);
+    Pair c = make_pair_of({1, 300, 310}, t, Layout::Contiguous, rng);
+    std::vector<char> start = c.cpu_bytes, first;
+    for (int n = 1; n <= 4; ++n) {
+      set_num_threads(n);
+      std::copy(start.begin(), start.end(), c.cpu_bytes.begin());
+      cpu_backend().gemm(1, a.cpu, b.cpu, 0.5, c.cpu);
+      if (n == 1) first = c.cpu_bytes;
+      CHECK_MESSAGE(first == c.cpu_bytes, "gemm ", name(t), " threads ", n);
+      ++count.n;
+    }
+    set_num_threads(before);
+  }
+}
