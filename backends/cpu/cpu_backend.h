@@ -1,0 +1,31 @@
+// The fast CPU backend. One .cpp per family of kernels; the class only gathers them.
+#pragma once
+#include "backends/backend.h"
+
+namespace tg::cpu {
+
+// Whether a program asks for the row-major index of its elements (and so must be run in that order).
+bool needs_index(const Program& p);
+// Copies with conversion between views of one shape.
+void convert_copy(const View& from, const View& to);
+
+class CpuBackend final : public Backend {
+ public:
+  const char* name() const override { return "cpu"; }
+  void map(const Program& p, const Views& ins, const Views& outs) override;
+  void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
+              const View& out) override;
+  void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) override;
+  void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) override;
+  void nonzero(const View& in, std::vector<int64_t>& out) override;
+  void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override;
+  void gather(const View& in, int axis, const View& index, const View& out) override;
+  void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
+  std::pair<int64_t, int64_t> int_range(const View& index) override;
+  void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
+  void fold(const View& in, const View& out) override;
+  void copy_bytes(void* dst, const void* src, size_t n) override;
+  void synchronize() override {}
+};
+
+}  // namespace tg::cpu

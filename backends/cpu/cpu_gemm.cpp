@@ -1,0 +1,228 @@
+// gemm: float and double through CBLAS with one thread per call; the thread pool cuts the work into a grid that
+// depends on the sizes alone. Half types go through float32 buffers, integers through a plain blocked loop.
+#include <cblas.h>
+
+#include <mutex>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/nd.h"
+
+#ifdef TG_BLAS_SCIPY
+#define TG_CBLAS(name) scipy_cblas_##name
+#define TG_OPENBLAS(name) scipy_openblas_##name
+#else
+#define TG_CBLAS(name) cblas_##name
+#define TG_OPENBLAS(name) openblas_##name
+#endif
+
+namespace tg::cpu {
+namespace {
+
+constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
+constexpr double kUnit = 4e6;            // multiply-adds that are worth a chunk of their own
+
+void use_one_thread() {
+#ifdef TG_BLAS_OPENBLAS
+  static std::once_flag once;
+  std::call_once(once, [] { TG_OPENBLAS(set_num_threads)(1); });
+#endif
+}
+
+// A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
+struct Mat {
+  const void* data;
+  bool trans;
+  int64_t ld;
+};
+
+// Whether strides fit BLAS without a copy.
+bool as_blas(int64_t rows, int64_t cols, int64_t sr, int64_t sc, bool& trans, int64_t& ld) {
+  if (rows <= 1 && (sc == 1 || cols <= 1))
+    sr = cols;
+  else if (cols <= 1 && (sr == 1 || rows <= 1))
+    sc = rows;
+  if ((sc == 1 || cols <= 1) && sr >= std::max<int64_t>(cols, 1) && sr <= kBlasMax) return trans = false, ld = sr, true;
+  if ((sr == 1 || rows <= 1) && sc >= std::max<int64_t>(rows, 1) && sc <= kBlasMax) return trans = true, ld = sc, true;
+  return false;
+}
+
+void blas(const Mat& a, const Mat& b, void* c, int64_t ldc, int64_t m, int64_t n, int64_t k, double alpha, double beta,
+          bool f64) {
+  const auto ta = a.trans ? CblasTrans : CblasNoTrans, tb = b.trans ? CblasTrans : CblasNoTrans;
+  const int M = int(m), N = int(n), K = int(k), la = int(a.ld), lb = int(b.ld), lc = int(ldc);
+  if (f64)
+    TG_CBLAS(dgemm)(CblasRowMajor, ta, tb, M, N, K, alpha, static_cast<const double*>(a.data), la,
+                    static_cast<const double*>(b.data), lb, beta, static_cast<double*>(c), lc);
+  else
+    TG_CBLAS(sgemm)(CblasRowMajor, ta, tb, M, N, K, float(alpha), static_cast<const float*>(a.data), la,
+                    static_cast<const float*>(b.data), lb, float(beta), static_cast<float*>(c), lc);
+}
+
+View packed(void* data, DType t, const View& like) {
+  View v;
+  v.data = data;
+  v.dtype = t;
+  v.shape = like.shape;
+  v.stride = contiguous_strides(like.shape);
+  return v;
+}
+
+// An operand that BLAS can read: the view itself or a packed copy in the type of the product.
+class Readable {
+ public:
+  Readable(const View& v, DType t) : view_(v) {
+    bool trans;
+    int64_t ld;
+    if (v.dtype == t && as_blas(v.shape[1], v.shape[2], v.stride[1], v.stride[2], trans, ld)) return;
+    // A batch that is one matrix over and over is copied once.
+    View src = v;
+    const bool same = v.stride[0] == 0;
+    if (same) src.shape[0] = std::min<int64_t>(src.shape[0], 1);
+    copy_.emplace(src.numel() * itemsize(t));
+    View dst = packed(copy_->as<void>(), t, src);
+    convert_copy(src, dst);
+    view_ = dst;
+    view_.shape[0] = v.shape[0];
+    if (same) view_.stride[0] = 0;
+  }
+  Mat at(int64_t batch, int64_t row, int64_t col) const {
+    const Dims& s = view_.stride;
+    Mat m;
+    as_blas(view_.shape[1], view_.shape[2], s[1], s[2], m.trans, m.ld);
+    m.data = static_cast<char*>(view_.data) + (batch * s[0] + row * s[1] + col * s[2]) * itemsize(view_.dtype);
+    return m;
+  }
+
+ private:
+  View view_;
+  std::optional<Temp> copy_;
+};
+
+struct Grid {
+  int64_t m, n;    // block sizes
+  int64_t mb, nb;  // blocks per matrix
+};
+
+// Blocks large enough for BLAS to run at speed. Only sizes matter, never threads. K is never cut.
+Grid grid_of(int64_t m, int64_t n, int64_t k) {
+  Grid g{m, n, 1, 1};
+  if (double(m) * double(n) * double(k) > 2 * kUnit) {
+    int64_t bm = 256, bn = 512;
+    if (m <= 64) bn = 256;
+    if (n <= 64) bm = 1024;
+    g.m = std::min(m, bm), g.n = std::min(n, bn);
+  }
+  g.mb = (m + g.m - 1) / g.m;
+  g.nb = (n + g.n - 1) / g.n;
+  return g;
+}
+
+// c has unit column stride and BLAS's type.
+void product(double alpha, const View& a, const View& b, double beta, const View& c) {
+  const int64_t batch = c.shape[0], m = c.shape[1], n = c.shape[2], k = a.shape[2];
+  const Readable ra(a, c.dtype), rb(b, c.dtype);
+  const Grid g = grid_of(m, n, k);
+  const int64_t per = g.mb * g.nb, item = itemsize(c.dtype), ldc = m == 1 ? std::max<int64_t>(n, 1) : c.stride[1];
+  const double work = double(g.m) * double(g.n) * double(k);
+  const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kUnit / std::max(work, 1.0), 1e9)));
+  use_one_thread();
+  parallel_for(batch * per, grain, [&](int64_t ub, int64_t ue) {
+    for (int64_t u = ub; u < ue; ++u) {
+      int64_t i = u / per, row = u % per / g.nb * g.m, col = u % g.nb * g.n;
+      char* to = static_cast<char*>(c.data) + (i * c.stride[0] + row * ldc + col) * item;
+      blas(ra.at(i, row, 0), rb.at(i, 0, col), to, ldc, std::min(g.m, m - row), std::min(g.n, n - col), k, alpha, beta,
+           c.dtype == DType::F64);
+    }
+  });
+}
+
+View transposed(View v) {
+  std::swap(v.shape[1], v.shape[2]);
+  std::swap(v.stride[1], v.stride[2]);
+  return v;
+}
+
+bool fits_output(const View& c) {
+  return (c.stride[2] == 1 || c.shape[2] == 1) &&
+         (c.shape[1] == 1 || (c.stride[1] >= c.shape[2] && c.stride[1] <= kBlasMax));
+}
+
+template <class T>
+void integer_gemm(double alpha, const View& a, const View& b, double beta, const View& c) {
+  const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
+  const uint64_t al = uint64_t(convert<int64_t>(alpha)), be = uint64_t(convert<int64_t>(beta));
+  using S = std::conditional_t<std::is_same_v<T, bool>, uint8_t, T>;
+  auto value = [](S x) { return uint64_t(std::is_same_v<T, bool> ? int64_t(x != 0) : int64_t(x)); };
+  const S* pa = static_cast<const S*>(a.data);
+  const S* pb = static_cast<const S*>(b.data);
+  S* pc = static_cast<S*>(c.data);
+  constexpr int64_t kCols = 512;
+  const double row_work = double(n) * double(k) + 1;
+  parallel_for(c.shape[0] * m, int64_t(std::max(1.0, 1e5 / row_work)), [&](int64_t ub, int64_t ue) {
+    uint64_t acc[kCols];
+    for (int64_t u = ub; u < ue; ++u)
+      for (int64_t j0 = 0; j0 < n; j0 += kCols) {
+        const int64_t w = std::min(kCols, n - j0), i = u % m, batch = u / m;
+        const S* ra = pa + batch * a.stride[0] + i * a.stride[1];
+        const S* cb = pb + batch * b.stride[0] + j0 * b.stride[2];
+        S* rc = pc + batch * c.stride[0] + i * c.stride[1] + j0 * c.stride[2];
+        std::fill_n(acc, w, uint64_t(0));
+        for (int64_t q = 0; q < k; ++q) {
+          const uint64_t x = value(ra[q * a.stride[2]]);
+          const S* rb = cb + q * b.stride[1];
+          for (int64_t j = 0; j < w; ++j) acc[j] += x * value(rb[j * b.stride[2]]);
+        }
+        for (int64_t j = 0; j < w; ++j) {
+          S& to = rc[j * c.stride[2]];
+          uint64_t old = be == 0 ? 0 : be * value(to);
+          to = S(convert<T>(int64_t(al * acc[j] + old)));
+        }
+      }
+  });
+}
+
+// c = beta * c, reading nothing when beta is 0.
+void scale(double beta, const View& c) {
+  Program p;
+  p.compute = compute_type(c.dtype);
+  Views ins, outs;
+  outs.push_back(c);
+  p.consts.push_back(is_float(c.dtype) ? Scalar(beta) : Scalar(convert<int64_t>(beta)));
+  if (beta == 0) {
+    p.outs.push_back(0);
+  } else {
+    p.n_inputs = 1;
+    ins.push_back(c);
+    p.code.push_back({Opc::mul, {0, 1, 0}});
+    p.outs.push_back(p.code_reg(0));
+  }
+  cpu_backend().map(p, ins, outs);
+}
+
+}  // namespace
+
+void CpuBackend::gemm(double alpha, const View& a, const View& b, double beta, const View& c) {
+  const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
+  if (c.numel() == 0) return;
+  if (k == 0) return beta == 1 ? void() : scale(beta, c);
+  if (!is_float(c.dtype)) {
+    visit(c.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if constexpr (std::is_integral_v<T>) integer_gemm<T>(alpha, a, b, beta, c);
+    });
+    return;
+  }
+  TG_CHECK(m <= kBlasMax && n <= kBlasMax && k <= kBlasMax, ShapeError, "gemm: sizes up to ", kBlasMax,
+           " are supported, got ", m, "x", k, " @ ", k, "x", n);
+  const DType t = is_half(c.dtype) ? DType::F32 : c.dtype;
+  if (c.dtype == t && fits_output(c)) return product(alpha, a, b, beta, c);
+  const View ct = transposed(c);
+  if (c.dtype == t && fits_output(ct)) return product(alpha, transposed(b), transposed(a), beta, ct);
+  Temp buffer(c.numel() * itemsize(t));
+  const View tmp = packed(buffer.as<void>(), t, c);
+  if (beta != 0) convert_copy(c, tmp);
+  product(alpha, a, b, beta, tmp);
+  convert_copy(tmp, c);
+}
+
+}  // namespace tg::cpu

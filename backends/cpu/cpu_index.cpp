@@ -1,0 +1,300 @@
+// Moving elements by position: gather, scatter, fold, nonzero and the range of indices.
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/loops.h"
+#include "backends/cpu/nd.h"
+#include "backends/scalar_math.h"
+
+namespace tg::cpu {
+namespace {
+
+// A bool byte is moved as a byte.
+template <class S>
+using Stored = std::conditional_t<std::is_same_v<S, bool>, uint8_t, S>;
+
+template <class F>
+void visit_item(int64_t item, F&& f) {
+  switch (item) {
+    case 1:
+      return f(Tag<uint8_t>{});
+    case 2:
+      return f(Tag<uint16_t>{});
+    case 4:
+      return f(Tag<uint32_t>{});
+    default:
+      return f(Tag<uint64_t>{});
+  }
+}
+
+// A contiguous copy of another dtype, alive as long as this.
+class Converted {
+ public:
+  Converted(const View& v, DType t, bool fill) : view_(v) {
+    if (v.dtype == t) return;
+    memory_.emplace(v.numel() * itemsize(t));
+    view_.dtype = t;
+    view_.data = memory_->as<void>();
+    view_.stride = contiguous_strides(v.shape);
+    if (fill) convert_copy(v, view_);
+  }
+  const View& view() const { return view_; }
+  bool copied() const { return memory_.has_value(); }
+
+ private:
+  View view_;
+  std::optional<Temp> memory_;
+};
+
+Nd order_free(const Views& v, int lead) {
+  plan::Nest n = plan::nest_of(v);
+  plan::merge_axes(n);
+  plan::sort_axes(n, lead);
+  plan::merge_axes(n);
+  return Nd(std::move(n), v);
+}
+
+template <class U>
+void gather_row(const Nd& nd, const Cursor& c, int64_t k, int64_t along) {
+  const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
+  U* out = reinterpret_cast<U*>(c.p[0]);
+  const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
+  const U* in = reinterpret_cast<const U*>(c.p[2]);
+  if (sx == 0) {
+    const U* row = in + *index * along;
+    if (si == 1 && so == 1)
+      std::memcpy(out, row, size_t(k) * sizeof(U));
+    else
+      for (int64_t j = 0; j < k; ++j) out[j * so] = row[j * si];
+  } else {
+    for (int64_t j = 0; j < k; ++j) out[j * so] = in[j * si + index[j * sx] * along];
+  }
+}
+
+}  // namespace
+
+void CpuBackend::gather(const View& in, int axis, const View& index, const View& out) {
+  if (out.numel() == 0) return;
+  const Converted idx(index, DType::I64, true), to(out, in.dtype, false);
+  Views v;
+  v.push_back(to.view());
+  v.push_back(idx.view());
+  v.push_back(in);
+  v[2].stride[axis] = 0;  // the index supplies this part of the address
+  v[2].shape = out.shape;
+  const Nd nd = order_free(v, 0);
+  const int64_t along = in.stride[axis];
+  visit_item(nd.item[0], [&](auto tag) {
+    using U = typename decltype(tag)::type;
+    parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+      for (Cursor c(nd, b); c.linear < e;) {
+        int64_t k = std::min(e - c.linear, c.row_left());
+        gather_row<U>(nd, c, k, along);
+        c.advance_in_row(k);
+      }
+    });
+  });
+  if (to.copied()) convert_copy(to.view(), out);
+}
+
+namespace {
+
+// old op x, in the compute type and rounded to the stored one.
+template <ScatterOp op, class S>
+inline S merged(S old, S x) {
+  if constexpr (op == ScatterOp::Set) {
+    return x;
+  } else {
+    using T = std::conditional_t<std::is_integral_v<S>, int64_t, std::conditional_t<sizeof(S) == 8, double, float>>;
+    const T a = convert<T>(old), b = convert<T>(x);
+    if constexpr (op == ScatterOp::Add)
+      return convert<S>(T(a + b));
+    else if constexpr (op == ScatterOp::Prod)
+      return convert<S>(sm::mul(a, b));
+    else if constexpr (op == ScatterOp::Max)
+      return convert<S>(sm::max_nan(a, b));
+    else
+      return convert<S>(sm::min_nan(a, b));
+  }
+}
+
+struct ScatterPlan {
+  Nd nd;                         // the axes other than `axis`: src, index, out
+  int64_t n;                     // length of the axis
+  int64_t src_step, index_step;  // along the axis, in elements
+  int64_t out_step;
+};
+
+// Whole rows: for every i, a run of neighbouring elements goes to row index[i].
+template <ScatterOp op, class S>
+void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
+  Cursor c(p.nd, b);
+  while (c.linear < e) {
+    const int64_t k = std::min(e - c.linear, c.row_left());
+    const S* src = reinterpret_cast<const S*>(c.p[0]);
+    const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
+    S* out = reinterpret_cast<S*>(c.p[2]);
+    for (int64_t i = 0; i < p.n; ++i) {
+      S* to = out + index[i * p.index_step] * p.out_step;
+      const S* from = src + i * p.src_step;
+#pragma GCC ivdep
+      for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S>(to[j], from[j]);
+    }
+    c.advance_in_row(k);
+  }
+}
+
+template <ScatterOp op, class S>
+void scatter_lines(const ScatterPlan& p, int64_t b, int64_t e) {
+  for (Cursor c(p.nd, b); c.linear < e; c.advance_in_row(1)) {
+    const S* src = reinterpret_cast<const S*>(c.p[0]);
+    const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
+    S* out = reinterpret_cast<S*>(c.p[2]);
+    for (int64_t i = 0; i < p.n; ++i) {
+      S& to = out[index[i * p.index_step] * p.out_step];
+      to = merged<op, S>(to, src[i * p.src_step]);
+    }
+  }
+}
+
+template <ScatterOp op, class S>
+void scatter_typed(const ScatterPlan& p, bool disjoint) {
+  const Nd& nd = p.nd;
+  const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
+  int64_t grain = std::max<int64_t>(rows ? 64 : 1, kGrain / std::max<int64_t>(p.n, 1));
+  if (!disjoint) grain = nd.n;
+  parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
+    if (rows)
+      scatter_rows<op, S>(p, b, e);
+    else
+      scatter_lines<op, S>(p, b, e);
+  });
+}
+
+template <class S>
+void scatter_op(ScatterOp op, const ScatterPlan& p, bool disjoint) {
+  switch (op) {
+    case ScatterOp::Set:
+      return scatter_typed<ScatterOp::Set, S>(p, disjoint);
+    case ScatterOp::Add:
+      return scatter_typed<ScatterOp::Add, S>(p, disjoint);
+    case ScatterOp::Prod:
+      return scatter_typed<ScatterOp::Prod, S>(p, disjoint);
+    case ScatterOp::Max:
+      return scatter_typed<ScatterOp::Max, S>(p, disjoint);
+    case ScatterOp::Min:
+      return scatter_typed<ScatterOp::Min, S>(p, disjoint);
+  }
+}
+
+}  // namespace
+
+// Elements meet in `out` only along `axis`, so the other axes may be cut among threads; along it they come in order.
+void CpuBackend::scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) {
+  if (src.numel() == 0) return;
+  const Converted from(src, out.dtype, true), idx(index, DType::I64, true);
+  Views v;
+  v.push_back(from.view());
+  v.push_back(idx.view());
+  v.push_back(out);
+  for (View& w : v) {
+    w.shape = src.shape;
+    w.shape.erase(axis);
+    w.stride.erase(axis);
+  }
+  bool disjoint = true;
+  for (int d = 0; d < v[2].ndim(); ++d) disjoint = disjoint && (v[2].stride[d] != 0 || v[2].shape[d] == 1);
+  const ScatterPlan p{order_free(v, 2), src.shape[axis], from.view().stride[axis], idx.view().stride[axis],
+                      out.stride[axis]};
+  visit(out.dtype, [&](auto tag) { scatter_op<typename decltype(tag)::type>(op, p, disjoint); });
+}
+
+namespace {
+
+template <class S>
+void fold_typed(const Nd& nd, int64_t b, int64_t e) {
+  const int64_t si = nd.inner_stride(0), so = nd.inner_stride(1);
+  for (Cursor c(nd, b); c.linear < e;) {
+    const int64_t k = std::min(e - c.linear, c.row_left());
+    const S* in = reinterpret_cast<const S*>(c.p[0]);
+    S* out = reinterpret_cast<S*>(c.p[1]);
+    if (so == 0) {
+      for (int64_t j = 0; j < k; ++j) *out = merged<ScatterOp::Add, S>(*out, in[j * si]);
+    } else if (so == 1 && si == 1) {
+#pragma GCC ivdep
+      for (int64_t j = 0; j < k; ++j) out[j] = merged<ScatterOp::Add, S>(out[j], in[j]);
+    } else {
+      for (int64_t j = 0; j < k; ++j) out[j * so] = merged<ScatterOp::Add, S>(out[j * so], in[j * si]);
+    }
+    c.advance_in_row(k);
+  }
+}
+
+}  // namespace
+
+void CpuBackend::fold(const View& in, const View& out) {
+  if (in.numel() == 0) return;
+  const Converted from(in, out.dtype, true);
+  Views v;
+  v.push_back(from.view());
+  v.push_back(out);
+  plan::Nest nest = plan::nest_of(v);
+  plan::merge_axes(nest);
+  const Nd nd(std::move(nest), v);
+  // The outer axis is cut among threads if what lies inside it is shorter than its stride.
+  int64_t span = 0;
+  for (int d = 1; d < nd.ndim(); ++d) span += (nd.size(d) - 1) * std::llabs(nd.nest.stride[1][d]);
+  int64_t grain = nd.n;
+  if (nd.ndim() > 0 && std::llabs(nd.nest.stride[1][0]) > span) {
+    const int64_t inside = nd.n / nd.size(0);
+    grain = inside * std::max<int64_t>(1, kGrain / inside);
+  }
+  visit(out.dtype, [&](auto tag) {
+    parallel_for(nd.n, grain, [&](int64_t b, int64_t e) { fold_typed<typename decltype(tag)::type>(nd, b, e); });
+  });
+}
+
+void CpuBackend::nonzero(const View& in, std::vector<int64_t>& out) {
+  if (in.numel() == 0) return;
+  Views v;
+  v.push_back(in);
+  plan::Nest nest = plan::nest_of(v);
+  plan::merge_axes(nest);
+  const Nd nd(std::move(nest), v);
+  visit(in.dtype, [&](auto tag) {
+    using S = Stored<typename decltype(tag)::type>;
+    const int64_t s = nd.inner_stride(0);
+    for (Cursor c(nd); c.linear < nd.n;) {
+      const int64_t k = c.row_left();
+      const S* p = reinterpret_cast<const S*>(c.p[0]);
+      for (int64_t j = 0; j < k; ++j)
+        if (convert<bool>(p[j * s])) out.push_back(c.linear + j);
+      c.advance_in_row(k);
+    }
+  });
+}
+
+std::pair<int64_t, int64_t> CpuBackend::int_range(const View& index) {
+  if (index.numel() == 0) return {0, -1};
+  const Converted idx(index, DType::I64, true);
+  Views v;
+  v.push_back(idx.view());
+  const Nd nd = order_free(v, 0);
+  const int64_t s = nd.inner_stride(0);
+  int64_t low = INT64_MAX, high = INT64_MIN;
+  for (Cursor c(nd); c.linear < nd.n;) {
+    const int64_t k = c.row_left();
+    const int64_t* p = reinterpret_cast<const int64_t*>(c.p[0]);
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t x = p[j * s];
+      low = std::min(low, x);
+      high = std::max(high, x);
+    }
+    c.advance_in_row(k);
+  }
+  return {low, high};
+}
+
+}  // namespace tg::cpu

@@ -1,0 +1,219 @@
+// map: one-instruction programs over plain memory run their loop directly, everything else tile by tile.
+#include <cstring>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/interp.h"
+
+namespace tg::cpu {
+namespace {
+
+enum class Layout : uint8_t { Other, Full, One };
+
+// Full: row-major without gaps. One: every index is the same element.
+Layout layout(const View& v) {
+  int64_t expect = 1;
+  bool full = true, one = true;
+  for (int d = v.ndim() - 1; d >= 0; --d) {
+    if (v.shape[d] == 1) continue;
+    full = full && v.stride[d] == expect;
+    one = one && v.stride[d] == 0;
+    expect *= v.shape[d];
+  }
+  return full ? Layout::Full : one ? Layout::One : Layout::Other;
+}
+
+// A scalar operand, spread over a tile.
+void spread(const void* src, int64_t item, void* tile, int64_t n) {
+  if (item == 4) {
+    uint32_t v;
+    std::memcpy(&v, src, 4);
+    std::fill_n(static_cast<uint32_t*>(tile), n, v);
+  } else {
+    uint64_t v;
+    std::memcpy(&v, src, 8);
+    std::fill_n(static_cast<uint64_t*>(tile), n, v);
+  }
+}
+
+// One instruction on memory of the compute type, operands either full or one element. False if it is not that.
+bool map_direct(const Program& p, const Views& ins, const Views& outs) {
+  if (p.code.size() != 1 || outs.size() != 1 || ins.size() != p.n_inputs || p.n_inputs > 3) return false;
+  const Instr& in = p.code[0];
+  if (in.op >= Opc::Identity || p.outs[0] != p.code_reg(0)) return false;
+  const View& out = outs[0];
+  if (out.dtype != p.compute || layout(out) != Layout::Full) return false;
+  const int num = int(num_of(p.compute));
+  const MapLoop f = loops().map[num][int(in.op)];
+  if (!f) return false;
+  const int64_t item = itemsize(p.compute), n = out.numel();
+  if (n == 0) return true;
+
+  alignas(64) char tiles[3][kTile * 8];
+  const void* src[3];
+  int64_t step[3];  // bytes per element: 0 for a tile
+  bool scalars = false;
+  for (int k = 0; k < 3; ++k) {
+    const int r = in.src[k];
+    if (k > 0 && r == in.src[0]) {
+      src[k] = src[0], step[k] = step[0];
+      continue;
+    }
+    if (r < p.n_inputs) {
+      const View& v = ins[r];
+      const Layout how = layout(v);
+      if (v.dtype != p.compute || how == Layout::Other) return false;
+      src[k] = v.data, step[k] = item;
+      if (how == Layout::Full) continue;
+      spread(v.data, item, tiles[k], std::min(n, kTile));
+    } else {
+      const Scalar& s = p.consts[r - p.n_inputs];
+      float s32 = float(s.d());
+      double s64 = s.d();
+      int64_t si = s.i();
+      const void* value = num == 0 ? static_cast<void*>(&s32) : num == 1 ? static_cast<void*>(&s64) : &si;
+      spread(value, item, tiles[k], std::min(n, kTile));
+    }
+    src[k] = tiles[k], step[k] = 0, scalars = true;
+  }
+  char* to = static_cast<char*>(out.data);
+  auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
+  parallel_for(n, kGrain, [&](int64_t b, int64_t e) {
+    const int64_t block = scalars ? kTile : e - b;
+    for (int64_t i = b; i < e; i += block) f(at(0, i), at(1, i), at(2, i), to + i * item, std::min(block, e - i));
+  });
+  return true;
+}
+
+template <class U>
+void copy_row(const char* src, int64_t ss, char* dst, int64_t ds, int64_t n) {
+  const U* s = reinterpret_cast<const U*>(src);
+  U* d = reinterpret_cast<U*>(dst);
+  if (ss == 1 && ds == 1) {
+    std::memmove(d, s, size_t(n) * sizeof(U));
+  } else if (ss == 0 && ds == 1) {
+    std::fill_n(d, n, *s);
+  } else {
+    for (int64_t i = 0; i < n; ++i) d[i * ds] = s[i * ss];
+  }
+}
+
+// Copies a 2-d block whose inner axes differ, square by square so that both sides reuse their cache lines.
+template <class U>
+void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, int64_t d1, int64_t n0, int64_t n1) {
+  constexpr int64_t kSide = 32;
+  const U* s = reinterpret_cast<const U*>(src);
+  U* d = reinterpret_cast<U*>(dst);
+  for (int64_t j = 0; j < n1; j += kSide) {
+    int64_t m = std::min(kSide, n1 - j);
+    for (int64_t i = 0; i < n0; ++i)
+      for (int64_t k = j; k < j + m; ++k) d[i * d0 + k * d1] = s[i * s0 + k * s1];
+  }
+}
+
+// A copy without conversion, in any layout.
+template <class U>
+void copy_same(const Nd& nd) {
+  const int last = nd.ndim() - 1;
+  const int64_t L = nd.inner(), so = nd.inner_stride(0), si = nd.inner_stride(1);
+  const bool transposed = last >= 1 && nd.nest.stride[1][last - 1] == 1 && si != 1 && si != 0 && L >= 8;
+  if (transposed) {
+    const int64_t rows = nd.n / L, n0 = nd.size(last - 1), slab = 16;
+    const int64_t per = (n0 + slab - 1) / slab;  // slabs of 16 rows in every matrix
+    parallel_for(rows / n0 * per, std::max<int64_t>(1, kGrain / (slab * L)), [&](int64_t b, int64_t e) {
+      for (int64_t u = b; u < e; ++u) {
+        int64_t first = u % per * slab, count = std::min(slab, n0 - first);
+        Cursor c(nd, (u / per * n0 + first) * L);
+        copy_block<U>(c.p[1], nd.nest.stride[1][last - 1], si, c.p[0], nd.nest.stride[0][last - 1], so, count, L);
+      }
+    });
+    return;
+  }
+  parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+    Cursor c(nd, b);
+    while (c.linear < e) {
+      int64_t k = std::min(e - c.linear, c.row_left());
+      copy_row<U>(c.p[1], si, c.p[0], so, k);
+      c.advance_in_row(k);
+    }
+  });
+}
+
+bool map_copy(const Program& p, const Views& ins, const Views& outs) {
+  if (p.n_inputs != 1 || outs.size() != 1 || ins[0].dtype != outs[0].dtype) return false;
+  if (compute_type(ins[0].dtype) != p.compute || p.code.size() > 1) return false;
+  if (p.code.size() == 1 && (p.code[0].op != Opc::Identity || p.code[0].src[0] != 0)) return false;
+  if (p.code.empty() ? p.outs[0] != 0 : p.outs[0] != p.code_reg(0) && p.outs[0] != 0) return false;
+  if (outs[0].numel() == 0) return true;
+  const Nd nd(plan::collapse(outs, ins, 0), outs, ins);
+  switch (nd.item[0]) {
+    case 1:
+      copy_same<uint8_t>(nd);
+      break;
+    case 2:
+      copy_same<uint16_t>(nd);
+      break;
+    case 4:
+      copy_same<uint32_t>(nd);
+      break;
+    default:
+      copy_same<uint64_t>(nd);
+  }
+  return true;
+}
+
+void map_tiles(const Program& p, const Views& ins, const Views& outs) {
+  plan::Nest nest = plan::nest_of(outs, ins);
+  plan::merge_axes(nest);
+  if (!needs_index(p)) {
+    plan::sort_axes(nest, 0);
+    plan::merge_axes(nest);
+  }
+  const Nd nd(std::move(nest), outs, ins);
+  const int n_outs = outs.size(), num = int(num_of(p.compute));
+  const bool rows = nd.inner() >= 64;  // short rows are gathered into tiles instead
+  int direct_out = -1;
+  for (int k = 0; k < n_outs && direct_out < 0; ++k)
+    if (!p.code.empty() && p.outs[k] == p.code_reg(p.code.size() - 1) && outs[k].dtype == p.compute) direct_out = k;
+
+  parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+    Interp it(p, loops(), e - b);
+    Cursor c(nd, b);
+    const int k = it.can_write_direct() ? direct_out : -1;
+    while (c.linear < e) {
+      const int64_t left = c.row_left();
+      const int64_t n = std::min({it.tile(), e - c.linear, rows ? left : it.tile()});
+      const bool direct = k >= 0 && (nd.flat[k] || (n <= left && nd.inner_stride(k) == 1));
+      it.fetch(c, n_outs, n);
+      it.run(n, c.linear, direct ? c.p[k] : nullptr);
+      for (int o = 0; o < n_outs; ++o) store_tile(loops(), num, it.output(o), c, o, n);
+      c.advance(n);
+    }
+  });
+}
+
+}  // namespace
+
+bool needs_index(const Program& p) {
+  for (const Instr& i : p.code)
+    if (i.op >= Opc::Index) return true;
+  return false;
+}
+
+void convert_copy(const View& from, const View& to) {
+  Program p;
+  p.compute = is_float(from.dtype) ? compute_type(from.dtype) : compute_type(to.dtype);
+  p.n_inputs = 1;
+  p.code.push_back({Opc::Identity});
+  p.outs.push_back(p.code_reg(0));
+  Views ins, outs;
+  ins.push_back(from);
+  outs.push_back(to);
+  cpu_backend().map(p, ins, outs);
+}
+
+void CpuBackend::map(const Program& p, const Views& ins, const Views& outs) {
+  if (map_direct(p, ins, outs) || map_copy(p, ins, outs)) return;
+  map_tiles(p, ins, outs);
+}
+
+}  // namespace tg::cpu

@@ -1,0 +1,69 @@
+// The vector loops of one instruction set, as a table. The files *.isa.cpp are compiled once per instruction set and
+// each fills one table; which one runs is decided once, at run time.
+#pragma once
+#include <cstdint>
+
+#include "backends/program.h"
+
+namespace tg::cpu {
+
+// Index of a compute type in the tables below.
+enum class Num : uint8_t { F, D, I };
+inline Num num_of(DType compute) { return compute == DType::F32 ? Num::F : compute == DType::F64 ? Num::D : Num::I; }
+
+// Elements of one tile: the registers of a program are tiles of this size, so that they stay in the first-level cache.
+inline constexpr int64_t kTile = 1024;
+
+// out[i] = f(a[i], b[i], c[i]) for i in [0, n). `out` may be the very same pointer as an operand; otherwise nothing
+// overlaps. Scalars are spread over a tile by the caller: one loop per op and type is enough.
+using MapLoop = void (*)(const void* a, const void* b, const void* c, void* out, int64_t n);
+// dst[i] = src[i * stride], converted from a dtype to a compute type.
+using LoadLoop = void (*)(const void* src, int64_t stride, void* dst, int64_t n);
+// dst[i * stride] = src[i], converted from a compute type to a dtype.
+using StoreLoop = void (*)(const void* src, void* dst, int64_t stride, int64_t n);
+// dst[i] = element number `first + i` of the random stream (seed, offset).
+using RandLoop = void (*)(uint64_t seed, uint64_t offset, int64_t first, void* dst, int64_t n);
+
+// Reductions accumulate in double (float and double) or int64: every accumulator is one 8-byte value.
+enum class Red : uint8_t { Sum, Prod, Max, Min, Any, All };
+inline constexpr int kRedOps = 6;
+// Rows of at most this many elements are summed lane by lane before their sums are combined as a tree.
+inline constexpr int64_t kRedChunk = 4096;
+// *acc = op(*acc, src[0], ..., src[n - 1]) over 32 fixed lanes; src is contiguous, n at most kRedChunk.
+using RowLoop = void (*)(const void* src, int64_t n, void* acc);
+// acc[j] = op(acc[j], src[j], src[j + stride], ...) over `rows` rows.
+using ColLoop = void (*)(const void* src, int64_t stride, int64_t rows, void* acc, int64_t width);
+// acc[j] = op(acc[j], other[j])
+using MergeLoop = void (*)(const void* other, void* acc, int64_t n);
+
+struct Loops {
+  const char* isa = "";
+  MapLoop map[3][int(Opc::Count)] = {};  // null where the rule of the row excludes the type
+  RandLoop rand[3][3] = {};              // RandUniform, RandNormal, RandBits
+  LoadLoop load[kNumDTypes][3] = {};
+  StoreLoop store[3][kNumDTypes] = {};
+  RowLoop row[kRedOps][3] = {};
+  ColLoop col[kRedOps][3] = {};
+  MergeLoop merge[kRedOps][3] = {};
+};
+
+// The table of this machine, or of TG_CPU_ISA=base|avx2|avx512, which may only name a smaller instruction set.
+TG_API const Loops& loops();
+
+#define TG_ISA_TABLE(isa)      \
+  namespace isa {              \
+  const Loops& table();        \
+  void fill_map_f32(Loops& t); \
+  void fill_map_f64(Loops& t); \
+  void fill_map_i64(Loops& t); \
+  void fill_convert(Loops& t); \
+  void fill_reduce(Loops& t);  \
+  }
+TG_ISA_TABLE(base)
+#ifndef TG_ISA_BASE_ONLY
+TG_ISA_TABLE(avx2)
+TG_ISA_TABLE(avx512)
+#endif
+#undef TG_ISA_TABLE
+
+}  // namespace tg::cpu

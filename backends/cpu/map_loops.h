@@ -1,0 +1,110 @@
+// One loop per row of the op table for type TG_T, which the including *.isa.cpp file sets, as it sets TG_FILL.
+// Everything lives in a namespace named after the instruction set: the linker keeps one copy of an inline function,
+// and that copy must not come from a file whose instructions the machine may lack.
+#include "backends/cpu/loops.h"
+#include "backends/random_bits.h"
+#include "backends/scalar_math.h"
+
+#pragma GCC diagnostic ignored "-Wtautological-compare"
+
+namespace tg::cpu::TG_ISA {
+namespace {
+
+using Elem = TG_T;
+constexpr int kType = std::is_same_v<Elem, float> ? 0 : std::is_same_v<Elem, double> ? 1 : 2;
+
+#define TG_P1(name, rule, flags, autocast, expr, ...)                   \
+  struct name##_op {                                                    \
+    static constexpr bool kExists = sm::rule_has<Elem>(sm::Rule::rule); \
+    template <class T>                                                  \
+    [[gnu::always_inline]] static inline T f(T a, T, T) {               \
+      return static_cast<T>(expr);                                      \
+    }                                                                   \
+  };
+#define TG_P2(name, params, rule, flags, autocast, expr, ...)           \
+  struct name##_op {                                                    \
+    static constexpr bool kExists = sm::rule_has<Elem>(sm::Rule::rule); \
+    template <class T>                                                  \
+    [[gnu::always_inline]] static inline T f(T a, T b, T) {             \
+      return static_cast<T>(expr);                                      \
+    }                                                                   \
+  };
+#define TG_P3(name, params, rule, flags, autocast, expr, ...)           \
+  struct name##_op {                                                    \
+    static constexpr bool kExists = sm::rule_has<Elem>(sm::Rule::rule); \
+    template <class T>                                                  \
+    [[gnu::always_inline]] static inline T f(T a, T b, T c) {           \
+      return static_cast<T>(expr);                                      \
+    }                                                                   \
+  };
+#include "core/pointwise.def"
+#undef TG_P1
+#undef TG_P2
+#undef TG_P3
+
+// ivdep: an in-place call has out == a, which the compiler would otherwise send to the scalar loop.
+template <class Op, int kArity>
+[[gnu::flatten]] void map_loop(const void* pa, const void* pb, const void* pc, void* po, int64_t n) {
+  const Elem* a = static_cast<const Elem*>(pa);
+  const Elem* b = static_cast<const Elem*>(pb);
+  const Elem* c = static_cast<const Elem*>(pc);
+  Elem* out = static_cast<Elem*>(po);
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i) {
+    if constexpr (kArity == 1)
+      out[i] = Op::f(a[i], Elem(0), Elem(0));
+    else if constexpr (kArity == 2)
+      out[i] = Op::f(a[i], b[i], Elem(0));
+    else
+      out[i] = Op::f(a[i], b[i], c[i]);
+  }
+}
+
+// Whole blocks where the range has them, single elements at its ends.
+template <Opc op>
+[[gnu::flatten]] void random_loop(uint64_t seed, uint64_t offset, int64_t first, void* dst, int64_t n) {
+  constexpr bool bits = op == Opc::RandBits;
+  using Draw = std::conditional_t<bits, int64_t, std::conditional_t<std::is_same_v<Elem, float>, float, double>>;
+  constexpr int64_t per = bits ? 2 : rnd::per_block<Draw>;
+  Elem* out = static_cast<Elem*>(dst);
+  int64_t i = 0;
+  for (; i < n && (first + i) % per != 0; ++i) out[i] = rnd::element<Elem>(op, seed, offset, first + i);
+  for (; i + per <= n; i += per) {
+    const rnd::Words w = philox(seed, offset, uint64_t(first + i) / per);
+    Draw v[per];
+    if constexpr (bits)
+      rnd::bits_block(w, v);
+    else if constexpr (op == Opc::RandUniform)
+      rnd::uniform_block(w, v);
+    else
+      rnd::normal_block(w, v);
+    for (int64_t j = 0; j < per; ++j) out[i + j] = convert<Elem>(v[j]);
+  }
+  for (; i < n; ++i) out[i] = rnd::element<Elem>(op, seed, offset, first + i);
+}
+
+template <class Op, int kArity>
+constexpr MapLoop map_entry() {
+  if constexpr (Op::kExists)
+    return map_loop<Op, kArity>;
+  else
+    return nullptr;
+}
+
+}  // namespace
+
+void TG_FILL(Loops& t) {
+  MapLoop* row = t.map[kType];
+#define TG_P1(name, ...) row[int(Opc::name)] = map_entry<name##_op, 1>();
+#define TG_P2(name, ...) row[int(Opc::name)] = map_entry<name##_op, 2>();
+#define TG_P3(name, ...) row[int(Opc::name)] = map_entry<name##_op, 3>();
+#include "core/pointwise.def"
+#undef TG_P1
+#undef TG_P2
+#undef TG_P3
+  t.rand[0][kType] = random_loop<Opc::RandUniform>;
+  t.rand[1][kType] = random_loop<Opc::RandNormal>;
+  t.rand[2][kType] = random_loop<Opc::RandBits>;
+}
+
+}  // namespace tg::cpu::TG_ISA
