@@ -1,5 +1,7 @@
 // Runs and registers the pointwise rows: type promotion, broadcasting, one-instruction programs.
 #include <cstring>
+#include <deque>
+#include <string>
 
 #include "backends/backend.h"
 #include "ops/ops.h"
@@ -177,7 +179,11 @@ const OpDef& row(const char* schema, uint32_t flags, Autocast autocast, const ch
   s.grads = std::move(grads);
   s.flags = flags;
   s.autocast = autocast;
-  s.samples = samples;
+  static std::deque<std::string> kept;  // the two halves of "range|oracle"
+  std::string_view text = samples;
+  size_t bar = text.find('|');
+  s.samples = kept.emplace_back(text.substr(0, bar)).c_str();
+  s.torch = kept.emplace_back(bar == text.npos ? "" : text.substr(bar + 1)).c_str();
   s.aliases = aliases;
   return register_op(schema, std::move(s), int(code));
 }
