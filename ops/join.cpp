@@ -1,5 +1,5 @@
 // Putting tensors together: cat, stack and their relatives.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

@@ -1,5 +1,5 @@
 // Products built from matmul and the element-wise ops: tensordot, kron, cross, trace, powers.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

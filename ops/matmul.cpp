@@ -1,6 +1,6 @@
 // Matrix products. One primitive brings every product down to Backend::gemm on strided views: transposed operands and
 // broadcast batches are never copied.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

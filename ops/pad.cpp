@@ -1,5 +1,5 @@
 // Padding: constant (a primitive whose adjoint is cropping) and the modes that repeat elements.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

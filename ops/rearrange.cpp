@@ -1,5 +1,5 @@
 // Moving and repeating elements: flip, roll, rot90, tile, repeat.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

@@ -1,5 +1,5 @@
 // Running sums, products and extremes along one dimension.
-#include "ops/strided.h"
+#include "ops/copy_view.h"
 
 namespace tg {
 namespace {

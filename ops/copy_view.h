@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "ops/create.h"
 #include "ops/fast_path.h"
 
 namespace tg {
@@ -24,9 +25,7 @@ inline View slice_view(View v, int axis, int64_t start, int64_t length) {
 
 // 1-d int64 tensor with these values.
 inline Tensor index_tensor(const std::vector<int64_t>& values, Device d) {
-  Tensor t = empty_tensor({int64_t(values.size())}, DType::I64, d);
-  if (!values.empty()) backend(d).copy_bytes(t.data(), values.data(), values.size() * sizeof(int64_t));
-  return t;
+  return int_tensor(values, {int64_t(values.size())}, d);
 }
 
 }  // namespace tg
