@@ -1,0 +1,519 @@
+"""Learning-rate schedulers. The formulas are in the compiled library, shared with C++; here they meet the optimizer's
+groups. Call ``scheduler.step()`` after ``optimizer.step()``."""
+
+from __future__ import annotations
+
+import math
+import types
+import warnings
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .. import _C
+from .optimizer import Optimizer
+
+_schedule = _C._schedule
+
+
+class LRScheduler:
+    """Sets the rates of an optimizer's groups. Subclasses override ``get_lr``, which gives the rates of epoch
+    ``self.last_epoch`` from ``self.base_lrs`` or from the groups' present ``lr``."""
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        self.optimizer = optimizer
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when resuming an optimizer")
+        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        self.last_epoch = last_epoch
+        self._initial_step()
+
+    def _initial_step(self) -> None:
+        self._step_count = 0
+        self.step()
+
+    def get_lr(self) -> list[float]:
+        raise NotImplementedError
+
+    def get_last_lr(self) -> list[float]:
+        """The rates of the present epoch."""
+        return self._last_lr
+
+    def step(self, epoch: int | None = None) -> None:
+        """Goes to the next epoch, or to a given one."""
+        if self._step_count == 1 and not getattr(self.optimizer, "_opt_called", False):
+            warnings.warn(
+                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first value of the schedule is "
+                "skipped. Call them in the opposite order.",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._step_count += 1
+        self._update_lr(epoch)
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        closed = getattr(self, "_get_closed_form_lr", None)
+        self._set(self.get_lr() if epoch is None or closed is None else closed())
+
+    def _set(self, rates: list[float]) -> None:
+        for group, lr in zip(self.optimizer.param_groups, rates):
+            group["lr"] = lr
+        self._last_lr = self._present()
+
+    def _present(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All attributes but the optimizer."""
+        return {key: value for key, value in self.__dict__.items() if key != "optimizer"}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.__dict__.update(state_dict)
+
+
+_LRScheduler = LRScheduler
+
+
+class _FormulaLR(LRScheduler):
+    """A scheduler that is a pair of functions of the library: from the present rate, and from the initial one."""
+
+    _formula = ""
+
+    def _settings(self) -> tuple:
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float]:
+        if self._resuming:
+            return self._present()
+        f = getattr(_schedule, self._formula + "_next")
+        return [f(lr, self.last_epoch, *self._settings()) for lr in self._present()]
+
+    def _get_closed_form_lr(self) -> list[float]:
+        f = getattr(_schedule, self._formula + "_at")
+        return [f(base, self.last_epoch, *self._settings()) for base in self.base_lrs]
+
+    _stands_on_resume = True  # resuming: the groups already have the rates of last_epoch
+    _resuming = False
+
+    def _initial_step(self) -> None:
+        self._resuming = self._stands_on_resume and self.last_epoch >= 0
+        super()._initial_step()
+        self._resuming = False
+
+
+class StepLR(_FormulaLR):
+    """Times gamma every step_size epochs."""
+
+    _formula = "step"
+    _stands_on_resume = False
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return self.step_size, self.gamma
+
+
+class MultiStepLR(_FormulaLR):
+    """Times gamma at each milestone."""
+
+    _formula = "multi_step"
+    _stands_on_resume = False
+
+    def __init__(
+        self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.milestones, self.gamma = Counter(milestones), gamma
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return list(self.milestones.elements()), self.gamma
+
+
+class ConstantLR(_FormulaLR):
+    """Times factor for the first total_iters epochs."""
+
+    _formula = "constant"
+    _stands_on_resume = False
+
+    def __init__(
+        self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
+    ) -> None:
+        if not 0 <= factor <= 1:
+            raise ValueError("Constant multiplicative factor expected to be between 0 and 1.")
+        self.factor, self.total_iters = factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return self.factor, self.total_iters
+
+
+class LinearLR(_FormulaLR):
+    """Times a factor that goes from start_factor to end_factor in total_iters epochs."""
+
+    _formula = "linear"
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        if not 0 < start_factor <= 1:
+            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
+        if not 0 <= end_factor <= 1:
+            raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return self.start_factor, self.end_factor, self.total_iters
+
+
+class ExponentialLR(_FormulaLR):
+    """Times gamma every epoch."""
+
+    _formula = "exponential"
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return (self.gamma,)
+
+
+class PolynomialLR(_FormulaLR):
+    """Down to 0 in total_iters epochs, as (1 - epoch / total_iters) ** power."""
+
+    _formula = "polynomial"
+
+    def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
+        self.total_iters, self.power = total_iters, power
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return self.total_iters, self.power
+
+
+class CosineAnnealingLR(_FormulaLR):
+    """Half a cosine from the initial rate to eta_min in T_max epochs, and back."""
+
+    _formula = "cosine"
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer, last_epoch)
+
+    def _settings(self) -> tuple:
+        return self.T_max, self.eta_min
+
+    def get_lr(self) -> list[float]:
+        if self._resuming:
+            return self._present()
+        rates = zip(self._present(), self.base_lrs)
+        return [_schedule.cosine_next(lr, base, self.last_epoch, self.T_max, self.eta_min) for lr, base in rates]
+
+
+class CosineAnnealingWarmRestarts(LRScheduler):
+    """Cosine annealing that starts again after T_0 epochs, each run T_mult times as long as the one before."""
+
+    def __init__(
+        self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
+    ) -> None:
+        if T_0 <= 0 or not isinstance(T_0, int):
+            raise ValueError(f"Expected positive integer T_0, but got {T_0}")
+        if T_mult < 1 or not isinstance(T_mult, int):
+            raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
+        self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, float(last_epoch)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        return [_schedule.cosine_at(base, self.T_cur, self.T_i, self.eta_min) for base in self.base_lrs]
+
+    def _update_lr(self, epoch: float | None = None) -> None:
+        epoch = self.last_epoch + 1 if epoch is None else epoch
+        self.T_cur, self.T_i = _schedule.restart_at(epoch, self.T_0, self.T_mult)
+        self.last_epoch = math.floor(epoch)
+        self._set(self.get_lr())
+
+
+def _functions(optimizer: Optimizer, lr_lambda: Any) -> list[Callable[[int], float]]:
+    """One function per group."""
+    n = len(optimizer.param_groups)
+    if not isinstance(lr_lambda, (list, tuple)):
+        return [lr_lambda] * n
+    if len(lr_lambda) != n:
+        raise ValueError(f"Expected {n} lr_lambdas, but got {len(lr_lambda)}")
+    return list(lr_lambda)
+
+
+class LambdaLR(LRScheduler):
+    """The initial rate times a function of the epoch."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        self.lr_lambdas = _functions(optimizer, lr_lambda)
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[float]:
+        return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Functions are left out; of callable objects the attributes are kept."""
+        plain = types.FunctionType
+        state = super().state_dict()
+        state["lr_lambdas"] = [None if isinstance(f, plain) else dict(f.__dict__) for f in self.lr_lambdas]
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.__dict__.update({k: v for k, v in state_dict.items() if k != "lr_lambdas"})
+        for f, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"]):
+            if saved is not None:
+                f.__dict__.update(saved)
+
+
+class MultiplicativeLR(LambdaLR):
+    """The present rate times a function of the epoch."""
+
+    def get_lr(self) -> list[float]:
+        if self.last_epoch == 0:
+            return self._present()
+        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._present())]
+
+
+class OneCycleLR(LRScheduler):
+    """The 1cycle policy: up to max_lr, down to almost nothing, momentum the other way. Step it after every batch."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
+        if total_steps is None:
+            if epochs is None or steps_per_epoch is None:
+                raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
+            total_steps = epochs * steps_per_epoch
+        if total_steps <= 0 or not isinstance(total_steps, int):
+            raise ValueError(f"Expected positive integer total_steps, but got {total_steps}")
+        if not 0 <= pct_start <= 1:
+            raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
+        self.total_steps, self.pct_start, self.three_phase = total_steps, pct_start, three_phase
+        self.cycle_momentum, self._anneal_func_type = cycle_momentum, anneal_strategy
+        self.use_beta1 = "betas" in optimizer.defaults
+        if cycle_momentum and not self.use_beta1 and "momentum" not in optimizer.defaults:
+            raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+        if last_epoch == -1:
+            self._prepare(optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor)
+        super().__init__(optimizer, last_epoch)
+
+    def _prepare(self, optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor) -> None:
+        def per_group(name, value):
+            if not isinstance(value, (list, tuple)):
+                return [value] * len(optimizer.param_groups)
+            if len(value) != len(optimizer.param_groups):
+                raise ValueError(f"expected {len(optimizer.param_groups)} values for {name}, got {len(value)}")
+            return value
+
+        tops = per_group("max_lr", max_lr)
+        low, high = per_group("base_momentum", base_momentum), per_group("max_momentum", max_momentum)
+        for i, group in enumerate(optimizer.param_groups):
+            group["initial_lr"] = tops[i] / div_factor
+            group["max_lr"] = tops[i]
+            group["min_lr"] = group["initial_lr"] / final_div_factor
+            if self.cycle_momentum:
+                group["max_momentum"], group["base_momentum"] = high[i], low[i]
+
+    def _at(self, start: float, top: float, low: float) -> float:
+        cosine = self._anneal_func_type == "cos"
+        shape = self.total_steps, self.pct_start, cosine, self.three_phase
+        return _schedule.one_cycle(self.last_epoch, *shape, start, top, low)
+
+    def get_lr(self) -> list[float]:
+        rates = []
+        for group in self.optimizer.param_groups:
+            rates.append(self._at(group["initial_lr"], group["max_lr"], group["min_lr"]))
+            if not self.cycle_momentum:
+                continue
+            momentum = self._at(group["max_momentum"], group["base_momentum"], group["max_momentum"])
+            if self.use_beta1:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
+        return rates
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Times factor when the metric given to ``step`` has not improved for `patience` epochs."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float | list[float] = 0,
+        eps: float = 1e-8,
+    ) -> None:
+        if factor >= 1.0:
+            raise ValueError("Factor should be < 1.0.")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        if mode not in ("min", "max"):
+            raise ValueError(f"mode {mode} is unknown!")
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f"threshold mode {threshold_mode} is unknown!")
+        n = len(optimizer.param_groups)
+        if isinstance(min_lr, (list, tuple)) and len(min_lr) != n:
+            raise ValueError(f"expected {n} min_lrs, got {len(min_lr)}")
+        self.optimizer, self.factor, self.eps = optimizer, factor, eps
+        self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * n
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.last_epoch = 0
+        self._plateau = _schedule.Plateau(mode == "min", threshold_mode == "rel", threshold, patience, cooldown)
+        self._last_lr = self._present()
+
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        if self._plateau.update(float(metrics)):
+            lowest = self.min_lrs + [0.0] * (len(self.optimizer.param_groups) - len(self.min_lrs))
+            for group, bound in zip(self.optimizer.param_groups, lowest):
+                lr = max(group["lr"] * self.factor, bound)
+                if group["lr"] - lr > self.eps:
+                    group["lr"] = lr
+        self._last_lr = self._present()
+
+    @property
+    def in_cooldown(self) -> bool:
+        return self._plateau.cooldown_counter > 0
+
+    _watched = ("best", "num_bad_epochs", "cooldown_counter", "patience", "cooldown", "threshold")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._watched:
+            return getattr(self._plateau, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._watched:
+            setattr(self._plateau, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key not in ("optimizer", "_plateau")}
+        return {**state, **{name: getattr(self._plateau, name) for name in self._watched}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        mode, kind = state_dict["mode"], state_dict["threshold_mode"]
+        watched = {name: state_dict[name] for name in self._watched}
+        self._plateau = _schedule.Plateau(
+            mode == "min", kind == "rel", watched["threshold"], watched["patience"], watched["cooldown"]
+        )
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+
+
+class SequentialLR(LRScheduler):
+    """One scheduler after another: the k-th (from 1 on) takes over at milestones[k - 1], with its epoch 0."""
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
+    ) -> None:
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ValueError(
+                "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
+                f"milestone points, but got {len(schedulers)} schedulers and {len(milestones)} milestones"
+            )
+        for s in schedulers:
+            if isinstance(s, ReduceLROnPlateau):
+                raise ValueError("SequentialLR does not support `ReduceLROnPlateau`: its step takes a metric")
+            if s.optimizer is not optimizer:
+                raise ValueError("SequentialLR expects all schedulers to belong to the same optimizer")
+        self._schedulers, self._milestones = list(schedulers), list(milestones)
+        self.optimizer = optimizer
+        self.last_epoch = last_epoch + 1
+        # the constructors of the schedulers have each set the rates: start again with the first
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        self._undo_step()
+        self._schedulers[0]._initial_step()
+        self._last_lr = schedulers[0].get_last_lr()
+
+    def _undo_step(self) -> None:
+        for s in self._schedulers:
+            if isinstance(s, SequentialLR):
+                s._undo_step()
+            else:
+                s.last_epoch -= 1
+
+    def step(self) -> None:  # type: ignore[override]
+        self.last_epoch += 1
+        k = bisect_right(self._milestones, self.last_epoch)
+        if k > 0 and self._milestones[k - 1] == self.last_epoch:
+            self._schedulers[k]._update_lr(0)
+        else:
+            self._schedulers[k].step()
+        self._last_lr = self._schedulers[k].get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key not in ("optimizer", "_schedulers")}
+        state["_schedulers"] = [s.state_dict() for s in self._schedulers]
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.__dict__.update({k: v for k, v in state_dict.items() if k != "_schedulers"})
+        for s, saved in zip(self._schedulers, state_dict["_schedulers"]):
+            s.load_state_dict(saved)
+
+
+class ChainedScheduler(LRScheduler):
+    """Several schedulers stepped together, each from the rate that the one before left."""
+
+    def __init__(self, schedulers: list[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        if not schedulers:
+            raise ValueError("ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.")
+        self.optimizer = optimizer or schedulers[0].optimizer
+        if any(s.optimizer is not self.optimizer for s in schedulers):
+            raise ValueError("ChainedScheduler expects all schedulers to belong to the same optimizer")
+        self._schedulers = list(schedulers)
+        self._last_lr = self._present()
+
+    def step(self) -> None:  # type: ignore[override]
+        for s in self._schedulers:
+            s.step()
+        self._last_lr = self._present()
+
+    state_dict = SequentialLR.state_dict
+    load_state_dict = SequentialLR.load_state_dict
