@@ -45,8 +45,11 @@ inline double draw_value(Rng& r, DType t, Values kind) {
   return 6 * draw01(r) - 3;
 }
 
-// One array held twice, for the two backends.
+// One array held twice, for the two backends. Only moves: the views point into the bytes.
 struct Pair {
+  Pair() = default;
+  Pair(Pair&&) = default;
+  Pair& operator=(Pair&&) = default;
   std::vector<char> ref_bytes, cpu_bytes;
   View ref, cpu;
   DType dtype() const { return ref.dtype; }
