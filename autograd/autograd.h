@@ -27,8 +27,6 @@ TG_API uint64_t add_hook(const Tensor& t, TensorHook hook);
 TG_API uint64_t add_post_accumulate_hook(const Tensor& t, std::function<void(const Tensor&)> hook);
 TG_API bool remove_hook(const Tensor& t, uint64_t id);
 
-// t.data = data: same tensor object, other contents (no history is recorded).
-TG_API void set_data(const Tensor& t, const Tensor& data);
 // Cuts `t` from its graph in place.
 TG_API void detach_(const Tensor& t);
 // Gives a view of an edited base its history as a view of the base's new value.

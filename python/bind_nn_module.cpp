@@ -1,0 +1,307 @@
+// Methods of Module: registration, walks, state, conversions, copies.
+#include "python/bind_nn.h"
+
+namespace tg::python {
+namespace {
+
+[[noreturn]] void no_attribute(const std::string& text) { throw py::attribute_error(text); }
+
+py::object iterator_of(py::list l) { return l.attr("__iter__")(); }
+
+py::object iterator(const nn::NamedTensors& named, bool names) {
+  py::list l;
+  for (auto& [name, t] : named) {
+    py::object o = wrap_object(t);
+    l.append(names ? py::object(py::make_tuple(name, o)) : o);
+  }
+  return iterator_of(l);
+}
+py::object iterator(const nn::NamedModules& named, bool names) {
+  py::list l;
+  for (auto& [name, m] : named) {
+    py::object o = wrap_module(m);
+    l.append(names ? py::object(py::make_tuple(name, o)) : o);
+  }
+  return iterator_of(l);
+}
+
+// "a.b.weight" -> the module a.b and "weight"; AttributeError when the path does not exist.
+std::pair<std::shared_ptr<Module>, std::string> resolve(const std::shared_ptr<Module>& m, const std::string& path) {
+  size_t dot = path.rfind('.');
+  if (dot == path.npos) return {m, path};
+  try {
+    return {m->get_submodule(path.substr(0, dot)), path.substr(dot + 1)};
+  } catch (const ValueError& e) {
+    no_attribute(e.what());
+  }
+}
+
+Tensor get_tensor(const std::shared_ptr<Module>& root, const std::string& path, Module::Kind kind, const char* what) {
+  auto [m, name] = resolve(root, path);
+  auto* s = m->find_slot(name);
+  if (!s || !s->present || s->kind != kind) no_attribute(str(m->type_name(), " has no ", what, " `", name, "`"));
+  return *s->at;
+}
+
+py::dict dict_of(Module& m, Module::Kind kind) {
+  py::dict d;
+  for (auto& s : m.slots())
+    if (s.present && s.kind == kind) d[py::str(s.name)] = wrap_object(*s.at);
+  return d;
+}
+
+// to(dtype), to(device), to(device, dtype), to(other), with keywords of the same names.
+void move_module(Module& m, const py::args& args, const py::kwargs& kwargs) {
+  std::optional<DType> dtype;
+  std::optional<Device> device;
+  auto take = [&](PyObject* o) {
+    DType t;
+    Device d;
+    if (o == Py_None || PyBool_Check(o)) return;
+    if (is_tensor(o))
+      dtype = unwrap(o).dtype(), device = unwrap(o).device();
+    else if (to_dtype(o, t))
+      dtype = t;
+    else if (to_device(o, d))
+      device = d;
+    else
+      fail<TypeError>("to: expected a dtype, device or tensor, not ", Py_TYPE(o)->tp_name);
+  };
+  for (py::handle a : args) take(a.ptr());
+  for (auto [key, value] : kwargs) {
+    auto k = key.cast<std::string>();
+    TG_CHECK(
+        k == "dtype" || k == "device" || k == "other" || k == "tensor" || k == "non_blocking" || k == "memory_format",
+        TypeError, "to: unexpected argument '", k, "'");
+    if (k != "non_blocking" && k != "memory_format") take(value.ptr());
+  }
+  m.to(dtype, device);
+}
+
+// ---- copies and pickles: an empty object of the class, then its state
+
+py::dict get_state(py::object self) {
+  auto m = to_module(self);
+  py::list tensors, kids;
+  for (auto& s : m->slots())
+    if (s.present) tensors.append(py::make_tuple(s.name, wrap_object(*s.at), int(s.kind), s.persistent));
+  for (auto& c : m->kids()) kids.append(py::make_tuple(c.name, wrap_module(c.module)));
+  py::dict state, fields;
+  for (py::handle f : self.attr("_fields")) fields[f] = self.attr(f);
+  if (auto* fn = dynamic_cast<nn::FnModule*>(m.get()); fn && fn->kind()) {
+    state["fn"] = fn->kind()->name;
+    for (auto& f : fn->kind()->fields)
+      if (f.type != "Tensor") fields[py::str(f.name)] = from_setting(fn->attr(f.name));
+  }
+  state["fields"] = fields;
+  state["tensors"] = tensors;
+  state["children"] = kids;
+  state["dict"] = self.attr("__dict__");
+  return state;
+}
+
+void set_state(py::object self, const py::dict& state) {
+  auto m = to_module(self);
+  if (auto* fn = dynamic_cast<nn::FnModule*>(m.get())) fn->set_kind(nn::fn_kind(state["fn"].cast<std::string>()));
+  for (auto [name, value] : state["fields"].cast<py::dict>()) self.attr(name) = value;
+  std::vector<std::string> declared;
+  for (auto& s : m->slots()) declared.push_back(s.name);
+  for (auto& name : declared) m->remove(name);
+  for (py::handle item : state["tensors"]) {
+    auto t = item.cast<py::tuple>();
+    auto name = t[0].cast<std::string>();
+    auto kind = Module::Kind(t[2].cast<int>());
+    if (kind == Module::Kind::Parameter)
+      m->register_parameter(name, t[1].cast<Tensor>());
+    else
+      m->register_buffer(name, t[1].cast<Tensor>(), t[3].cast<bool>());
+    m->find_slot(name)->kind = kind;
+  }
+  for (py::handle item : state["children"]) {
+    auto t = item.cast<py::tuple>();
+    m->register_module(t[0].cast<std::string>(), to_module(t[1]));
+  }
+  self.attr("__dict__").attr("update")(state["dict"]);
+  if (py::hasattr(self, "_hooks")) set_hooked(self, true);
+  if (m->py_side()) m->py_side()->instance_forward = state["dict"].contains("forward");
+}
+
+py::object rebuild(py::type cls) {
+  py::object o = cls.attr("__new__")(cls);
+  for (py::handle base : cls.attr("__mro__").cast<py::tuple>()) {
+    auto& info = py::detail::all_type_info(reinterpret_cast<PyTypeObject*>(base.ptr()));
+    if (info.size() == 1 && reinterpret_cast<PyObject*>(info[0]->type) == base.ptr()) {
+      base.attr("__init__")(o, nn::Blank{});
+      return o;
+    }
+  }
+  fail<TypeError>("copy: not a Module class");
+}
+
+using C = py::class_<Module, Tramp<Module>, py::smart_holder>;
+
+void bind_registration(C& c) {
+  c.def("register_parameter", &Module::register_parameter, py::arg("name"), py::arg("param").none(true))
+      .def("register_buffer", &Module::register_buffer, py::arg("name"), py::arg("tensor").none(true),
+           py::arg("persistent") = true);
+  for (const char* name : {"register_module", "add_module"})
+    c.def(
+        name, [](Module& m, const std::string& n, py::object o) { m.register_module(n, to_module(o)); },
+        py::arg("name"), py::arg("module").none(true));
+  c.def("get_parameter", [](const std::shared_ptr<Module>& m,
+                            const std::string& p) { return get_tensor(m, p, Module::Kind::Parameter, "parameter"); })
+      .def("get_buffer", [](const std::shared_ptr<Module>& m,
+                            const std::string& p) { return get_tensor(m, p, Module::Kind::Buffer, "buffer"); })
+      .def("get_submodule",
+           [](py::object self, const std::string& path) {
+             if (path.empty()) return self;
+             auto [m, name] = resolve(to_module(self), path);
+             auto* child = m->find_child(name);
+             if (!child || !child->module) no_attribute(str(m->type_name(), " has no attribute `", name, "`"));
+             return wrap_module(child->module);
+           })
+      .def_property_readonly("_parameters", [](Module& m) { return dict_of(m, Module::Kind::Parameter); })
+      .def_property_readonly("_buffers", [](Module& m) { return dict_of(m, Module::Kind::Buffer); })
+      .def_property_readonly("_modules",
+                             [](Module& m) {
+                               py::dict d;
+                               for (auto& child : m.kids()) d[py::str(child.name)] = wrap_module(child.module);
+                               return d;
+                             })
+      .def("__dir__", [](py::object self) {
+        py::set names(py::module_::import("builtins").attr("object").attr("__dir__")(self));
+        auto m = to_module(self);
+        for (auto& s : m->slots())
+          if (s.present) names.add(s.name);
+        for (auto& child : m->kids()) names.add(child.name);
+        return py::module_::import("builtins").attr("sorted")(names);
+      });
+}
+
+void bind_walks(C& c) {
+  using namespace py::literals;
+  c.def(
+       "parameters", [](Module& m, bool recurse) { return iterator(m.named_parameters("", recurse), false); },
+       "recurse"_a = true)
+      .def(
+          "named_parameters",
+          [](Module& m, const std::string& prefix, bool recurse, bool dedup) {
+            return iterator(m.named_parameters(prefix, recurse, dedup), true);
+          },
+          "prefix"_a = "", "recurse"_a = true, "remove_duplicate"_a = true)
+      .def(
+          "buffers", [](Module& m, bool recurse) { return iterator(m.named_buffers("", recurse), false); },
+          "recurse"_a = true)
+      .def(
+          "named_buffers",
+          [](Module& m, const std::string& prefix, bool recurse, bool dedup) {
+            return iterator(m.named_buffers(prefix, recurse, dedup), true);
+          },
+          "prefix"_a = "", "recurse"_a = true, "remove_duplicate"_a = true)
+      .def("modules", [](Module& m) { return iterator(m.named_modules(), false); })
+      .def(
+          "named_modules",
+          [](Module& m, py::object, const std::string& prefix, bool dedup) {
+            return iterator(m.named_modules(prefix, dedup), true);
+          },
+          "memo"_a = py::none(), "prefix"_a = "", "remove_duplicate"_a = true)
+      .def("children", [](Module& m) { return iterator(m.named_children(), false); })
+      .def("named_children", [](Module& m) { return iterator(m.named_children(), true); })
+      .def("apply", [](py::object self, py::function fn) {
+        to_module(self)->apply([&](Module& m) { fn(wrap_module(m.shared_from_this())); });
+        return self;
+      });
+}
+
+void bind_state(C& c) {
+  using namespace py::literals;
+  c.def("_state",
+        [](Module& m, bool keep_vars) {
+          py::list l;
+          for (auto& [name, t] : m.state_dict()) l.append(py::make_tuple(name, t));
+          if (!keep_vars) return l;
+          py::list live;  // the tensors themselves, in the same order
+          for (py::handle item : l) {
+            auto name = item.cast<py::tuple>()[0].cast<std::string>();
+            auto [owner, leaf] = resolve(m.shared_from_this(), name);
+            live.append(py::make_tuple(name, wrap_object(owner->tensor(leaf))));
+          }
+          return live;
+        })
+      .def("_load",
+           [](Module& m, const py::list& items, bool strict, bool assign) {
+             nn::NamedTensors state;
+             for (py::handle item : items) {
+               auto t = item.cast<py::tuple>();
+               TG_CHECK(is_tensor(t[1].ptr()), TypeError, "load_state_dict: '", t[0].cast<std::string>(),
+                        "' must be a tensor, not ", Py_TYPE(t[1].ptr())->tp_name);
+               state.emplace_back(t[0].cast<std::string>(), unwrap(t[1].ptr()));
+             }
+             nn::LoadResult r = m.load_state_dict(state, strict, assign);
+             return py::make_tuple(r.missing, r.unexpected);
+           })
+      .def(
+          "train",
+          [](py::object self, bool mode) {
+            auto m = to_module(self);
+            if (m->py_side())
+              m->py_side()->native_train(mode);
+            else
+              m->train(mode);
+            return self;
+          },
+          "mode"_a = true)
+      .def("eval", [](py::object self) { return self.attr("train")(false); })
+      .def("zero_grad", &Module::zero_grad, "set_to_none"_a = true)
+      .def(
+          "requires_grad_",
+          [](py::object self, bool on) {
+            to_module(self)->requires_grad_(on);
+            return self;
+          },
+          "requires_grad"_a = true)
+      .def("to",
+           [](py::object self, const py::args& args, const py::kwargs& kwargs) {
+             move_module(*to_module(self), args, kwargs);
+             return self;
+           })
+      .def_readwrite("training", &Module::training);
+  const std::pair<const char*, DType> casts[] = {
+      {"float", DType::F32}, {"double", DType::F64}, {"half", DType::F16}, {"bfloat16", DType::BF16}};
+  for (auto& [name, dtype] : casts)
+    c.def(name, [dtype = dtype](py::object self) {
+      to_module(self)->to(dtype);
+      return self;
+    });
+}
+
+}  // namespace
+
+void bind_module(py::module_& m) {
+  py::class_<nn::Blank>(m, "_Blank").def(py::init<>());
+  C c(m, "Module", py::dynamic_attr(), py::custom_type_setup(setup_type));
+  c.doc() = "Base of all modules: parameters, buffers and children registered by assignment to attributes.";
+  c.def(py::init([](const py::args&, const py::kwargs&) { return std::make_unique<Tramp<Module>>(); }))
+      .def("forward", native_forward)
+      .def("extra_repr",
+           [](Module& mod) { return mod.py_side() ? mod.py_side()->native_extra_repr() : mod.extra_repr(); })
+      .def("__repr__", &Module::repr)
+      .def("__reduce_ex__",
+           [m](py::object self, int) {
+             return py::make_tuple(m.attr("_rebuild"), py::make_tuple(py::type::of(self)), self.attr("__getstate__")());
+           })
+      .def("__getstate__", get_state)
+      .def("_set_state", set_state)
+      .def("_set_hooked", set_hooked);
+  c.attr("__setstate__") = c.attr("_set_state");  // pybind11 would take a method defined by that name for a constructor
+  c.attr("_fields") = py::make_tuple("training");
+  bind_registration(c);
+  bind_walks(c);
+  bind_state(c);
+  for (const char* name : {"forward", "train", "extra_repr"}) mark_native(c, name);
+  finish_module_type(c);
+  m.def("_rebuild", rebuild);
+  m.def("_set_python_parts", set_python_parts);
+}
+
+}  // namespace tg::python
