@@ -17,14 +17,18 @@ constexpr int kClasses = 4 * 58;
 
 int size_class(size_t n) {
   if (n <= kMinBlock) return 0;
-  int p = std::bit_width(n - 1) - 1;         // 2^p <= n-1 < 2^(p+1)
-  int q = int((n - 1) >> (p - 2)) & 3;       // quarter inside that octave
+  int p = std::bit_width(n - 1) - 1;    // 2^p <= n-1 < 2^(p+1)
+  int q = int((n - 1) >> (p - 2)) & 3;  // quarter inside that octave
   return (p - 6) * 4 + q + 1;
 }
 size_t class_bytes(int c) {
   if (c == 0) return kMinBlock;
   int p = (c - 1) / 4 + 6, q = (c - 1) % 4;
   return (size_t(1) << p) + (size_t(q + 1) << (p - 2));
+}
+// aligned_alloc wants a multiple of the alignment.
+void* system_alloc(int64_t size) {
+  return std::aligned_alloc(kMinBlock, (size_t(size) + kMinBlock - 1) & ~(kMinBlock - 1));
 }
 
 class CachingAllocator final : public Allocator {
@@ -40,10 +44,10 @@ class CachingAllocator final : public Allocator {
     int64_t limit = limit_.load(std::memory_order_relaxed);
     if (TG_UNLIKELY(limit > 0 && live > limit)) out_of_memory(bytes, size);
     void* p = take(c);
-    if (!p) p = std::aligned_alloc(kMinBlock, size_t(size));
+    if (!p) p = system_alloc(size);
     if (TG_UNLIKELY(!p)) {
       release_cached();
-      p = std::aligned_alloc(kMinBlock, size_t(size));
+      p = system_alloc(size);
       if (!p) out_of_memory(bytes, size);
     }
     int64_t peak = peak_.load(std::memory_order_relaxed);
@@ -103,8 +107,8 @@ class CachingAllocator final : public Allocator {
 
   [[noreturn]] void out_of_memory(size_t asked, int64_t size) {
     live_.fetch_sub(size);
-    fail<OutOfMemoryError>("out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(), ", cached ",
-                           cached_.load(), ", limit ", limit_.load(), " (0 = none)");
+    fail<OutOfMemoryError>("out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(),
+                           ", cached ", cached_.load(), ", limit ", limit_.load(), " (0 = none)");
   }
 
   std::mutex mutex_;
