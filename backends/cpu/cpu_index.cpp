@@ -101,13 +101,16 @@ void CpuBackend::gather(const View& in, int axis, const View& index, const View&
 
 namespace {
 
-// old op x, in the compute type and rounded to the stored one.
-template <ScatterOp op, class S>
-inline S merged(S old, S x) {
+template <class S>
+using Compute = std::conditional_t<std::is_integral_v<S>, int64_t, std::conditional_t<sizeof(S) == 8, double, float>>;
+
+// old op x, in the compute type and rounded to the stored one. X is the stored or the compute type.
+template <ScatterOp op, class S, class X>
+inline S merged(S old, X x) {
   if constexpr (op == ScatterOp::Set) {
-    return x;
+    return convert<S>(x);
   } else {
-    using T = std::conditional_t<std::is_integral_v<S>, int64_t, std::conditional_t<sizeof(S) == 8, double, float>>;
+    using T = Compute<S>;
     const T a = convert<T>(old), b = convert<T>(x);
     if constexpr (op == ScatterOp::Add)
       return convert<S>(T(a + b));
@@ -128,38 +131,38 @@ struct ScatterPlan {
 };
 
 // Whole rows: for every i, a run of neighbouring elements goes to row index[i].
-template <ScatterOp op, class S>
+template <ScatterOp op, class S, class X>
 void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
   Cursor c(p.nd, b);
   while (c.linear < e) {
     const int64_t k = std::min(e - c.linear, c.row_left());
-    const S* src = reinterpret_cast<const S*>(c.p[0]);
+    const X* src = reinterpret_cast<const X*>(c.p[0]);
     const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
     S* out = reinterpret_cast<S*>(c.p[2]);
     for (int64_t i = 0; i < p.n; ++i) {
       S* to = out + index[i * p.index_step] * p.out_step;
-      const S* from = src + i * p.src_step;
+      const X* from = src + i * p.src_step;
 #pragma GCC ivdep
-      for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S>(to[j], from[j]);
+      for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S, X>(to[j], from[j]);
     }
     c.advance_in_row(k);
   }
 }
 
-template <ScatterOp op, class S>
+template <ScatterOp op, class S, class X>
 void scatter_lines(const ScatterPlan& p, int64_t b, int64_t e) {
   for (Cursor c(p.nd, b); c.linear < e; c.advance_in_row(1)) {
-    const S* src = reinterpret_cast<const S*>(c.p[0]);
+    const X* src = reinterpret_cast<const X*>(c.p[0]);
     const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
     S* out = reinterpret_cast<S*>(c.p[2]);
     for (int64_t i = 0; i < p.n; ++i) {
       S& to = out[index[i * p.index_step] * p.out_step];
-      to = merged<op, S>(to, src[i * p.src_step]);
+      to = merged<op, S, X>(to, src[i * p.src_step]);
     }
   }
 }
 
-template <ScatterOp op, class S>
+template <ScatterOp op, class S, class X>
 void scatter_typed(const ScatterPlan& p, bool disjoint) {
   const Nd& nd = p.nd;
   const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
@@ -167,25 +170,25 @@ void scatter_typed(const ScatterPlan& p, bool disjoint) {
   if (!disjoint) grain = nd.n;
   parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     if (rows)
-      scatter_rows<op, S>(p, b, e);
+      scatter_rows<op, S, X>(p, b, e);
     else
-      scatter_lines<op, S>(p, b, e);
+      scatter_lines<op, S, X>(p, b, e);
   });
 }
 
-template <class S>
+template <class S, class X>
 void scatter_op(ScatterOp op, const ScatterPlan& p, bool disjoint) {
   switch (op) {
     case ScatterOp::Set:
-      return scatter_typed<ScatterOp::Set, S>(p, disjoint);
+      return scatter_typed<ScatterOp::Set, S, X>(p, disjoint);
     case ScatterOp::Add:
-      return scatter_typed<ScatterOp::Add, S>(p, disjoint);
+      return scatter_typed<ScatterOp::Add, S, X>(p, disjoint);
     case ScatterOp::Prod:
-      return scatter_typed<ScatterOp::Prod, S>(p, disjoint);
+      return scatter_typed<ScatterOp::Prod, S, X>(p, disjoint);
     case ScatterOp::Max:
-      return scatter_typed<ScatterOp::Max, S>(p, disjoint);
+      return scatter_typed<ScatterOp::Max, S, X>(p, disjoint);
     case ScatterOp::Min:
-      return scatter_typed<ScatterOp::Min, S>(p, disjoint);
+      return scatter_typed<ScatterOp::Min, S, X>(p, disjoint);
   }
 }
 
@@ -194,7 +197,8 @@ void scatter_op(ScatterOp op, const ScatterPlan& p, bool disjoint) {
 // Elements meet in `out` only along `axis`, so the other axes may be cut among threads; along it they come in order.
 void CpuBackend::scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) {
   if (src.numel() == 0) return;
-  const Converted from(src, out.dtype, true), idx(index, DType::I64, true);
+  const Converted from(src, src.dtype == out.dtype ? out.dtype : compute_type(out.dtype), true),
+      idx(index, DType::I64, true);
   Views v;
   v.push_back(from.view());
   v.push_back(idx.view());
@@ -208,25 +212,31 @@ void CpuBackend::scatter(ScatterOp op, const View& src, int axis, const View& in
   for (int d = 0; d < v[2].ndim(); ++d) disjoint = disjoint && (v[2].stride[d] != 0 || v[2].shape[d] == 1);
   const ScatterPlan p{order_free(v, 2), src.shape[axis], from.view().stride[axis], idx.view().stride[axis],
                       out.stride[axis]};
-  visit(out.dtype, [&](auto tag) { scatter_op<typename decltype(tag)::type>(op, p, disjoint); });
+  visit(out.dtype, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    if (from.view().dtype == out.dtype)
+      scatter_op<S, S>(op, p, disjoint);
+    else
+      scatter_op<S, Compute<S>>(op, p, disjoint);
+  });
 }
 
 namespace {
 
-template <class S>
+template <class S, class X>
 void fold_typed(const Nd& nd, int64_t b, int64_t e) {
   const int64_t si = nd.inner_stride(0), so = nd.inner_stride(1);
   for (Cursor c(nd, b); c.linear < e;) {
     const int64_t k = std::min(e - c.linear, c.row_left());
-    const S* in = reinterpret_cast<const S*>(c.p[0]);
+    const X* in = reinterpret_cast<const X*>(c.p[0]);
     S* out = reinterpret_cast<S*>(c.p[1]);
     if (so == 0) {
-      for (int64_t j = 0; j < k; ++j) *out = merged<ScatterOp::Add, S>(*out, in[j * si]);
+      for (int64_t j = 0; j < k; ++j) *out = merged<ScatterOp::Add, S, X>(*out, in[j * si]);
     } else if (so == 1 && si == 1) {
 #pragma GCC ivdep
-      for (int64_t j = 0; j < k; ++j) out[j] = merged<ScatterOp::Add, S>(out[j], in[j]);
+      for (int64_t j = 0; j < k; ++j) out[j] = merged<ScatterOp::Add, S, X>(out[j], in[j]);
     } else {
-      for (int64_t j = 0; j < k; ++j) out[j * so] = merged<ScatterOp::Add, S>(out[j * so], in[j * si]);
+      for (int64_t j = 0; j < k; ++j) out[j * so] = merged<ScatterOp::Add, S, X>(out[j * so], in[j * si]);
     }
     c.advance_in_row(k);
   }
@@ -236,7 +246,7 @@ void fold_typed(const Nd& nd, int64_t b, int64_t e) {
 
 void CpuBackend::fold(const View& in, const View& out) {
   if (in.numel() == 0) return;
-  const Converted from(in, out.dtype, true);
+  const Converted from(in, in.dtype == out.dtype ? out.dtype : compute_type(out.dtype), true);
   Views v;
   v.push_back(from.view());
   v.push_back(out);
@@ -252,7 +262,13 @@ void CpuBackend::fold(const View& in, const View& out) {
     grain = inside * std::max<int64_t>(1, kGrain / inside);
   }
   visit(out.dtype, [&](auto tag) {
-    parallel_for(nd.n, grain, [&](int64_t b, int64_t e) { fold_typed<typename decltype(tag)::type>(nd, b, e); });
+    using S = typename decltype(tag)::type;
+    parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
+      if (from.view().dtype == out.dtype)
+        fold_typed<S, S>(nd, b, e);
+      else
+        fold_typed<S, Compute<S>>(nd, b, e);
+    });
   });
 }
 
