@@ -160,7 +160,7 @@ TG_OP("cast(Tensor input, dtype dtype) -> Tensor",
           "DT('float64'); I(3, hi=300), DT('uint8')");
 TG_OP("device_copy(Tensor input, device device) -> Tensor", .doc = "A copy in the memory of another device.",
       .primitive = box<device_copy_body>, .grads = {{0, device_copy_grad}}, .flags = kHidden, .torch = "none",
-      .samples = "T(3,4), DEV('cpu')");
+      .samples = "T(3,4), 'cpu'");
 TG_OP(
     "to.dtype(Tensor input, dtype dtype, bool non_blocking=False, bool "
     "copy=False) -> Tensor",

@@ -317,22 +317,24 @@ Tensor setitem_body(const Tensor& x, const Items& items, const Operand& value) {
 TG_OP(
     "getitem(Tensor input, Index indices) -> Tensor",
     .doc = "input[indices]: a view for integers, slices, None and Ellipsis; a copy with integer or bool tensors.",
-    .composite = box<getitem_body>, .flags = kHidden, .torch = "none",
+    .composite = box<getitem_body>, .flags = kHidden, .torch = "Tensor.__getitem__",
     .samples =
-        "T(3,4), IDX('1'); T(3,4), IDX('1:3, ::-1'); T(3,4), IDX('..., None, 2'); T(2,3,4), IDX('None, 0, ..., 1::2'); "
-        "T(3,4), IDX('[0, 2, 0]'); T(3,4), IDX(':, [3, -1]'); T(2,3,4), IDX('[0, 1], :, [2, 3]'); T(2,3,4), "
-        "IDX('0, [0, 2], [1, 1]'); T(3,4), IDX('[[0, 1], [2, 2]]'); T(3), IDX('[True, False, True]'); T(3,4), "
-        "IDX('True'); T(), IDX('...'); T(4), IDX('::-2'); T(2,3,4), IDX('::-1, [0, 1], 1:3')");
+        "T(3,4), IDX('1'); T(3,4), IDX('1:3, ::2'); T(3,4), IDX('..., None, 2'); T(2,3,4), IDX('None, 0, ..., 1::2'); "
+        "T(3,4), IDX('L(0, 2, 0)'); T(3,4), IDX(':, L(3, -1)'); T(2,3,4), IDX('L(0, 1), :, L(2, 3)'); T(3,4), "
+        "IDX('I(2,2, hi=3)'); T(2,3,4), IDX('0, L(0, 2), L(1, 1)'); T(3), IDX('L(True, False, True)'); T(3,4), "
+        "IDX('True'); T(3,4), IDX('False'); T(), IDX('...'); T(3,4), IDX('B(3,4)'); T(2,3,4), IDX('L(True, False), "
+        ":, L(1)'); T(2,3,4), IDX('I(hi=2), ..., L(1, 2)'); T(2,3,4,2), IDX(':, I(2,1, hi=3), L(0, 3), 1'); T(5,0), "
+        "IDX('L(1, 2)'); T(2,3,4), IDX('None, L(0, 1), :, None, L(2, 0)')");
 TG_OP("index_basic(Tensor input, Index indices) -> Tensor",
       .doc = "getitem of integers, slices, None and Ellipsis only: a view.", .primitive = box<index_basic_body>,
       .grads = {{0, index_basic_grad}}, .flags = kView | kHidden, .torch = "none",
       .samples = "T(3,4), IDX('1'); T(3,4), IDX('1:3, ::-1'); T(3,4), IDX('..., None, 2'); T(5), IDX('::-2')");
 TG_OP("index_advanced(Tensor input, Index indices) -> Tensor",
       .doc = "getitem of one checked int64 tensor or full slice per dimension.", .primitive = box<index_advanced_body>,
-      .grads = {{0, index_advanced_grad}}, .flags = kHidden, .torch = "none",
+      .grads = {{0, index_advanced_grad}}, .flags = kHidden, .torch = "Tensor.__getitem__",
       .samples =
-          "T(3,4), IDX('[0, 2, 0]'); T(3,4), IDX(':, [3, 1]'); T(2,3,4), IDX('[0, 1], :, [2, 3]'); T(2,3,4), IDX(':, "
-          "[0, 2], [[1], [3]]')");
+          "T(3,4), IDX('L(0, 2, 0)'); T(3,4), IDX(':, L(3, 1)'); T(2,3,4), IDX('L(0, 1), :, L(2, 3)'); T(2,3,4), "
+          "IDX(':, L(0, 2), I(2,1, hi=4)')");
 TG_OP("index_put(Tensor input, Index indices, Operand values, bool accumulate=False) -> Tensor",
       .doc =
           "Copy of input with values at input[indices], which they broadcast to; added to what is there if accumulate "
@@ -340,13 +342,14 @@ TG_OP("index_put(Tensor input, Index indices, Operand values, bool accumulate=Fa
       .primitive = box<index_put_body>, .inplace = index_put_inplace,
       .grads = {{0, index_put_grad_input}, {}, {0, index_put_grad_values}}, .flags = kMakeInplace,
       .samples =
-          "T(3,4), IDX('[0, 2],'), T(2,4); T(3,4), IDX('[0, 2], [1, 3]'), T(2); T(3,4), IDX('[0, 0],'), T(4), "
-          "accumulate=True; T(5), IDX('[1, 3],'), T(); T(2,3,4), IDX(\"[[0], [1]], [[0, 2]]\"), T(2,2,4), True");
+          "T(3,4), IDX('L(0, 2),'), T(2,4); T(3,4), IDX('L(0, 2), L(1, 3)'), T(2); T(3,4), IDX('L(0, 0),'), T(4), "
+          "accumulate=True; T(5), IDX('L(1, 3),'), T(); T(2,3,4), IDX('L(0, 1, 0), L(2, 0, 2)'), T(3,4), True; T(3,4), "
+          "IDX('B(3,4),'), T(); T(3,4), IDX('L(-1, 0),'), T(1)");
 TG_OP("setitem_(Tensor input, Index indices, Operand value) -> Tensor", .doc = "input[indices] = value.",
       .composite = box<setitem_body>, .flags = kHidden, .torch = "none",
       .samples =
-          "T(3,4), IDX('1'), T(4); T(3,4), IDX('1:3, ::-1'), T(2,4); T(3,4), IDX('[0, 2]'), T(2,4); T(3,4), IDX('..., "
-          "2'), 1.5",
+          "C(3,4), IDX('1'), C(4); C(3,4), IDX('1:3, ::-1'), C(2,4); C(3,4), IDX('L(0, 2)'), C(2,4); C(3,4), "
+          "IDX('..., 2'), 1.5; C(3,4), IDX('B(3,4)'), 0.0; C(3,4), IDX('0'), C(1,1,4)",
       .notes = "inplace");
 
 }  // namespace
