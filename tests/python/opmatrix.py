@@ -106,8 +106,12 @@ def namespace(seed: int) -> dict[str, Any]:
     def B(*shape: int) -> Arr:
         return Arr(rng.integers(0, 2, shape).astype(bool), "bool")
 
+    def PERM(*shape: int, dim: int = 0) -> Arr:
+        # integers that differ along dim: positions to write to without overlap
+        return Arr(np.argsort(rng.random(shape), axis=dim), "int")
+
     return {
-        "T": T, "C": C, "I": I, "B": B, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
+        "T": T, "C": C, "I": I, "B": B, "PERM": PERM, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
         "inf": math.inf, "nan": math.nan, "__builtins__": {"float": float, "int": int, "bool": bool},
     }
 
