@@ -1,0 +1,54 @@
+"""Module classes, in PyTorch's files."""
+
+from ..._C import _nn
+from . import (
+    _hooks,
+    activation,
+    batchnorm,
+    channelshuffle,
+    container,
+    conv,
+    distance,
+    dropout,
+    flatten,
+    fold,
+    instancenorm,
+    linear,
+    loss,
+    module,
+    normalization,
+    padding,
+    pixelshuffle,
+    pooling,
+    sparse,
+    upsampling,
+)
+
+_files = (
+    activation,
+    batchnorm,
+    channelshuffle,
+    container,
+    conv,
+    distance,
+    dropout,
+    flatten,
+    fold,
+    instancenorm,
+    linear,
+    loss,
+    module,
+    normalization,
+    padding,
+    pixelshuffle,
+    pooling,
+    sparse,
+    upsampling,
+)
+__all__ = []
+for _file in _files:
+    for _name in _file.__all__:
+        globals()[_name] = getattr(_file, _name)
+        __all__.append(_name)
+
+_nn._set_python_parts(_hooks.run, {_name: globals()[_name] for _name in __all__})
