@@ -96,22 +96,4 @@ ReduceSplit split_reduction(const Views& ins, const View& out) {
   return s;
 }
 
-Nest without_axis(const Nest& n, int axis) {
-  Nest r;
-  r.n_views = n.n_views;
-  for (int d = 0; d < n.ndim(); ++d)
-    if (d != axis) r.push_axis(n, d);
-  return r;
-}
-
-Cursor::Cursor(const Nest& n, int depth, int64_t start) : nest_(n), depth_(depth) {
-  for (int d = depth - 1; d >= 0 && start > 0; --d) {
-    int64_t size = n.shape[d];
-    if (size == 0) break;
-    index_[d] = start % size;
-    start /= size;
-    for (int k = 0; k < n.n_views; ++k) offset_[k] += index_[d] * n.stride[k][d];
-  }
-}
-
 }  // namespace tg::plan

@@ -44,35 +44,4 @@ struct ReduceSplit {
 // but not sorted: reduced elements keep their row-major order. The last view of each nest is `out`.
 TG_API ReduceSplit split_reduction(const Views& ins, const View& out);
 
-// One axis taken out, as for scans, sorts and gathers: `outer` holds the others, in order.
-TG_API Nest without_axis(const Nest& n, int axis);
-
-// Walks the outer `depth` axes of a nest in row-major order and keeps the offset of every view.
-class Cursor {
- public:
-  Cursor(const Nest& n, int depth, int64_t start = 0);
-  // Offset of view k in elements.
-  int64_t operator[](int k) const { return offset_[k]; }
-  void next() {
-    for (int d = depth_ - 1; d >= 0; --d) {
-      for (int k = 0; k < nest_.n_views; ++k) offset_[k] += nest_.stride[k][d];
-      if (++index_[d] < nest_.shape[d]) return;
-      for (int k = 0; k < nest_.n_views; ++k) offset_[k] -= nest_.stride[k][d] * nest_.shape[d];
-      index_[d] = 0;
-    }
-  }
-
- private:
-  const Nest& nest_;
-  int depth_;
-  int64_t index_[kMaxDims] = {}, offset_[kMaxViews] = {};
-};
-
-// Number of steps a Cursor over the outer `depth` axes makes.
-inline int64_t outer_size(const Nest& n, int depth) {
-  int64_t s = 1;
-  for (int d = 0; d < depth; ++d) s *= n.shape[d];
-  return s;
-}
-
 }  // namespace tg::plan
