@@ -134,8 +134,10 @@ void init_attributes(py::module_& m);  // attributes and methods that are no ops
 void init_data(py::module_& m);        // tensor(), NumPy, lists
 void init_dlpack(py::module_& m);
 void init_autograd(py::module_& m);
+void init_io(py::module_& m);
 void init_testing(py::module_& m);  // switches for the project's own tests
 void init_runtime(py::module_& m);  // threads, memory, generators, modes, print options
+void init_io(py::module_& m);
 void init_testing(py::module_& m);  // switches for the test suite
 
 }  // namespace tg::python

@@ -1,6 +1,7 @@
 // The objects dtype, device and Size.
 #include <pybind11/stl.h>
 
+#include "ops/pointwise.h"
 #include "python/casters.h"
 
 namespace tg::python {
@@ -286,6 +287,20 @@ void init_dtype_device(py::module_& m) {
     m.attr(alias) = py::handle(dtype_objects[int(t)]);
   m.def("promote_types", &promote, py::arg("type1"), py::arg("type2"), "The smallest type that both convert to.");
   m.def("can_cast", &can_cast, py::arg("from_"), py::arg("to"), "Whether a conversion stays in or above its category.");
+  m.def(
+      "result_type",
+      [](const py::object& a, const py::object& b) {
+        Value v[2];
+        Scalar numbers[2] = {0, 0};
+        for (int i = 0; i < 2; ++i) {
+          PyObject* o = (i ? b : a).ptr();
+          TG_CHECK(is_tensor(o) || to_scalar(o, numbers[i]), TypeError, "result_type(): argument 'tensor", i + 1,
+                   "' must be Tensor or number, not ", Py_TYPE(o)->tp_name);
+          v[i] = is_tensor(o) ? Value(unwrap(o)) : Value(numbers[i]);
+        }
+        return promoted_dtype({v, 2});
+      },
+      py::arg("tensor1"), py::arg("tensor2"), "The type that an operation on the two gives.");
   m.def("get_default_dtype", &default_dtype, "The type of floating-point literals.");
   m.def(
       "set_default_dtype",

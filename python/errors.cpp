@@ -7,7 +7,8 @@ namespace tg::python {
 namespace {
 
 struct Classes {
-  PyObject *error, *shape, *dtype, *device, *autograd, *index, *value, *type, *not_implemented, *out_of_memory;
+  PyObject *error, *shape, *dtype, *device, *autograd, *index, *value, *type, *not_implemented, *out_of_memory, *io,
+      *format;
 };
 Classes classes{};
 
@@ -47,6 +48,10 @@ void set_python_error() noexcept {
     PyErr_SetString(classes.not_implemented, e.what());
   } catch (const OutOfMemoryError& e) {
     PyErr_SetString(classes.out_of_memory, e.what());
+  } catch (const IoError& e) {
+    PyErr_SetString(classes.io, e.what());
+  } catch (const FormatError& e) {
+    PyErr_SetString(classes.format, e.what());
   } catch (const Interrupted& e) {
     PyErr_SetString(PyExc_KeyboardInterrupt, e.what());
   } catch (const std::bad_alloc&) {
@@ -74,6 +79,8 @@ void init_errors(py::module_& m) {
   classes.not_implemented =
       make_class(m, "NotImplementedError", also(PyExc_NotImplementedError), "Something that does not exist here.");
   classes.out_of_memory = make_class(m, "OutOfMemoryError", also(PyExc_MemoryError), "An allocation that failed.");
+  classes.io = make_class(m, "IoError", also(PyExc_OSError), "A file that cannot be read or written.");
+  classes.format = make_class(m, "FormatError", also(PyExc_ValueError), "A file that is not what it should be.");
   py::register_exception_translator([](std::exception_ptr p) {
     if (!p) return;
     // only what pybind11 would translate less well: its own exceptions go on to its own translator

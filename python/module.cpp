@@ -13,6 +13,7 @@ PYBIND11_MODULE(_C, m) {
   p::init_data(m);
   p::init_dlpack(m);
   p::init_autograd(m);
+  p::init_io(m);
   p::init_testing(m);
   if (bind_nn) bind_nn(m);
   if (bind_optim) bind_optim(m);

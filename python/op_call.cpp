@@ -322,7 +322,12 @@ PyObject* wrap_outputs(const Overload& o, Outputs& out) {
     if (op.returns.size() == 1) return wrap(std::move(out[0]));
     return wrap_several(o, out);
   }
-  if (op.return_type == "Tensor[]") return wrap_several(o, out);
+  if (op.return_type == "Tensor[]") {
+    // "unwrap": optional extra results, as of unique; the first alone comes without a tuple
+    if (out.size() == 1 && std::string_view(op.spec.notes).find("unwrap") != std::string_view::npos)
+      return wrap(std::move(out[0]));
+    return wrap_several(o, out);
+  }
   return wrap_scalar(out.value.scalar());
 }
 

@@ -1,0 +1,66 @@
+// Files: safetensors, .npy, line charts.
+#include "io/npy.h"
+#include "io/plot.h"
+#include "io/safetensors.h"
+#include "python/casters.h"
+
+namespace tg::python {
+namespace {
+
+using Named = std::vector<std::pair<std::string, Tensor>>;
+using Metadata = std::map<std::string, std::string>;
+
+io::TensorFile make_file(const Named& tensors, const Metadata& metadata) {
+  io::TensorFile f;
+  for (auto& [name, t] : tensors) {
+    TG_CHECK(t.defined(), TypeError, "save: '", name, "' is no tensor");
+    f.tensors.emplace_back(name, t);
+  }
+  f.metadata = metadata;
+  return f;
+}
+
+std::pair<Named, Metadata> contents(io::TensorFile f) { return {std::move(f.tensors), std::move(f.metadata)}; }
+
+// Pairs of a title and a dict from label to values.
+void save_plot(const std::string& path, const std::vector<std::pair<std::string, py::dict>>& charts) {
+  std::vector<io::Chart> all;
+  for (auto& [title, curves] : charts) {
+    io::Chart chart{title, {}};
+    for (auto [label, y] : curves) chart.curves.push_back({label.cast<std::string>(), y.cast<std::vector<double>>()});
+    all.push_back(std::move(chart));
+  }
+  py::gil_scoped_release no_gil;
+  io::save_plot(all, path);
+}
+
+}  // namespace
+
+void init_io(py::module_& m) {
+  m.def("_to_safetensors", [](const Named& tensors, const Metadata& metadata) {
+    return py::bytes(io::to_safetensors(make_file(tensors, metadata)));
+  });
+  m.def("_from_safetensors", [](const py::bytes& bytes, const std::string& what) {
+    return contents(io::from_safetensors(std::string(bytes), what));
+  });
+  m.def("_save_safetensors", [](const Named& tensors, const Metadata& metadata, const std::string& path) {
+    io::TensorFile f = make_file(tensors, metadata);
+    py::gil_scoped_release no_gil;
+    io::save(f, path);
+  });
+  m.def("_load_safetensors", [](const std::string& path) {
+    auto read = [&] {
+      py::gil_scoped_release no_gil;
+      return io::load(path);
+    };
+    return contents(read());
+  });
+  m.def("load_npy", &io::load_npy, py::arg("path"), py::call_guard<py::gil_scoped_release>(),
+        "The tensor in a .npy file.");
+  m.def("save_npy", &io::save_npy, py::arg("tensor"), py::arg("path"), py::call_guard<py::gil_scoped_release>(),
+        "Writes a tensor as a .npy file.");
+  m.def("save_plot", &save_plot, py::arg("path"), py::arg("charts"),
+        "Writes line charts side by side as a PNG: charts is a list of (title, {label: values}).");
+}
+
+}  // namespace tg::python
