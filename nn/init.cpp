@@ -120,21 +120,21 @@ double calculate_gain(std::string_view nonlinearity, std::optional<double> param
 
 const Tensor& xavier_uniform_(const Tensor& t, double gain, Generator* generator) {
   double a = std::sqrt(3.0) * xavier_std(t, gain);
-  return uniform_(t, -a, a, generator);
+  return init::uniform_(t, -a, a, generator);
 }
 const Tensor& xavier_normal_(const Tensor& t, double gain, Generator* generator) {
-  return normal_(t, 0, xavier_std(t, gain), generator);
+  return init::normal_(t, 0, xavier_std(t, gain), generator);
 }
 const Tensor& kaiming_uniform_(const Tensor& t, double a, std::string_view mode, std::string_view nonlinearity,
                                Generator* generator) {
   if (t.numel() == 0) return t;
   double bound = std::sqrt(3.0) * gain_std(t, a, mode, nonlinearity, "kaiming_uniform_");
-  return uniform_(t, -bound, bound, generator);
+  return init::uniform_(t, -bound, bound, generator);
 }
 const Tensor& kaiming_normal_(const Tensor& t, double a, std::string_view mode, std::string_view nonlinearity,
                               Generator* generator) {
   if (t.numel() == 0) return t;
-  return normal_(t, 0, gain_std(t, a, mode, nonlinearity, "kaiming_normal_"), generator);
+  return init::normal_(t, 0, gain_std(t, a, mode, nonlinearity, "kaiming_normal_"), generator);
 }
 
 const Tensor& orthogonal_(const Tensor& t, double gain, Generator* generator) {
@@ -145,7 +145,7 @@ const Tensor& orthogonal_(const Tensor& t, double gain, Generator* generator) {
   bool tall = rows > cols;
   Matrix m{empty_tensor(tall ? Dims{cols, rows} : Dims{rows, cols}, DType::F64), std::min(rows, cols),
            std::max(rows, cols)};
-  normal_(m.t, 0, 1, generator);
+  init::normal_(m.t, 0, 1, generator);
   orthonormalise(m);
   Tensor q = tall ? make_view(m.t, {rows, cols}, {1, rows}, 0) : m.t;
   tg::copy_(t, tg::mul(tg::reshape(q, t.sizes()), gain));
@@ -156,10 +156,10 @@ const Tensor& sparse_(const Tensor& t, double sparsity, double std, Generator* g
   TG_CHECK(t.ndim() == 2, ValueError, "sparse_: expected 2 dimensions, got ", t.ndim(), "; tensor=", describe(t));
   TG_CHECK(sparsity >= 0 && sparsity <= 1, ValueError, "sparse_: sparsity must be in [0, 1], got ", sparsity);
   NoGrad guard;
-  normal_(t, 0, std, generator);
+  init::normal_(t, 0, std, generator);
   // the smallest of each column's independent uniform keys are zeroed: a random choice of rows
   Tensor keys = empty_tensor(t.sizes(), DType::F64);
-  uniform_(keys, 0, 1, generator);
+  init::uniform_(keys, 0, 1, generator);
   int64_t rows = t.size(0), zeros = int64_t(std::ceil(sparsity * double(rows)));
   Tensor rank = tg::argsort(tg::argsort(keys, 0), 0);
   tg::mul_(t, tg::to(tg::ge(rank, zeros), t.dtype()));
