@@ -45,7 +45,7 @@ class Dims {
   int64_t* begin() { return d_; }
   int64_t* end() { return d_ + n_; }
   void push_back(int64_t v) {
-    TG_CHECK(n_ < kMaxDims, ShapeError, "a tensor has at most ", kMaxDims, " dimensions");
+    TG_CHECK(unsigned(n_) < unsigned(kMaxDims), ShapeError, "a tensor has at most ", kMaxDims, " dimensions");
     d_[n_++] = v;
   }
   void insert(int at, int64_t v) {
