@@ -31,6 +31,7 @@ Interp::Interp(const Program& p, const Loops& l, int64_t longest)
   TG_CHECK(regs <= 256, ValueError, "map: a program has at most 256 registers, got ", regs);
   int64_t fit = kBytes / (item_ * std::max(regs, 1)) & ~int64_t(7);
   tile_ = std::max<int64_t>(1, std::min({kTile, fit, longest}));
+  reg_[0] = nullptr;  // what an instruction without operands names
   for (int i = 0; i < p.consts.size(); ++i) {
     int r = p.const_reg(i);
     spread(p.consts[i], num_, tile_of(r), tile_);

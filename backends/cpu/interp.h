@@ -34,7 +34,7 @@ class Interp {
   const Loops& l_;
   int num_;
   int64_t item_, tile_;
-  const void* reg_[256] = {};
+  const void* reg_[256];
   alignas(64) char buffer_[kBytes];
 };
 
