@@ -175,6 +175,7 @@ Plan make_plan(const char* op, const Tensor& x, const Items& items) {
   Dims shape = index_shape(op, items), at, rest;
   for (int d = 0; d < x.ndim(); ++d)
     (d < int(items.size()) && items[size_t(d)].kind == Kind::Tensor ? at : rest).push_back(d);
+  TG_CHECK(!at.empty(), IndexError, op, ": expected an index tensor; input=", describe(x));
   bool together = at.back() - at[0] == at.size() - 1;
   p.axis = together ? int(at[0]) : 0;
   int64_t lo = 0, hi = 0;
@@ -196,8 +197,7 @@ Plan make_plan(const char* op, const Tensor& x, const Items& items) {
     length = hi - lo + 1;
   }
   p.position = contiguous(reshape(p.position, {n}));
-  p.line.shape.resize(0);
-  p.line.stride.resize(0);
+  p.line.shape = p.line.stride = Dims();
   auto push = [&](int64_t size, int64_t step, int64_t out) {
     p.line.shape.push_back(size);
     p.line.stride.push_back(step);

@@ -147,11 +147,8 @@ Geometry diagonal_geometry(const char* op, Geometry g, int64_t offset, int64_t d
 }
 
 Geometry window_geometry(const char* op, Geometry g, int64_t dim, int64_t size, int64_t step) {
-  bool flat = g.sizes.empty();
-  if (flat) {
-    g.sizes.push_back(1);
-    g.strides.push_back(1);
-  }
+  bool flat = g.sizes.empty();  // counts as one dimension of size 1
+  if (flat) g = {{1}, {1}, g.offset};
   int d = wrap_dim(op, dim, g.sizes.size());
   int64_t n = g.sizes[d], stride = g.strides[d];
   TG_CHECK(step > 0, ValueError, op, ": step must be positive, got ", step);
@@ -159,10 +156,7 @@ Geometry window_geometry(const char* op, Geometry g, int64_t dim, int64_t size, 
            " with size ", n);
   g.sizes[d] = (n - size) / step + 1;
   if (g.sizes[d] > 1) g.strides[d] *= step;
-  if (flat) {
-    g.sizes.resize(0);
-    g.strides.resize(0);
-  }
+  if (flat) return {{size}, {stride}, g.offset};
   g.sizes.push_back(size);
   g.strides.push_back(stride);
   return g;
