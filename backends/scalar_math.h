@@ -10,7 +10,7 @@
 // every instruction set gives the same bits. Selects are written `x > hi ? hi : x` so that NaN passes through. The
 // remaining float functions go through the double function of the C library. double uses the C library.
 //
-// int64_t wraps: mul, abs and pow here do so by themselves, plain a + b and -a in the rows by -fwrapv (see tg_target).
+// int64_t wraps: mul, abs and pow here do so by themselves, plain a + b and -a in the rows by -fwrapv (CMakeLists.txt).
 #pragma once
 #include <bit>
 #include <cmath>

@@ -48,12 +48,11 @@ else()
 endif()
 
 # -ffp-contract=off: a fused multiply-add rounds once instead of twice, so its use may not depend on the instruction set.
-# -fwrapv: integer tensors wrap around, also where a row says plain a + b or -a.
 function(tg_target target)
   set_target_properties(${target} PROPERTIES
     CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -ffp-contract=off -fwrapv -fno-math-errno -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=
+    -Wall -Wextra -ffp-contract=off -fno-math-errno -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=
     $<$<CONFIG:Release>:-O2>
     $<$<BOOL:${TG_WERROR}>:-Werror>)
   if(TG_SANITIZE)
