@@ -225,18 +225,54 @@ TEST_CASE("the same bits for 1, 2, 3 and 4 threads") {
         }
       }
     }
-    Pair a = make_pair_of({1, 300, 257}, t, Layout::Contiguous, rng),
-         b = make_pair_of({1, 257, 310}, t, Layout::Transposed, rng);
-    Pair c = make_pair_of({1, 300, 310}, t, Layout::Contiguous, rng);
-    std::vector<char> start = c.cpu_bytes, first;
+    set_num_threads(before);
+  }
+}
+
+TEST_CASE("the same bits for 1, 2, 3 and 4 threads: everything else") {
+  Count count("threads, other kernels");
+  Rng rng(18);
+  const int before = num_threads();
+  // Runs f on the same starting bytes with each number of threads.
+  auto same = [&](const char* what, DType t, Pair& out, auto f) {
+    std::vector<char> start = out.cpu_bytes, first;
     for (int n = 1; n <= 4; ++n) {
       set_num_threads(n);
-      std::copy(start.begin(), start.end(), c.cpu_bytes.begin());
-      cpu_backend().gemm(1, a.cpu, b.cpu, 0.5, c.cpu);
-      if (n == 1) first = c.cpu_bytes;
-      CHECK_MESSAGE(first == c.cpu_bytes, "gemm ", name(t), " threads ", n);
+      std::copy(start.begin(), start.end(), out.cpu_bytes.begin());
+      f(out.cpu);
+      if (n == 1) first = out.cpu_bytes;
+      CHECK_MESSAGE(first == out.cpu_bytes, what, " ", name(t), " threads ", n);
       ++count.n;
     }
     set_num_threads(before);
+  };
+  Backend& cpu = cpu_backend();
+  const View none;
+  for (DType t : {DType::F32, DType::F64, DType::BF16}) {
+    Pair a = make_pair_of({1, 300, 257}, t, Layout::Contiguous, rng);
+    Pair b = make_pair_of({1, 257, 310}, t, Layout::Transposed, rng);
+    Pair c = make_pair_of({1, 300, 310}, t, Layout::Contiguous, rng);
+    same("gemm", t, c, [&](View v) { cpu.gemm(1, a.cpu, b.cpu, 0.5, v); });
+    const Dims shape{701, 431};
+    Pair in = make_pair_of(shape, t, Layout::Sliced, rng), out = make_pair_of(shape, t, Layout::Contiguous, rng);
+    Pair order = make_pair_of(shape, DType::I64, Layout::Contiguous, rng);
+    Program p = unary(Opc::RandNormal, compute_type(t));
+    p.code.push_back({Opc::add, {0, p.code_reg(0), 0}});
+    p.outs[0] = p.code_reg(1);
+    same("map", t, out, [&](View v) { cpu.map(p, one(in.cpu), one(v)); });
+    for (int axis : {0, 1}) {
+      same("scan", t, out, [&](View v) { cpu.scan(ScanOp::Sum, in.cpu, axis, v, none); });
+      same("sort", t, out, [&](View v) { cpu.sort(in.cpu, axis, true, v, order.cpu); });
+      Pair index = make_pair_of(shape, DType::I64, Layout::Contiguous, rng, Values::Positive);
+      same("scatter", t, out, [&](View v) { cpu.scatter(ScatterOp::Add, in.cpu, axis, index.cpu, v); });
+      same("gather", t, out, [&](View v) { cpu.gather(in.cpu, axis, index.cpu, v); });
+    }
+    Pair windows = make_pair_of({60, 2000, 3}, t, Layout::Contiguous, rng);
+    Pair folded = make_pair_of({60, 2002}, t, Layout::Contiguous, rng);
+    same("fold", t, folded, [&](View v) {
+      v.shape = {60, 2000, 3};
+      v.stride = {2002, 1, 1};
+      cpu.fold(windows.cpu, v);
+    });
   }
 }
