@@ -176,7 +176,7 @@ Plan make_plan(const char* op, const Tensor& x, const Items& items) {
   for (int d = 0; d < x.ndim(); ++d)
     (d < int(items.size()) && items[size_t(d)].kind == Kind::Tensor ? at : rest).push_back(d);
   TG_CHECK(!at.empty(), IndexError, op, ": expected an index tensor; input=", describe(x));
-  bool together = at.back() - at[0] == at.size() - 1;
+  bool together = !at.empty() && at.back() - at[0] == at.size() - 1;
   p.axis = together ? int(at[0]) : 0;
   int64_t lo = 0, hi = 0;
   for (int64_t d : at) {
