@@ -155,7 +155,7 @@ class Optimizer:
                 if set_to_none:
                     p.grad = None
                 else:
-                    p.grad = _C.zeros_like(p.grad)
+                    p.grad = _C.ops.zeros_like(p.grad)
 
     def register_step_pre_hook(self, hook: Any) -> _HookHandle:
         """``hook(optimizer, args, kwargs)`` before every step; it may return other arguments."""
