@@ -57,57 +57,14 @@ PyGetSetDef kGeometry[] = {
 
 // ---- conversion
 
-struct Target {
-  std::optional<DType> dtype;
-  std::optional<Device> device;
-  bool copy = false;
-};
-
-// to(dtype), to(device), to(device, dtype), to(other) and the keywords dtype, device, other, copy, non_blocking.
-Target parse_to(const py::args& args, const py::kwargs& kwargs) {
-  Target t;
-  auto take = [&](py::handle o) {
-    DType d;
-    Device dev;
-    if (o.is_none()) return;
-    if (to_dtype(o.ptr(), d))
-      t.dtype = d;
-    else if (is_tensor(o.ptr()))
-      t.dtype = unwrap(o.ptr()).dtype(), t.device = unwrap(o.ptr()).device();
-    else if (to_device(o.ptr(), dev))
-      t.device = dev;
-    else
-      fail<TypeError>("to(): expected a dtype, a device or a tensor, not ", Py_TYPE(o.ptr())->tp_name);
-  };
-  int flags = 0;
-  for (auto a : args) {
-    if (!PyBool_Check(a.ptr()))
-      take(a);
-    else if (++flags == 2)
-      t.copy = a.ptr() == Py_True;  // to(x, non_blocking, copy)
-  }
-  for (auto [k, v] : kwargs) {
-    auto key = k.cast<std::string>();
-    if (key == "dtype" || key == "device" || key == "other" || key == "tensor")
-      take(v);
-    else if (key == "copy")
-      t.copy = v.cast<bool>();
-    else if (key != "non_blocking" && key != "memory_format")
-      fail<TypeError>("to(): got an unexpected keyword argument '", key, "'");
-  }
-  return t;
+// self if it has the type, or is on the device, already
+py::object convert_to(const py::object& self, DType dtype) {
+  static const OpDef& op = find_op("to.dtype");
+  return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(dtype), Value(false), Value(false)}));
 }
-
-py::object convert_to(py::object self, const Target& to) {
-  const Tensor& t = unwrap(self.ptr());
-  if (to.device && *to.device != t.device()) backend(*to.device);  // raises if there is none
-  if (to.dtype && *to.dtype != t.dtype()) {
-    static const OpDef& op = find_op("cast");
-    return wrap_object(run_op1(op, {Value(t), Value(*to.dtype)}));
-  }
-  if (!to.copy) return self;
-  static const OpDef& clone = find_op("clone");
-  return wrap_object(run_op1(clone, {Value(t)}));
+py::object convert_to(const py::object& self, Device device) {
+  static const OpDef& op = find_op("to.device");
+  return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(device), Value(), Value(false), Value(false)}));
 }
 
 // The name PyTorch gives the type: "torch.FloatTensor" spelt with our module.
@@ -121,14 +78,14 @@ py::object type_method(py::object self, py::object dtype) {
   const Tensor& t = unwrap(self.ptr());
   if (dtype.is_none()) return py::str(type_name(t));
   DType d;
-  if (to_dtype(dtype.ptr(), d)) return convert_to(self, {d, {}, false});
+  if (to_dtype(dtype.ptr(), d)) return convert_to(self, d);
   TG_CHECK(PyUnicode_Check(dtype.ptr()), TypeError, "type(): argument 'dtype' must be dtype or str, not ",
            Py_TYPE(dtype.ptr())->tp_name);
   auto wanted = dtype.cast<std::string>();
   wanted = wanted.substr(wanted.rfind('.') + 1);
   for (int i = 0; i < kNumDTypes; ++i) {
     std::string n = type_name(empty_tensor({0}, DType(i)));
-    if (n.substr(n.rfind('.') + 1) == wanted) return convert_to(self, {DType(i), {}, false});
+    if (n.substr(n.rfind('.') + 1) == wanted) return convert_to(self, DType(i));
   }
   fail<ValueError>("type(): no tensor type named '", wanted, "'");
 }
@@ -140,9 +97,9 @@ void bind_casts(py::handle type) {
       {"int", DType::I32},   {"long", DType::I64},   {"short", DType::I16}, {"char", DType::I8},
       {"byte", DType::U8},   {"bool", DType::Bool}};
   for (auto [name, dtype] : names)
-    type.attr(name) = py::cpp_function(
-        [dtype = dtype](py::object self, py::kwargs) { return convert_to(self, {dtype, {}, false}); }, py::name(name),
-        py::is_method(type), "The values as this element type; self if it has it already.");
+    type.attr(name) = py::cpp_function([dtype = dtype](py::object self, py::kwargs) { return convert_to(self, dtype); },
+                                       py::name(name), py::is_method(type),
+                                       "The values as this element type; self if it has it already.");
 }
 
 // ---- copying and pickling
@@ -303,15 +260,9 @@ void bind_values() {
 }
 
 void bind_conversion() {
+  method("cpu", [](py::object self, py::kwargs) { return convert_to(self, Device()); }, "On the CPU.");
   method(
-      "to", [](py::object self, py::args args, py::kwargs kw) { return convert_to(self, parse_to(args, kw)); },
-      "to(dtype), to(device), to(device, dtype) or to(other): self if nothing changes.");
-  method("cpu", [](py::object self, py::kwargs) { return convert_to(self, {{}, Device(), false}); }, "On the CPU.");
-  method(
-      "cuda",
-      [](py::object self, int index, py::kwargs) {
-        return convert_to(self, {{}, Device(DeviceType::CUDA, index), false});
-      },
+      "cuda", [](py::object self, int index, py::kwargs) { return convert_to(self, Device(DeviceType::CUDA, index)); },
       py::arg("device") = 0, "On a CUDA device.");
   method("type", &type_method, py::arg("dtype") = py::none(), "Name of the type, or the values as another type.");
   method(

@@ -78,15 +78,8 @@ from .serialization import load, save
 # One function per op of the table; what is written here by hand takes precedence.
 globals().update({_k: _v for _k, _v in vars(_C.ops).items() if not _k.startswith("_") and _k not in globals()})
 
-from . import autograd, memory, version  # noqa: E402
+from . import autograd, memory, nn, optim, utils, version  # noqa: E402
 from .version import __version__  # noqa: E402
-
-import importlib.util as _util  # noqa: E402
-
-for _name in ("nn", "optim"):
-    if _util.find_spec(f"{__name__}.{_name}"):
-        __import__(f"{__name__}.{_name}")
-del _name
 
 pi = 3.141592653589793
 e = 2.718281828459045

@@ -183,7 +183,9 @@ class Function:
                 )
             for i, r in enumerate(results):
                 if r is not None and not isinstance(r, Tensor):
-                    raise _C.TypeError(f"{cls.__name__}Backward: gradient {i} must be Tensor or None, not {type(r).__name__}")
+                    raise _C.TypeError(
+                        f"{cls.__name__}Backward: gradient {i} must be Tensor or None, not {type(r).__name__}"
+                    )
             return [results[i] for i in places]
 
         outputs = iter(_C._apply_function(cls.__name__, run_forward, run_backward, [args[i] for i in places]))

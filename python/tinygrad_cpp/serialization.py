@@ -66,7 +66,9 @@ class _Writer:
             return {"ordered_dict" if isinstance(x, OrderedDict) else "dict": pairs}
         if isinstance(x, _C.Size):
             return {"size": inner}
-        return {"tuple": inner} if isinstance(x, tuple) else {"set": inner} if isinstance(x, (set, frozenset)) else inner
+        return (
+            {"tuple": inner} if isinstance(x, tuple) else {"set": inner} if isinstance(x, (set, frozenset)) else inner
+        )
 
     @staticmethod
     def items(x: Any, path: str) -> list[tuple[Any, Any]]:
@@ -77,7 +79,7 @@ class _Writer:
         if isinstance(x, (set, frozenset)):
             return list(enumerate(sorted(x, key=repr)))
         if hasattr(x, "item") and getattr(x, "shape", None) == ():  # a NumPy number
-            return _Writer.items(x.item(), path)
+            raise _C.TypeError(f"save: cannot store a NumPy number at {path or 'the top'}; use .item()")
         hint = "; save its state_dict() instead" if hasattr(x, "state_dict") else ""
         raise _C.TypeError(f"save: cannot store {type(x).__name__} at {path or 'the top'}{hint}")
 
@@ -166,7 +168,7 @@ def save(obj: Any, f: str | os.PathLike[str] | IO[bytes]) -> None:
 def load(
     f: str | os.PathLike[str] | IO[bytes], map_location: Any = None, *, weights_only: bool = True, **ignored: Any
 ) -> Any:
-    """Reads what save() wrote, or any safetensors file (as a dict of tensors). Never executes anything from the file."""
+    """Reads what save() wrote, or any safetensors file (as a dict of tensors). Never executes anything from it."""
     if isinstance(f, (str, os.PathLike)):
         tensors, metadata = _C._load_safetensors(os.fspath(f))
     elif hasattr(f, "read"):
