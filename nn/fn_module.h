@@ -100,10 +100,14 @@ struct FnHandle : Handle<FnModule> {
   using Handle<FnModule>::Handle;
   FnHandle(std::string_view kind, const std::vector<Arg>& args) : Handle(std::make_shared<FnModule>(kind, args)) {}
 };
-#define TG_FN(NAME, ...)                                                         \
-  struct NAME : FnHandle {                                                       \
-    NAME(Arg a = {}, Arg b = {}, Arg c = {}, Arg d = {}, Arg e = {}, Arg f = {}) \
-        : FnHandle(#NAME, {a, b, c, d, e, f}) {}                                 \
+// The second constructor takes a braced list first: nn::AdaptiveAvgPool2d({1, 1}).
+#define TG_FN(NAME, ...)                                                                         \
+  struct NAME : FnHandle {                                                                       \
+    NAME(Arg a = {}, Arg b = {}, Arg c = {}, Arg d = {}, Arg e = {}, Arg f = {})                 \
+        : FnHandle(#NAME, {a, b, c, d, e, f}) {}                                                 \
+    template <std::same_as<int> I>                                                               \
+    NAME(std::initializer_list<I> a, Arg b = {}, Arg c = {}, Arg d = {}, Arg e = {}, Arg f = {}) \
+        : FnHandle(#NAME, {Arg(std::vector<int64_t>(a.begin(), a.end())), b, c, d, e, f}) {}     \
   };
 #include "nn/fn_modules.def"
 #undef TG_FN

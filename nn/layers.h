@@ -15,8 +15,8 @@ class Ints : public std::vector<int64_t> {
 
 // Where and in which type a layer's parameters are made.
 struct Options {
-  std::optional<DType> dtype;
-  std::optional<Device> device;
+  std::optional<DType> dtype = {};
+  std::optional<Device> device = {};
   DType type() const { return dtype.value_or(default_dtype()); }
 };
 
