@@ -38,7 +38,7 @@ struct GPT : nn::Module {
   explicit GPT(int64_t vocab)
       : token(reg("token", nn::Embedding(vocab, kWidth))), position(reg("position", nn::Embedding(kContext, kWidth))) {
     for (int64_t i = 0; i < kLayers; ++i) blocks->append(nn::Handle<Block>());
-    nn::init::normal_(token->weight, 0, 0.02);
+    for (const Tensor& t : {token->weight, position->weight}) nn::init::normal_(t, 0, 0.02);
   }
   // (B, T) token numbers to (B, T, vocab) logits; the last layer shares the embedding's weight.
   Tensor forward(const Tensor& tokens) override {

@@ -42,7 +42,8 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocab, bias=False)
         self.head.weight = self.token.weight
-        nn.init.normal_(self.token.weight, std=0.02)
+        for embedding in (self.token, self.position):
+            nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, tokens):
         x = self.token(tokens) + self.position(tg.arange(tokens.shape[1]))
