@@ -28,6 +28,19 @@ foreach(path IN LISTS tg_package_files)
   endif()
 endforeach()
 
+# Type stubs come from the op table, so they are made with the module that carries it.
+if(NOT TG_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
+  add_custom_command(TARGET _C POST_BUILD VERBATIM COMMAND ${Python_EXECUTABLE}
+    ${PROJECT_SOURCE_DIR}/python/make_stubs.py --module $<TARGET_FILE:_C>
+    --package ${PROJECT_SOURCE_DIR}/python/tinygrad_cpp --out $<TARGET_FILE_DIR:_C>)
+  if(tg_wheel)
+    set(tg_stubs ${PROJECT_BINARY_DIR}/python/tinygrad_cpp)
+    install(FILES ${tg_stubs}/__init__.pyi DESTINATION tinygrad_cpp)
+    install(FILES ${tg_stubs}/_C/__init__.pyi ${tg_stubs}/_C/ops.pyi ${tg_stubs}/_C/nn_functional.pyi
+      DESTINATION tinygrad_cpp/_C)
+  endif()
+endif()
+
 if(tg_wheel)
   install(TARGETS _C LIBRARY DESTINATION tinygrad_cpp)
 endif()

@@ -423,7 +423,9 @@ std::string explain(const Overload& o, const Mismatch& why) {
 
 [[noreturn]] void fail_call(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames, Frame& frame) {
   if (g.overloads.size() == 1) {
-    bind(g.overloads[0], args, n, kwnames, frame);
+    const Overload& o = g.overloads[0];
+    bind(o, args, n, kwnames, frame);
+    if (frame.why.kind == Mismatch::TooMany) bind_spread(o, args, n, kwnames, frame);
     fail<TypeError>(g.name, "(): ", explain(g.overloads[0], frame.why));
   }
   std::string text = g.name + "(): no form of the function takes these arguments:";
