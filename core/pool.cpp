@@ -113,16 +113,22 @@ void after_fork_child() {
   t_inside = false;
 }
 
-Pool& pool() {
+// The pool, locked for one loop; null when another thread's loop holds it. A pool is only replaced while nobody holds it.
+Pool* acquire_pool(std::unique_lock<std::mutex>& held) {
   std::lock_guard lock(g_mutex);
   static int once = pthread_atfork(nullptr, nullptr, after_fork_child);
   (void)once;
-  if (g_pool && g_pool->size() != num_threads()) {
-    delete g_pool;
-    g_pool = nullptr;
-  }
   if (!g_pool) g_pool = new Pool(num_threads());
-  return *g_pool;
+  held = std::unique_lock(g_pool->busy, std::try_to_lock);
+  if (!held.owns_lock()) return nullptr;
+  if (g_pool->size() != num_threads()) {
+    held.unlock();
+    held.release();
+    delete g_pool;
+    g_pool = new Pool(num_threads());
+    held = std::unique_lock(g_pool->busy);
+  }
+  return g_pool;
 }
 
 }  // namespace
@@ -144,9 +150,8 @@ void set_num_threads(int n) {
 namespace detail {
 void run_chunks(int64_t n, int64_t grain, ChunkFn fn, void* ctx) {
   if (!t_inside && num_threads() > 1) {
-    Pool& p = pool();
-    std::unique_lock busy(p.busy, std::try_to_lock);
-    if (busy.owns_lock()) return p.run(n, grain, fn, ctx);
+    std::unique_lock<std::mutex> held;
+    if (Pool* p = acquire_pool(held)) return p->run(n, grain, fn, ctx);
   }
   for (int64_t b = 0; b < n; b += grain) fn(ctx, b, std::min(b + grain, n));
 }

@@ -37,9 +37,9 @@ class Dims {
   }
   int size() const { return n_; }
   bool empty() const { return n_ == 0; }
-  int64_t operator[](int i) const { return d_[i]; }
-  int64_t& operator[](int i) { return d_[i]; }
-  int64_t back() const { return d_[n_ - 1]; }
+  int64_t operator[](int i) const { return d_[in_range(i)]; }
+  int64_t& operator[](int i) { return d_[in_range(i)]; }
+  int64_t back() const { return d_[in_range(n_ - 1)]; }
   const int64_t* begin() const { return d_; }
   const int64_t* end() const { return d_ + n_; }
   int64_t* begin() { return d_; }
@@ -65,6 +65,11 @@ class Dims {
   bool operator==(const Dims& o) const { return std::equal(begin(), end(), o.begin(), o.end()); }
 
  private:
+  // Tells the optimizer what callers guarantee; without it GCC warns about index -1 where loops count down.
+  static int in_range(int i) {
+    if (i < 0 || i >= kMaxDims) __builtin_unreachable();
+    return i;
+  }
   int n_ = 0;
   int64_t d_[kMaxDims];
 };

@@ -35,6 +35,7 @@ class SmallVec {
   }
   void reserve(int n) {
     if (n <= capacity_) return;
+    if (capacity_ < N) __builtin_unreachable();  // what the optimizer cannot see; it would warn about an empty array
     auto bigger = std::make_unique<T[]>(size_t(n));
     for (int i = 0; i < n_; ++i) bigger[size_t(i)] = std::move((*this)[i]);
     heap_ = std::move(bigger);
