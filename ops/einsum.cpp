@@ -8,7 +8,7 @@ namespace {
 
 // Labels: letters are 0..51, the dimensions of an ellipsis 52 and up, aligned at the right.
 constexpr int kEllipsis = 52, kLabels = kEllipsis + kMaxDims;
-using Labels = SmallVec<int, kMaxDims>;
+using Labels = Dims;
 
 struct Equation {
   std::vector<Labels> inputs;
