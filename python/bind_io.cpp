@@ -20,7 +20,21 @@ io::TensorFile make_file(const Named& tensors, const Metadata& metadata) {
   return f;
 }
 
-std::pair<Named, Metadata> contents(io::TensorFile f) { return {std::move(f.tensors), std::move(f.metadata)}; }
+py::str text(const std::string& s) {
+  PyObject* o = PyUnicode_DecodeUTF8(s.data(), Py_ssize_t(s.size()), nullptr);
+  if (!o) PyErr_Clear();
+  TG_CHECK(o, FormatError, "load: the file's header holds text that is not UTF-8");
+  return py::reinterpret_steal<py::str>(o);
+}
+
+// A list of (name, tensor) and a dict.
+py::tuple contents(const io::TensorFile& f) {
+  py::list tensors;
+  py::dict metadata;
+  for (auto& [name, t] : f.tensors) tensors.append(py::make_tuple(text(name), t));
+  for (auto& [k, v] : f.metadata) metadata[text(k)] = text(v);
+  return py::make_tuple(tensors, metadata);
+}
 
 // Pairs of a title and a dict from label to values.
 void save_plot(const std::string& path, const std::vector<std::pair<std::string, py::dict>>& charts) {

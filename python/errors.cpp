@@ -1,4 +1,5 @@
 // C++ exceptions as Python exceptions.
+#include <cstring>
 #include <new>
 
 #include "python/bindings.h"
@@ -11,6 +12,14 @@ struct Classes {
       *format;
 };
 Classes classes{};
+
+// Messages may quote bytes of a file that are no UTF-8.
+void set(PyObject* type, const char* text) {
+  PyObject* s = PyUnicode_DecodeUTF8(text, Py_ssize_t(std::strlen(text)), "replace");
+  if (!s) return;
+  PyErr_SetObject(type, s);
+  Py_DECREF(s);
+}
 
 // tinygrad_cpp.<name>, derived from `bases`, also added to the module.
 PyObject* make_class(py::module_& m, const char* name, py::tuple bases, const char* doc) {
@@ -31,35 +40,35 @@ void set_python_error() noexcept {
   } catch (const py::builtin_exception& e) {
     e.set_error();
   } catch (const ShapeError& e) {
-    PyErr_SetString(classes.shape, e.what());
+    set(classes.shape, e.what());
   } catch (const DTypeError& e) {
-    PyErr_SetString(classes.dtype, e.what());
+    set(classes.dtype, e.what());
   } catch (const DeviceError& e) {
-    PyErr_SetString(classes.device, e.what());
+    set(classes.device, e.what());
   } catch (const AutogradError& e) {
-    PyErr_SetString(classes.autograd, e.what());
+    set(classes.autograd, e.what());
   } catch (const IndexError& e) {
-    PyErr_SetString(classes.index, e.what());
+    set(classes.index, e.what());
   } catch (const ValueError& e) {
-    PyErr_SetString(classes.value, e.what());
+    set(classes.value, e.what());
   } catch (const TypeError& e) {
-    PyErr_SetString(classes.type, e.what());
+    set(classes.type, e.what());
   } catch (const NotImplementedError& e) {
-    PyErr_SetString(classes.not_implemented, e.what());
+    set(classes.not_implemented, e.what());
   } catch (const OutOfMemoryError& e) {
-    PyErr_SetString(classes.out_of_memory, e.what());
+    set(classes.out_of_memory, e.what());
   } catch (const IoError& e) {
-    PyErr_SetString(classes.io, e.what());
+    set(classes.io, e.what());
   } catch (const FormatError& e) {
-    PyErr_SetString(classes.format, e.what());
+    set(classes.format, e.what());
   } catch (const Interrupted& e) {
-    PyErr_SetString(PyExc_KeyboardInterrupt, e.what());
+    set(PyExc_KeyboardInterrupt, e.what());
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& e) {
-    PyErr_SetString(classes.error, e.what());
+    set(classes.error, e.what());
   } catch (...) {
-    PyErr_SetString(classes.error, "unknown C++ exception");
+    set(classes.error, "unknown C++ exception");
   }
 }
 
