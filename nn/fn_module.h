@@ -36,7 +36,7 @@ inline Arg kw(std::string_view name, Arg v) {
 }
 
 // One row of fn_modules.def, read.
-struct FnKind {
+struct TG_API FnKind {
   struct Field {
     std::string name, type;  // type: bool int num str int[] int[n] num[] Tensor
     bool optional = false, has_default = false;
