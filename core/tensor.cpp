@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include "core/modes.h"
 #include "core/value.h"
 
 namespace tg {
@@ -84,7 +85,9 @@ Tensor empty_tensor(IntList sizes, DType dtype, Device device) {
   TG_CHECK(!__builtin_mul_overflow(n, itemsize(dtype), &bytes), OutOfMemoryError, "out of memory: size ", sizes, " of ",
            name(dtype), " has more than 2^63 bytes");
   Dims d = sizes.dims();
-  return new_tensor(make_ref<Storage>(size_t(bytes), device), d, contiguous_strides(sizes), 0, dtype, true);
+  Tensor t = new_tensor(make_ref<Storage>(size_t(bytes), device), d, contiguous_strides(sizes), 0, dtype, true);
+  t.impl()->is_inference = modes().inference;
+  return t;
 }
 
 Tensor empty_like_tensor(const Tensor& like) { return empty_like_tensor(like, like.dtype()); }

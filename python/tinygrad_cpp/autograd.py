@@ -138,8 +138,7 @@ class Function:
     def apply(cls, *args: Any) -> Any:
         """Runs forward and records backward on the tape."""
         places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-        recording = _C.is_grad_enabled()
-        ctx = FunctionCtx(tuple(recording and isinstance(a, Tensor) and a.requires_grad for a in args))
+        ctx = FunctionCtx(tuple(isinstance(a, Tensor) and a.requires_grad for a in args))
         single = True
         shapes: list[tuple[Any, ...]] = []
         plain: list[Any] = []  # forward's results with None at the tensors' places
