@@ -23,7 +23,7 @@ struct IndexItem;
 struct Node;
 
 // Bytes shared by all views of a tensor. `version` counts in-place writes, so that the tape can tell a stale value.
-struct Storage final : RefCounted {
+struct TG_API Storage final : RefCounted {
   void* data = nullptr;
   size_t nbytes = 0;
   Device device;
@@ -42,7 +42,7 @@ struct AutogradMetaBase {
   virtual ~AutogradMetaBase() = default;
 };
 
-struct TensorImpl final : RefCounted {
+struct TG_API TensorImpl final : RefCounted {
   Ref<Storage> storage;
   int64_t offset = 0;                       // in elements
   int64_t numel = 0;
