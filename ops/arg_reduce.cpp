@@ -69,22 +69,24 @@ Tensor extreme_dim_grad(GradCtx& c) { return put_back(c.g(), c.y(1), c.shape(0),
 
 TG_OP("max(Tensor input) -> Tensor", .doc = "Largest element; NaN if there is one. Ties share the gradient evenly.",
       .composite = box<extreme_all<true>>, .samples = "T(3,4); T(); I(5, hi=50); B(3)");
-TG_OP(
-    "max.dim(Tensor input, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
-    .doc = "Largest element along dim and its position, the first among equals; NaN counts as largest.",
-    .primitive = box<extreme_dim<true>>, .grads = {{out(1), extreme_dim_grad}},
-    .samples = "T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), 1; T(), 0; T(0,3), 1; I(3,4, hi=5), 1; T(17,33), 1");
+TG_OP("max.dim(Tensor input, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
+      .doc = "Largest element along dim and its position, the first among equals; NaN counts as largest.",
+      .primitive = box<extreme_dim<true>>, .grads = {{out(1), extreme_dim_grad}},
+      .samples =
+          "T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), 1; T(), 0; T(0,3), 1; I(3,4, hi=5), 1; I(17,33, hi=900), "
+          "1");
 TG_OP("max.other(Tensor input, Tensor other) -> Tensor", .doc = "maximum(input, other).",
-      .composite = box<extreme_other<true>>, .samples = "T(3,4), T(3,4); T(3,4), T(4)");
+      .composite = box<extreme_other<true>>, .samples = "T(3,4), T(3,4, lo=-2, hi=2); T(3,4), T(4, lo=-2, hi=2)");
 TG_OP("min(Tensor input) -> Tensor", .doc = "Smallest element; NaN if there is one. Ties share the gradient evenly.",
       .composite = box<extreme_all<false>>, .samples = "T(3,4); T(); I(5, hi=50); B(3)");
-TG_OP(
-    "min.dim(Tensor input, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
-    .doc = "Smallest element along dim and its position, the first among equals; NaN counts as smallest.",
-    .primitive = box<extreme_dim<false>>, .grads = {{out(1), extreme_dim_grad}},
-    .samples = "T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), 1; T(), 0; T(0,3), 1; I(3,4, hi=5), 1; T(17,33), 1");
+TG_OP("min.dim(Tensor input, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
+      .doc = "Smallest element along dim and its position, the first among equals; NaN counts as smallest.",
+      .primitive = box<extreme_dim<false>>, .grads = {{out(1), extreme_dim_grad}},
+      .samples =
+          "T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), 1; T(), 0; T(0,3), 1; I(3,4, hi=5), 1; I(17,33, hi=900), "
+          "1");
 TG_OP("min.other(Tensor input, Tensor other) -> Tensor", .doc = "minimum(input, other).",
-      .composite = box<extreme_other<false>>, .samples = "T(3,4), T(3,4); T(3,4), T(4)");
+      .composite = box<extreme_other<false>>, .samples = "T(3,4), T(3,4, lo=-2, hi=2); T(3,4), T(4, lo=-2, hi=2)");
 
 template <bool largest>
 Tensor arg_extreme(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
@@ -99,13 +101,13 @@ TG_OP("argmax(Tensor input, int? dim=None, bool keepdim=False) -> Tensor",
       .primitive = box<arg_extreme<true>>, .flags = kNoGrad,
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), keepdim=True; T(); I(9, hi=3); T(0,3), 1; "
-          "T(17,33), 1");
+          "I(17,33, hi=900), 1");
 TG_OP("argmin(Tensor input, int? dim=None, bool keepdim=False) -> Tensor",
       .doc = "Position of the smallest element along dim, or in the flattened tensor; the first among equals.",
       .primitive = box<arg_extreme<false>>, .flags = kNoGrad,
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), keepdim=True; T(); I(9, hi=3); T(0,3), 1; "
-          "T(17,33), 1");
+          "I(17,33, hi=900), 1");
 
 Picked aminmax_body(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
   if (!dim && keepdim) return {amin(x, {}, true), amax(x, {}, true)};
@@ -233,18 +235,19 @@ Tensor quantile_of(const char* op, const Tensor& x, const Tensor& q, std::option
            ": interpolation must be linear, lower, higher, midpoint or nearest, got '", interpolation, "'");
   Tensor flat = dim && x.ndim() > 0 ? movedim(x, {wrap_dim(op, *dim, x.ndim())}, {-1}) : reshape(x, {x.numel()});
   int64_t n = flat.size(-1), m = q.numel();
-  Tensor sorted = std::get<0>(sort(flat, -1)), at;
+  Tensor sorted = std::get<0>(sort(flat, -1)), last, broken;
   {
     NoGrad guard;
     TG_CHECK(all(logical_and(ge(q, 0.0), le(q, 1.0))).item<bool>(), ValueError, op, ": q must lie in [0, 1]");
-    Tensor last = skip ? cast(clamp_min(sum(logical_not(isnan(flat)), -1, true) - 1, 0), x.dtype())
-                       : full({1}, double(n - 1), x.dtype(), x.device());
-    Dims wide = flat.sizes();
-    wide[wide.size() - 1] = m;
-    at = expand(reshape(q, {m}) * last, wide);
-    // Sorted last, a NaN is found at the end: all positions of such a slice point there.
-    if (!skip) at = where(any(isnan(flat), -1, true), double(n - 1), at);
+    last = skip ? cast(clamp_min(sum(logical_not(isnan(flat)), -1, true) - 1, 0), x.dtype())
+                : full({1}, double(n - 1), x.dtype(), x.device());
+    if (!skip) broken = any(isnan(flat), -1, true);
   }
+  Dims wide = flat.sizes();
+  wide[wide.size() - 1] = m;
+  Tensor at = expand(reshape(q, {m}) * last, wide);
+  // Sorted last, a NaN is found at the end: all positions of such a slice point there.
+  if (!skip) at = where(broken, double(n - 1), at);
   Tensor y = value_at(sorted, at, interpolation);
   if (dim && keepdim)
     y = movedim(unsqueeze(movedim(y, {-1}, {0}), -1), {-1}, {wrap_dim(op, *dim, std::max(x.ndim(), 1)) + 1});

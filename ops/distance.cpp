@@ -113,7 +113,7 @@ TG_OP(
     .doc = "Distances of each row of x1 to each row of x2, (.., m, n).", .composite = box<cdist_body>,
     .flags = kFunctionOnly, .autocast = Autocast::Float32,
     .samples =
-        "T(3,4), T(5,4); T(3,4), T(5,4), 1.0; T(2,3,4), T(2,5,4), p=3.0; T(3,4), T(5,4), float('inf'); T(0,4), T(5,4)");
+        "T(3,4), T(5,4); T(3,4), T(5,4), 1.0; T(2,3,4), T(2,5,4), p=4.0; T(3,4), T(5,4), float('inf'); T(0,4), T(5,4)");
 
 }  // namespace
 }  // namespace tg

@@ -68,7 +68,10 @@ double elements_per_result(GradCtx& c, const OptDims& dim) {
   return n;
 }
 Tensor mean_dim_grad(GradCtx& c) { return spread_dim(c) / elements_per_result(c, c.arg<OptDims>(1)); }
-Tensor mean_all_grad(GradCtx& c) { return expand(c.g() / elements_per_result(c, std::nullopt), c.shape(0)); }
+Tensor mean_all_grad(GradCtx& c) {
+  double n = elements_per_result(c, std::nullopt);
+  return n == 0 ? spread_all(c) : expand(c.g() / n, c.shape(0));
+}
 
 TG_OP("mean(Tensor input, *, dtype? dtype=None) -> Tensor",
       .doc = "Mean of all elements of a floating-point tensor (or converted to dtype first). NaN when empty.",
@@ -172,13 +175,13 @@ TG_OP("amax(Tensor input, int[] dim=[], bool keepdim=False) -> Tensor",
       .primitive = box<extreme_impl<true>>, .grads = {{in(0) | out(0), extreme_grad}},
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), [0,2]; T(2,3,4), [-1,0], True; T(), 0; T(0,3), "
-          "1; I(3,4, hi=50), 1; B(3,4), 0; T(17,33), 1");
+          "1; I(3,4, hi=50), 1; B(3,4), 0; I(17,33, hi=900), 1");
 TG_OP("amin(Tensor input, int[] dim=[], bool keepdim=False) -> Tensor",
       .doc = "Smallest element over `dim` (all axes when empty); NaN if there is one. Ties share the gradient evenly.",
       .primitive = box<extreme_impl<false>>, .grads = {{in(0) | out(0), extreme_grad}},
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), [0,2]; T(2,3,4), [-1,0], True; T(), 0; T(0,3), "
-          "1; I(3,4, hi=50), 1; B(3,4), 0; T(17,33), 1");
+          "1; I(3,4, hi=50), 1; B(3,4), 0; I(17,33, hi=900), 1");
 
 // ---- truth
 

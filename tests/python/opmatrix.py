@@ -171,7 +171,7 @@ NP_OF = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "bool"
 
 def to_tg(v: Any, dtype: str = "float64", grad: bool = False) -> Any:
     if isinstance(v, Arr):
-        t = tg.tensor(v.data.tolist() if v.data.ndim == 0 else v.data)
+        t = tg.tensor(v.data.reshape(-1)).reshape(v.data.shape)  # a 0-d array alone would be a float32 number
         if v.kind in ("float", "const"):
             t = t.to(getattr(tg, dtype))
             if grad and v.kind == "float":
@@ -249,8 +249,10 @@ def run_torch(call: Call, dtype: str = "float64", grad: bool = False, inputs: li
     fn = torch_function(call.op)
     if call.op["base"] == "index":
         return args[0][args[1]]
-    if call.op["base"] in ("einsum",):
+    if call.op["base"] == "einsum":
         return fn(args[0], *args[1])
+    if call.op["base"] in ("broadcast_tensors", "block_diag", "cartesian_prod"):
+        return fn(*args[0])
     return fn(*args, **kwargs)
 
 
