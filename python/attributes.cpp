@@ -201,13 +201,6 @@ py::object strides_of(const Tensor& t, const std::optional<int64_t>& dim) {
   return s;
 }
 
-template <class F, class... E>
-void method(const char* name, F&& f, const E&... extra) {
-  py::handle type(reinterpret_cast<PyObject*>(tensor_type));
-
-  type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), extra...);
-}
-
 void bind_geometry() {
   method("size", &sizes_of, py::arg("dim") = py::none(), "Sizes, or the size of one dimension.");
   method("stride", &strides_of, py::arg("dim") = py::none(), "Strides in elements, or that of one dimension.");

@@ -253,12 +253,6 @@ void bind_functions(py::module_& m) {
   });
 }
 
-template <class F, class... E>
-void method(const char* name, F&& f, const E&... extra) {
-  py::handle type(reinterpret_cast<PyObject*>(tensor_type));
-  type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), extra...);
-}
-
 }  // namespace
 
 void init_autograd(py::module_& m) {

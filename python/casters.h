@@ -69,3 +69,14 @@ struct type_caster<tg::Dims> {
 };
 
 }  // namespace pybind11::detail
+
+namespace tg::python {
+
+// Adds a method to Tensor.
+template <class F, class... E>
+void method(const char* name, F&& f, const E&... extra) {
+  py::handle type(reinterpret_cast<PyObject*>(tensor_type));
+  type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), extra...);
+}
+
+}  // namespace tg::python
