@@ -175,15 +175,21 @@ TG_OP("mse_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor"
           "T(0), T(0), reduction='sum'");
 TG_OP("l1_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor", .doc = "Absolute difference.",
       .composite = box<l1_body>, .flags = kNN, .autocast = Autocast::Float32,
-      .samples = "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'");
+      .samples =
+          "T(3,4), T(3,4, lo=3, hi=4); T(3,4), T(3,4, lo=-4, hi=-3), reduction='sum'; T(3,4), T(3,4, lo=3, hi=4), "
+          "reduction='none'");
 TG_OP("smooth_l1_loss(Tensor input, Tensor target, *, str reduction='mean', float beta=1.0) -> Tensor",
       .doc = "Quadratic below beta, linear above.", .composite = box<smooth_l1_body>, .flags = kNN,
       .autocast = Autocast::Float32,
-      .samples = "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum', beta=0.5; T(3,4), T(3,4), reduction='none', beta=0");
+      .samples =
+          "T(3,4, lo=-0.3, hi=0.3), T(3,4, lo=-0.3, hi=0.3); T(3,4), T(3,4, lo=3, hi=4), reduction='sum', beta=0.5; "
+          "T(3,4), T(3,4, lo=3, hi=4), reduction='none', beta=0");
 TG_OP("huber_loss(Tensor input, Tensor target, str reduction='mean', float delta=1.0) -> Tensor",
       .doc = "Quadratic up to delta, then linear with slope delta.", .composite = box<huber_body>, .flags = kNN,
       .autocast = Autocast::Float32, .torch = "nn.functional.huber_loss",
-      .samples = "T(3,4), T(3,4); T(3,4), T(3,4), 'sum', 0.5; T(3,4), T(3,4), reduction='none', delta=2.0");
+      .samples =
+          "T(3,4, lo=-0.3, hi=0.3), T(3,4, lo=-0.3, hi=0.3); T(3,4), T(3,4, lo=3, hi=4), 'sum', 0.5; "
+          "T(3,4), T(3,4, lo=-8, hi=-6), reduction='none', delta=2.0");
 TG_OP("bce_elements(Tensor input, Tensor target) -> Tensor",
       .doc = "Binary cross entropy of each element, its logarithms bounded by -100.", .primitive = box<bce_values>,
       .grads = {{in(0) | in(1), bce_grad_input}, {in(0), bce_grad_target}}, .flags = kHidden,

@@ -351,46 +351,46 @@ TG_OP(
     "max_unpool1d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[]? output_size=None) -> Tensor",
     .doc = "Zeros with the elements of input at the positions max_pool1d_with_indices gave.",
-    .composite = box<max_unpool1d_body>, .flags = kNN, .torch = "none", .samples = "T(2,3,4), I(2,3,4, hi=8), 2",
-    .notes = "multivalued");
+    .composite = box<max_unpool1d_body>, .flags = kNN, .torch = "nn.functional.max_unpool1d",
+    .samples = "T(2,3,4), PERM(2,3,4, dim=2), 2; T(3,4), PERM(3,4, dim=1), 3, 2, 1, [9]");
 TG_OP(
     "max_pool2d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[] dilation=1, bool ceil_mode=False) -> Tensor",
     .doc = "Largest element of each window of (N, C, H, W) or (C, H, W); the stride defaults to the kernel.",
     .composite = box<max_pool2d_body>, .flags = kAlsoNN,
     .samples =
-        "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, 1, True; T(1,2,6,6), 2, 1, "
-        "0, 2; T(0,3,5,5), 2");
+        "T(1,2,6,5), 2; T(2,5,5), [3,2], [2,1], 1; T(1,2,7,6), 3, 2, 1, 1, True; "
+        "T(1,2,6,6), 2, 1, 0, 2; T(0,3,5,5), 2");
 TG_OP(
     "max_pool2d_with_indices(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[] dilation=1, bool ceil_mode=False) -> (Tensor output, Tensor indices)",
     .doc = "max_pool2d and the flat position of each winner in the spatial dimensions.",
     .composite = box<max_pool2d_indices>, .flags = kNN, .torch = "nn.functional.max_pool2d_with_indices",
-    .samples = "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, 1, True");
+    .samples = "T(1,2,6,5), 2; T(2,5,5), [3,2], [2,1], 1; T(1,2,7,6), 3, 2, 1, 1, True");
 TG_OP(
     "max_unpool2d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[]? output_size=None) -> Tensor",
     .doc = "Zeros with the elements of input at the positions max_pool2d_with_indices gave.",
-    .composite = box<max_unpool2d_body>, .flags = kNN, .torch = "none", .samples = "T(2,3,2,2), I(2,3,2,2, hi=16), 2",
-    .notes = "multivalued");
+    .composite = box<max_unpool2d_body>, .flags = kNN, .torch = "nn.functional.max_unpool2d",
+    .samples = "T(2,3,1,4), PERM(2,3,1,4, dim=3), [1,2]");
 TG_OP(
     "max_pool3d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[] dilation=1, bool ceil_mode=False) -> Tensor",
     .doc = "Largest element of each window of (N, C, D, H, W) or (C, D, H, W); the stride defaults to the kernel.",
     .composite = box<max_pool3d_body>, .flags = kAlsoNN,
-    .samples = "T(1,2,4,4,5), 2; T(2,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,5,5,5), 2, 2, ceil_mode=True");
+    .samples = "T(1,1,4,4,5), 2; T(1,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,3,5,5), 2, 2, ceil_mode=True");
 TG_OP(
     "max_pool3d_with_indices(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[] dilation=1, bool ceil_mode=False) -> (Tensor output, Tensor indices)",
     .doc = "max_pool3d and the flat position of each winner in the spatial dimensions.",
     .composite = box<max_pool3d_indices>, .flags = kNN, .torch = "nn.functional.max_pool3d_with_indices",
-    .samples = "T(1,2,4,4,5), 2; T(2,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,5,5,5), 2, 2, ceil_mode=True");
+    .samples = "T(1,1,4,4,5), 2; T(1,4,4,4), [2,3,2], [1,2,1], 1; T(1,1,3,5,5), 2, 2, ceil_mode=True");
 TG_OP(
     "max_unpool3d(Tensor input, Tensor indices, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[]? output_size=None) -> Tensor",
     .doc = "Zeros with the elements of input at the positions max_pool3d_with_indices gave.",
-    .composite = box<max_unpool3d_body>, .flags = kNN, .torch = "none",
-    .samples = "T(1,2,2,2,2), I(1,2,2,2,2, hi=64), 2", .notes = "multivalued");
+    .composite = box<max_unpool3d_body>, .flags = kNN, .torch = "nn.functional.max_unpool3d",
+    .samples = "T(1,2,1,1,4), PERM(1,2,1,1,4, dim=4), [1,1,2]");
 TG_OP(
     "avg_pool1d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
     "bool count_include_pad=True) -> Tensor",
@@ -440,7 +440,7 @@ TG_OP("adaptive_avg_pool2d(Tensor input, int[] output_size) -> Tensor",
 TG_OP("adaptive_max_pool2d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
       .composite = box<adaptive_max_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool2d",
-      .samples = "T(2,3,7,5), 3; T(3,8,6), [4,2]; T(2,3,5,7), [1,1]; T(2,3,2,3), [4,5]");
+      .samples = "T(1,2,7,5), 3; T(1,8,6), [4,2]; T(1,2,5,7), [1,1]; T(2,3,2,3), [4,5]");
 TG_OP("adaptive_avg_pool3d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Mean of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
       .composite = box<adaptive_avg_pool3d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool3d",
@@ -448,6 +448,6 @@ TG_OP("adaptive_avg_pool3d(Tensor input, int[] output_size) -> Tensor",
 TG_OP("adaptive_max_pool3d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
       .composite = box<adaptive_max_pool3d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool3d",
-      .samples = "T(1,2,4,5,3), 2; T(2,4,4,4), [2,1,3]");
+      .samples = "T(1,1,4,5,3), 2; T(1,4,4,4), [2,1,3]");
 }  // namespace
 }  // namespace tg
