@@ -79,9 +79,12 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
   TG_CHECK(!(root.is_leaf() && root.requires_grad()), AutogradError, op.base,
            is_tracked_view(self) ? ": a view of a leaf tensor that requires gradients" : ": a leaf tensor that requires gradients",
            " is being used in an in-place operation; self=", describe(self));
-  if (!base_op.spec.primitive) {  // composite: compute on the tape, then copy in place (also on the tape)
+  if (!base_op.spec.primitive) {  // composite: compute on the tape from the value before, then copy in place
+    Tensor before = copy_before_edit(self);
+    std::vector<Value> values(args.begin(), args.end());
+    values[0] = Value(before);
     Outputs r;
-    base_op.spec.composite(args, r);
+    base_op.spec.composite({values.data(), args.n}, r);
     TG_CHECK(can_cast(r[0].dtype(), self.dtype()), DTypeError, op.base, ": result type ", r[0].dtype(),
              " can't be cast to ", self.dtype(), "; self=", describe(self));
     copy_(self, r[0]);

@@ -266,10 +266,10 @@ TG_SM T abs(T a) {
   else
     return std::fabs(a);
 }
-// -1, 0, 1; NaN stays.
+// -1, 0, 1; 0 for NaN, as in PyTorch.
 template <class T>
 TG_SM T sign(T a) {
-  return a > T(0) ? T(1) : a < T(0) ? T(-1) : a == T(0) ? T(0) : a;
+  return a > T(0) ? T(1) : a < T(0) ? T(-1) : T(0);
 }
 template <class T>
 TG_SM T max_nan(T a, T b) {

@@ -84,7 +84,7 @@ Tensor round_decimals(const Tensor& x, int64_t decimals) {
   return decimals >= 0 ? div(round(mul(x, k)), k) : mul(round(div(x, k)), k);
 }
 TG_OP("round.decimals(Tensor input, *, int decimals) -> Tensor", .doc = "Rounds to a number of decimals, halves to even.",
-      .composite = box<round_decimals>, .flags = kMakeInplace, .samples = "T(3,4), decimals=2; T(3,4), decimals=-1");
+      .composite = box<round_decimals>, .flags = kMakeInplace, .samples = "C(3,4), decimals=2; T(3,4, lo=0.1, hi=0.4), decimals=0; T(3,4), decimals=-1");
 
 Tensor ldexp_impl(const Tensor& x, const Tensor& e) { return mul(x, exp2(cast(e, is_float(x.dtype()) ? x.dtype() : default_dtype()))); }
 TG_OP("ldexp(Tensor input, Tensor other) -> Tensor", .doc = "input * 2^other.", .composite = box<ldexp_impl>,

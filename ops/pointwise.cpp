@@ -81,6 +81,7 @@ Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor*
   DType p = result_dtype(op, rule, o);
   if (rule == Rule::IntDiv && !is_float(p)) reject_zero_divisor(op, o.v[1]);
   if (code == Opc::bitwise_not && p == DType::Bool) code = Opc::logical_not;
+  if (code == Opc::square && p == DType::Bool) p = DType::I64;  // a power of a bool is an integer
   DType out_dtype = rule == Rule::Compare ? DType::Bool : p;
   Device dev;
   Dims shape = common_shape(op, o, dev);
