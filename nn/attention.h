@@ -8,7 +8,7 @@ struct AttentionOptions {
   double dropout = 0;
   bool bias = true, add_bias_kv = false, add_zero_attn = false;
   std::optional<int64_t> kdim = {}, vdim = {};  // sizes of keys and values when not embed_dim
-  bool batch_first = false;           // (batch, time, channels) instead of (time, batch, channels)
+  bool batch_first = false;                     // (batch, time, channels) instead of (time, batch, channels)
   Options tensors = {};
 };
 

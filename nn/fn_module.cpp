@@ -82,17 +82,6 @@ const std::deque<FnKind>& kinds() {
   return all;
 }
 
-std::string number(double d) {
-  for (int digits = 1; digits <= 17; ++digits) {
-    char buf[32];
-    std::snprintf(buf, sizeof buf, "%.*g", digits, d);
-    if (std::strtod(buf, nullptr) != d) continue;
-    std::string s = buf;
-    return s.find_first_of(".en") == s.npos ? s + ".0" : s;
-  }
-  return std::to_string(d);
-}
-
 template <class V, class F>
 std::string tuple_text(const V& v, F text) {
   std::string s;
@@ -106,12 +95,12 @@ std::string text_of(const Attr& a) {
     std::string operator()(std::monostate) { return "None"; }
     std::string operator()(bool b) { return b ? "True" : "False"; }
     std::string operator()(int64_t i) { return std::to_string(i); }
-    std::string operator()(double d) { return number(d); }
+    std::string operator()(double d) { return number_text(d); }
     std::string operator()(const std::string& s) { return "'" + s + "'"; }
     std::string operator()(const std::vector<int64_t>& v) {
       return tuple_text(v, [](int64_t i) { return std::to_string(i); });
     }
-    std::string operator()(const std::vector<double>& v) { return tuple_text(v, number); }
+    std::string operator()(const std::vector<double>& v) { return tuple_text(v, number_text); }
   };
   return std::visit(Text{}, a);
 }
@@ -223,7 +212,9 @@ void FnModule::set_kind(const FnKind& k) {
   kind_ = &k;
   attrs_.clear();
   for (const auto& f : k.fields) {
-    attrs_.push_back(f.from.empty() ? f.value : Attr());
+    Attr v = f.from.empty() ? f.value : Attr();
+    coerce(f, v);
+    attrs_.push_back(std::move(v));
     if (f.type == "Tensor") register_buffer(f.name, {});
   }
 }

@@ -29,13 +29,6 @@ void check_weight(const Tensor& w, const Module& m) {
 
 const char* flag(bool b) { return b ? "True" : "False"; }
 
-std::string number(double d) {
-  std::ostringstream s;
-  s << d;  // shortest form of the usual epsilons: 1e-05, 0.1
-  std::string text = s.str();
-  return text.find_first_of(".en") == text.npos ? text + ".0" : text;
-}
-
 std::string tuple(const std::vector<int64_t>& v) {
   std::string s = "(";
   for (size_t i = 0; i < v.size(); ++i) s += (i ? ", " : "") + std::to_string(v[i]);
@@ -165,8 +158,8 @@ Tensor EmbeddingImpl::forward(const Tensor& x) {
 std::string EmbeddingImpl::extra_repr() const {
   std::string s = str(num_embeddings, ", ", embedding_dim);
   if (padding_idx) s += str(", padding_idx=", *padding_idx);
-  if (max_norm) s += ", max_norm=" + number(*max_norm);
-  if (norm_type != 2) s += ", norm_type=" + number(norm_type);
+  if (max_norm) s += ", max_norm=" + number_text(*max_norm);
+  if (norm_type != 2) s += ", norm_type=" + number_text(norm_type);
   if (scale_grad_by_freq) s += ", scale_grad_by_freq=True";
   if (sparse) s += ", sparse=True";
   return s;
@@ -328,7 +321,7 @@ void LayerNormImpl::reset_parameters() {
 Tensor LayerNormImpl::forward(const Tensor& x) { return layer_norm(x, normalized_shape, weight, bias, eps); }
 
 std::string LayerNormImpl::extra_repr() const {
-  return str(tuple(normalized_shape), ", eps=", number(eps), ", elementwise_affine=", flag(elementwise_affine),
+  return str(tuple(normalized_shape), ", eps=", number_text(eps), ", elementwise_affine=", flag(elementwise_affine),
              ", bias=", flag(bias.defined()));
 }
 
@@ -350,7 +343,7 @@ void RMSNormImpl::reset_parameters() {
 Tensor RMSNormImpl::forward(const Tensor& x) { return rms_norm(x, normalized_shape, weight, eps); }
 
 std::string RMSNormImpl::extra_repr() const {
-  return str(tuple(normalized_shape), ", eps=", eps ? number(*eps) : "None",
+  return str(tuple(normalized_shape), ", eps=", eps ? number_text(*eps) : "None",
              ", elementwise_affine=", flag(elementwise_affine));
 }
 
@@ -359,7 +352,8 @@ GroupNormImpl::GroupNormImpl(Blank) {
   declare("bias", bias);
 }
 
-GroupNormImpl::GroupNormImpl(int64_t num, int64_t channels, double e, bool with_affine, const Options& o)
+GroupNormImpl::GroupNormImpl(int64_t num, int64_t channels, double e, bool with_affine, bool with_bias,
+                             const Options& o)
     : GroupNormImpl(Blank{}) {
   TG_CHECK(num > 0 && channels % num == 0, ValueError, "GroupNorm: num_channels (", channels,
            ") must be divisible by num_groups (", num, ")");
@@ -367,7 +361,8 @@ GroupNormImpl::GroupNormImpl(int64_t num, int64_t channels, double e, bool with_
   num_channels = channels;
   eps = e;
   affine = with_affine;
-  if (affine) weight = make({channels}, o, "GroupNorm"), bias = make({channels}, o, "GroupNorm");
+  if (affine) weight = make({channels}, o, "GroupNorm");
+  if (affine && with_bias) bias = make({channels}, o, "GroupNorm");
   reset_parameters();
 }
 
@@ -379,7 +374,8 @@ void GroupNormImpl::reset_parameters() {
 Tensor GroupNormImpl::forward(const Tensor& x) { return group_norm(x, num_groups, weight, bias, eps); }
 
 std::string GroupNormImpl::extra_repr() const {
-  return str(num_groups, ", ", num_channels, ", eps=", number(eps), ", affine=", flag(affine));
+  return str(num_groups, ", ", num_channels, ", eps=", number_text(eps), ", affine=", flag(affine),
+             ", bias=", flag(bias.defined()));
 }
 
 BatchNormImpl::BatchNormImpl(Blank) {
@@ -400,7 +396,8 @@ BatchNormImpl::BatchNormImpl(int dims, bool is_instance, int64_t features, const
   affine = o.affine;
   track_running_stats = o.track_running_stats;
   std::string layer = type_name();
-  if (affine) weight = make({features}, o.tensors, layer.c_str()), bias = make({features}, o.tensors, layer.c_str());
+  if (affine) weight = make({features}, o.tensors, layer.c_str());
+  if (affine && o.bias) bias = make({features}, o.tensors, layer.c_str());
   if (track_running_stats) {
     running_mean = make_buffer({features}, o.tensors.type(), o.tensors);
     running_var = make_buffer({features}, o.tensors.type(), o.tensors);
@@ -447,8 +444,9 @@ Tensor BatchNormImpl::forward(const Tensor& x) {
 std::string BatchNormImpl::type_name() const { return str(instance ? "InstanceNorm" : "BatchNorm", nd, "d"); }
 
 std::string BatchNormImpl::extra_repr() const {
-  return str(num_features, ", eps=", number(eps), ", momentum=", momentum ? number(*momentum) : "None",
-             ", affine=", flag(affine), ", track_running_stats=", flag(track_running_stats));
+  return str(num_features, ", eps=", number_text(eps), ", momentum=", momentum ? number_text(*momentum) : "None",
+             ", affine=", flag(affine), ", bias=", flag(bias.defined()),
+             ", track_running_stats=", flag(track_running_stats));
 }
 
 }  // namespace tg::nn

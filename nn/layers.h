@@ -178,7 +178,8 @@ using RMSNorm = Handle<RMSNormImpl>;
 class TG_API GroupNormImpl : public Module {
  public:
   explicit GroupNormImpl(Blank);
-  GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps = 1e-5, bool affine = true, const Options& o = {});
+  GroupNormImpl(int64_t num_groups, int64_t num_channels, double eps = 1e-5, bool affine = true, bool bias = true,
+                const Options& o = {});
   void reset_parameters();
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "GroupNorm"; }
@@ -194,6 +195,7 @@ struct NormOptions {
   double eps = 1e-5;
   std::optional<double> momentum = 0.1;  // nullopt: cumulative average
   bool affine = true, track_running_stats = true;
+  bool bias = true;  // with affine
   Options tensors = {};
 };
 

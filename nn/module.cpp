@@ -2,6 +2,9 @@
 
 #include <cxxabi.h>
 
+#include <cmath>
+#include <cstring>
+
 #include <unordered_set>
 
 #include "ops/ops.h"
@@ -49,6 +52,18 @@ std::string quoted(const V& names) {
 }
 
 }  // namespace
+
+std::string number_text(double d) {
+  if (!std::isfinite(d)) return std::isnan(d) ? "nan" : d > 0 ? "inf" : "-inf";
+  char buf[64];
+  int digits = 0;  // after the first, as few as give the same number back
+  do std::snprintf(buf, sizeof buf, "%.*e", digits, d);
+  while (std::strtod(buf, nullptr) != d && digits++ < 17);
+  int exponent = std::atoi(std::strchr(buf, 'e') + 1);
+  if (exponent < -4 || exponent >= 16) return buf;
+  std::snprintf(buf, sizeof buf, "%.*f", std::max(1, digits - exponent), d);
+  return buf;
+}
 
 Tensor Parameter(const Tensor& data, bool requires_grad) {
   TG_CHECK(data.defined(), TypeError, "Parameter: expected a tensor");

@@ -42,6 +42,9 @@ struct LoadResult {
 // A module made by a Python class; defined where Python is known (python/bind_nn.h).
 struct PySide;
 
+// A number as Python writes it: 20.0, 1e-05.
+TG_API std::string number_text(double d);
+
 class TG_API Module : public std::enable_shared_from_this<Module> {
  public:
   enum class Kind : uint8_t { Parameter, Buffer, Attribute };

@@ -202,11 +202,11 @@ void bind_norm(py::module_& m) {
   auto group = module_class<G>(m, "GroupNorm", "Normalises groups of channels of each sample.");
   group
       .def(py::init([](int64_t groups, int64_t channels, double eps, bool affine, std::optional<Device> device,
-                       std::optional<DType> dtype) {
-             return std::make_unique<Tramp<G>>(groups, channels, eps, affine, Where{device, dtype}.options());
+                       std::optional<DType> dtype, bool bias) {
+             return std::make_unique<Tramp<G>>(groups, channels, eps, affine, bias, Where{device, dtype}.options());
            }),
            "num_groups"_a, "num_channels"_a, "eps"_a = 1e-5, "affine"_a = true, "device"_a = py::none(),
-           "dtype"_a = py::none())
+           "dtype"_a = py::none(), py::kw_only(), "bias"_a = true)
       .def("reset_parameters", &G::reset_parameters)
       .def_readwrite("num_groups", &G::num_groups)
       .def_readwrite("num_channels", &G::num_channels)
@@ -218,12 +218,12 @@ void bind_norm(py::module_& m) {
   auto batch = module_class<N>(m, "_NormBase", "BatchNorm and InstanceNorm of 1 to 3 dimensions.");
   batch
       .def(py::init([](int nd, bool instance, int64_t features, double eps, OptFloat momentum, bool affine, bool track,
-                       std::optional<Device> device, std::optional<DType> dtype) {
-             nn::NormOptions o{eps, momentum, affine, track, Where{device, dtype}.options()};
+                       std::optional<Device> device, std::optional<DType> dtype, bool bias) {
+             nn::NormOptions o{eps, momentum, affine, track, bias, Where{device, dtype}.options()};
              return std::make_unique<Tramp<N>>(nd, instance, features, o);
            }),
            "nd"_a, "instance"_a, "num_features"_a, "eps"_a, "momentum"_a, "affine"_a, "track_running_stats"_a,
-           "device"_a, "dtype"_a)
+           "device"_a, "dtype"_a, "bias"_a)
       .def("reset_parameters",
            [](N& n) {
              n.reset_running_stats();

@@ -21,8 +21,12 @@ class _BatchNorm(_NormBase):
         track_running_stats=True,
         device=None,
         dtype=None,
+        *,
+        bias=True,
     ):
-        super().__init__(self._dims, False, num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            self._dims, False, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
 
 class BatchNorm1d(_BatchNorm):

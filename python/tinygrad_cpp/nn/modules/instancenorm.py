@@ -19,8 +19,12 @@ class _InstanceNorm(_NormBase):
         track_running_stats=False,
         device=None,
         dtype=None,
+        *,
+        bias=True,
     ):
-        super().__init__(self._dims, True, num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            self._dims, True, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
 
 class InstanceNorm1d(_InstanceNorm):
