@@ -149,58 +149,41 @@ Tensor device_copy_grad(GradCtx& c) { return to(c.g(), c.call().metas[c.call().f
 TG_OP("clone(Tensor input) -> Tensor", .doc = "A contiguous copy; gradients flow through it.",
       .primitive = box<clone_body>, .grads = {{0, same_grad}}, .samples = "T(3,4); T(); T(0,2); I(3, hi=5); B(3)");
 TG_OP("cast(Tensor input, dtype dtype) -> Tensor",
-      .doc =
-          "A copy converted to dtype. Floating point to integer truncates; "
-          "anything but 0 is True.",
+      .doc = "A copy converted to dtype. Floating point to integer truncates; anything but 0 is True.",
       .primitive = box<cast_body>, .grads = {{0, same_grad}}, .flags = kHidden, .torch = "none",
       .samples =
-          "T(3,4), DT('float32'); T(3), DT('float16'); T(2,2), "
-          "DT('bfloat16'); I(3, lo=-3, hi=5), "
-          "DT('float32'); T(5), DT('int64'); T(4), DT('bool'); B(3), "
-          "DT('float64'); I(3, hi=300), DT('uint8')");
+          "T(3,4), DT('float64'); C(3,4), DT('float32'); C(3), DT('float16'); C(2,2), DT('bfloat16'); I(3, lo=-3, "
+          "hi=5), DT('float32'); C(5), DT('int64'); C(4), DT('bool'); B(3), DT('float64'); I(3, hi=300), DT('uint8')");
 TG_OP("device_copy(Tensor input, device device) -> Tensor", .doc = "A copy in the memory of another device.",
       .primitive = box<device_copy_body>, .grads = {{0, device_copy_grad}}, .flags = kHidden, .torch = "none",
       .samples = "T(3,4), 'cpu'");
+TG_OP("to.dtype(Tensor input, dtype dtype, bool non_blocking=False, bool copy=False) -> Tensor",
+      .doc = "input converted to dtype; input itself if it has that dtype already and copy is False.",
+      .composite = box<to_dtype>, .flags = kMethodOnly,
+      .samples = "C(3,4), DT('float32'); T(3), DT('float64'), copy=True; C(4), DT('int64'); I(3, hi=5), DT('float64')");
 TG_OP(
-    "to.dtype(Tensor input, dtype dtype, bool non_blocking=False, bool "
-    "copy=False) -> Tensor",
-    .doc =
-        "input converted to dtype; input itself if it has that dtype "
-        "already and copy is False.",
-    .composite = box<to_dtype>, .flags = kMethodOnly,
-    .samples =
-        "T(3,4), DT('float32'); T(3), DT('float64'), copy=True; T(4), "
-        "DT('int64'); I(3, hi=5), DT('float64')");
-TG_OP(
-    "to.device(Tensor input, device? device=None, dtype? dtype=None, bool "
-    "non_blocking=False, bool copy=False) -> "
+    "to.device(Tensor input, device? device=None, dtype? dtype=None, bool non_blocking=False, bool copy=False) -> "
     "Tensor",
     .doc = "input on another device and, if given, in another dtype.", .composite = box<to_device>,
-    .flags = kMethodOnly, .samples = "T(3,4); T(3), dtype=DT('float32'); T(3), copy=True");
-TG_OP(
-    "to.other(Tensor input, Tensor other, bool non_blocking=False, bool "
-    "copy=False) -> Tensor",
-    .doc = "input with the dtype and on the device of other.", .composite = box<to_other>, .flags = kMethodOnly,
-    .samples = "T(3,4), I(2, hi=3); I(3, hi=5), T(1)");
+    .flags = kMethodOnly, .samples = "T(3,4); C(3), dtype=DT('float32'); T(3), copy=True");
+TG_OP("to.other(Tensor input, Tensor other, bool non_blocking=False, bool copy=False) -> Tensor",
+      .doc = "input with the dtype and on the device of other.", .composite = box<to_other>, .flags = kMethodOnly,
+      .samples = "T(3,4), C(2); C(3,4), I(2, hi=3); I(3, hi=5), C(1)");
 TG_OP("type_as(Tensor input, Tensor other) -> Tensor", .doc = "input with the dtype and on the device of other.",
-      .composite = box<type_as_body>, .flags = kMethodOnly, .samples = "T(3,4), I(2, hi=3); I(3, hi=5), T(1)");
+      .composite = box<type_as_body>, .flags = kMethodOnly,
+      .samples = "T(3,4), C(2); C(3,4), I(2, hi=3); I(3, hi=5), C(1)");
 TG_OP("contiguous(Tensor input) -> Tensor",
-      .doc =
-          "input itself if its elements lie in row-major order without "
-          "gaps, else a copy that does.",
+      .doc = "input itself if its elements lie in row-major order without gaps, else a copy that does.",
       .composite = box<contiguous_body>, .flags = kMethodOnly, .samples = "T(3,4); T(); T(0,2); I(3,2, hi=5)");
 TG_OP("copy(Tensor input, Tensor src, bool non_blocking=False) -> Tensor",
       .doc = "src broadcast to the size of input and converted to its dtype.", .primitive = box<copy_body>,
       .inplace = copy_inplace, .grads = {{0, zero_grad}, {0, same_grad}}, .flags = kHidden | kMakeInplace,
-      .torch = "none",
-      .samples =
-          "T(3,4), T(3,4); T(3,4), T(4); T(3,4), T(); I(3, hi=5), T(3); "
-          "T(2,3), T(1,3)");
+      .torch = "none", .samples = "T(3,4), T(3,4); T(3,4), T(4); T(3,4), T(); I(3, hi=5), T(3); T(2,3), T(1,3)");
 TG_OP("fill(Tensor input, Operand value) -> Tensor", .doc = "A number, or the value of a 0-d tensor, in every element.",
       .primitive = box<fill_body>, .inplace = fill_inplace, .grads = {{0, zero_grad}, {0, same_grad}},
       .flags = kHidden | kMakeInplace, .samples = "T(3,4), 2.5; T(3), T(); I(3, hi=5), 7; B(3), True; T(0), 1.0");
 TG_OP("zero(Tensor input) -> Tensor", .doc = "0 in every element.", .primitive = box<zero_body>,
-      .inplace = zero_inplace, .grads = {{0, zero_grad}}, .flags = kHidden | kMakeInplace, .torch = "zeros_like",
+      .inplace = zero_inplace, .grads = {{0, zero_grad}}, .flags = kHidden | kMakeInplace, .torch = "none",
       .samples = "T(3,4); I(3, hi=5); B(3); T()");
 
 }  // namespace

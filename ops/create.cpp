@@ -184,131 +184,86 @@ std::vector<Tensor> meshgrid_body(TensorList tensors, std::optional<std::string_
   return out;
 }
 
+TG_OP("empty(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Uninitialised tensor of the given size.", .primitive = box<empty_body>, .flags = kNoGrad,
+      .samples = "[2, 3]; [0]; [], dtype=DT('int64')", .notes = "random");
+TG_OP("zeros(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Tensor of zeros.", .primitive = box<zeros_body>, .flags = kNoGrad,
+      .samples = "[2, 3]; [0, 4]; []; [3], dtype=DT('int64'); [2], dtype=DT('bool'); [2, 2], requires_grad=True");
+TG_OP("ones(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Tensor of ones.", .primitive = box<ones_body>, .flags = kNoGrad,
+      .samples = "[2, 3]; [0, 4]; []; [3], dtype=DT('int64'); [2], dtype=DT('bool'); [17], dtype=DT('float16')");
 TG_OP(
-    "empty(int[] size, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "Uninitialised tensor of the given size.", .primitive = box<empty_body>, .flags = kNoGrad,
-    .samples = "[2, 3]; [0]; [], dtype=DT('int64')", .notes = "random");
-TG_OP(
-    "zeros(int[] size, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "Tensor of zeros.", .primitive = box<zeros_body>, .flags = kNoGrad,
-    .samples =
-        "[2, 3]; [0, 4]; []; [3], dtype=DT('int64'); [2], "
-        "dtype=DT('bool'); [2, 2], requires_grad=True");
-TG_OP(
-    "ones(int[] size, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "Tensor of ones.", .primitive = box<ones_body>, .flags = kNoGrad,
-    .samples =
-        "[2, 3]; [0, 4]; []; [3], dtype=DT('int64'); [2], "
-        "dtype=DT('bool'); [17], dtype=DT('float16')");
-TG_OP(
-    "full(int[] size, Scalar fill_value, *, dtype? dtype=None, device? "
-    "device=None, bool requires_grad=False) -> "
+    "full(int[] size, Scalar fill_value, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> "
     "Tensor",
-    .doc =
-        "Tensor filled with one number, whose kind gives the dtype unless "
-        "dtype is set.",
+    .doc = "Tensor filled with one number, whose kind gives the dtype unless dtype is set.",
     .primitive = box<full_body>, .flags = kNoGrad,
-    .samples =
-        "[2, 3], 1.5; [2], 7; [3], True; [], -2.0; [2], 3, "
-        "dtype=DT('float64'); [2], 2.5, dtype=DT('int32')");
+    .samples = "[2, 3], 1.5; [2], 7; [3], True; [], -2.0; [2], 3, dtype=DT('float64'); [2], 2.5, dtype=DT('int32')");
+TG_OP("scalar_tensor(Scalar s, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "0-d tensor of one number.", .primitive = box<scalar_tensor_body>, .flags = kNoGrad,
+      .samples = "2.5; 3, dtype=DT('int64'); True, dtype=DT('bool')");
+TG_OP("empty_like(Tensor input, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Uninitialised tensor with the size, dtype and device of input.", .primitive = box<empty_like_body>,
+      .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5), dtype=DT('float32')", .notes = "random");
+TG_OP("zeros_like(Tensor input, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Zeros with the size, dtype and device of input.", .primitive = box<zeros_like_body>,
+      .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5); T(2), dtype=DT('int64')");
+TG_OP("ones_like(Tensor input, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Ones with the size, dtype and device of input.", .primitive = box<ones_like_body>,
+      .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5); T(2), dtype=DT('int64')");
 TG_OP(
-    "scalar_tensor(Scalar s, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "0-d tensor of one number.", .primitive = box<scalar_tensor_body>, .flags = kNoGrad,
-    .samples = "2.5; 3, dtype=DT('int64'); True, dtype=DT('bool')");
-TG_OP(
-    "empty_like(Tensor input, *, dtype? dtype=None, device? device=None, "
-    "bool requires_grad=False) -> Tensor",
-    .doc = "Uninitialised tensor with the size, dtype and device of input.", .primitive = box<empty_like_body>,
-    .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5), dtype=DT('float32')", .notes = "random");
-TG_OP(
-    "zeros_like(Tensor input, *, dtype? dtype=None, device? device=None, "
-    "bool requires_grad=False) -> Tensor",
-    .doc = "Zeros with the size, dtype and device of input.", .primitive = box<zeros_like_body>,
-    .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5); T(2), dtype=DT('int64')");
-TG_OP(
-    "ones_like(Tensor input, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "Ones with the size, dtype and device of input.", .primitive = box<ones_like_body>,
-    .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3); T(); I(3, hi=5); T(2), dtype=DT('int64')");
-TG_OP(
-    "full_like(Tensor input, Scalar fill_value, *, dtype? dtype=None, "
-    "device? device=None, bool requires_grad=False) "
+    "full_like(Tensor input, Scalar fill_value, *, dtype? dtype=None, device? device=None, bool requires_grad=False) "
     "-> Tensor",
     .doc = "One number with the size, dtype and device of input.", .primitive = box<full_like_body>,
     .flags = kNoGrad | kFunctionOnly, .samples = "T(2,3), 1.5; T(), 2; I(3, hi=5), 7; T(2), 3, dtype=DT('int64')");
 TG_OP(
-    "new_empty(Tensor input, int[] size, *, dtype? dtype=None, device? "
-    "device=None, bool requires_grad=False) -> "
+    "new_empty(Tensor input, int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> "
     "Tensor",
-    .doc =
-        "Uninitialised tensor of the given size with the dtype and device "
-        "of input.",
-    .composite = box<new_empty_body>, .flags = kMethodOnly, .samples = "T(2), [3, 4]; I(2, hi=3), [0]",
+    .doc = "Uninitialised tensor of the given size with the dtype and device of input.",
+    .composite = box<new_empty_body>, .flags = kMethodOnly | kNoGrad, .samples = "T(2), [3, 4]; I(2, hi=3), [0]",
     .notes = "random");
 TG_OP(
-    "new_zeros(Tensor input, int[] size, *, dtype? dtype=None, device? "
-    "device=None, bool requires_grad=False) -> "
+    "new_zeros(Tensor input, int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> "
     "Tensor",
     .doc = "Zeros of the given size with the dtype and device of input.", .composite = box<new_zeros_body>,
-    .flags = kMethodOnly, .samples = "T(2), [3, 4]; I(2, hi=3), [2]; T(2), [2], dtype=DT('int32')");
+    .flags = kMethodOnly | kNoGrad, .samples = "T(2), [3, 4]; I(2, hi=3), [2]; T(2), [2], dtype=DT('int32')");
 TG_OP(
-    "new_ones(Tensor input, int[] size, *, dtype? dtype=None, device? "
-    "device=None, bool requires_grad=False) -> "
-    "Tensor",
+    "new_ones(Tensor input, int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
     .doc = "Ones of the given size with the dtype and device of input.", .composite = box<new_ones_body>,
-    .flags = kMethodOnly, .samples = "T(2), [3, 4]; I(2, hi=3), [2]; T(2), [2], dtype=DT('int32')");
+    .flags = kMethodOnly | kNoGrad, .samples = "T(2), [3, 4]; I(2, hi=3), [2]; T(2), [2], dtype=DT('int32')");
 TG_OP(
-    "new_full(Tensor input, int[] size, Scalar fill_value, *, dtype? "
-    "dtype=None, device? device=None, bool "
+    "new_full(Tensor input, int[] size, Scalar fill_value, *, dtype? dtype=None, device? device=None, bool "
     "requires_grad=False) -> Tensor",
     .doc = "One number in the given size with the dtype and device of input.", .composite = box<new_full_body>,
-    .flags = kMethodOnly, .samples = "T(2), [3, 4], 2.5; I(2, hi=3), [2], 7");
+    .flags = kMethodOnly | kNoGrad, .samples = "T(2), [3, 4], 2.5; I(2, hi=3), [2], 7");
+TG_OP("arange(Scalar end, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "0, 1, ... below end.", .primitive = box<arange_end>, .flags = kNoGrad,
+      .samples = "5; 0; 4.5; 7, dtype=DT('float32'); 130; 33, dtype=DT('float16')");
 TG_OP(
-    "arange(Scalar end, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "0, 1, ... below end.", .primitive = box<arange_end>, .flags = kNoGrad,
-    .samples = "5; 0; 4.5; 7, dtype=DT('float32'); 130; 33, dtype=DT('float16')");
-TG_OP(
-    "arange.start(Scalar start, Scalar end, Scalar step=1, *, dtype? "
-    "dtype=None, device? device=None, bool "
+    "arange.start(Scalar start, Scalar end, Scalar step=1, *, dtype? dtype=None, device? device=None, bool "
     "requires_grad=False) -> Tensor",
     .doc = "start, start + step, ... before end. Integers give int64.", .primitive = box<arange_start>,
     .flags = kNoGrad,
-    .samples =
-        "1, 6; 0, 10, 3; 10, 0, -3; 0.0, 1.0, 0.125; 5, 1, -1; -2, 2, "
-        "dtype=DT('int32'); 2, 2; 0, 3, 0.5");
+    .samples = "1, 6; 0, 10, 3; 10, 0, -3; 0.0, 1.0, 0.125; 5, 1, -1; -2, 2, dtype=DT('int32'); 2, 2; 0, 3, 0.5");
 TG_OP(
-    "linspace(Scalar start, Scalar end, int steps, *, dtype? dtype=None, "
-    "device? device=None, bool "
+    "linspace(Scalar start, Scalar end, int steps, *, dtype? dtype=None, device? device=None, bool "
     "requires_grad=False) -> Tensor",
     .doc = "steps values from start to end, both included, evenly spaced.", .primitive = box<linspace_body>,
     .flags = kNoGrad,
-    .samples =
-        "0, 1, 5; -1.5, 2.5, 8; 3, 3, 1; 0, 1, 0; 10, 0, 11; 0, 10, "
-        "5, dtype=DT('int64')");
+    .samples = "0, 1, 5; -1.5, 2.5, 8, dtype=DT('float64'); 3, 3, 1; 0, 1, 0; 10, 0, 11; 0, 10, 5, dtype=DT('int64')");
 TG_OP(
-    "logspace(Scalar start, Scalar end, int steps, float base=10.0, *, dtype? "
-    "dtype=None, device? device=None, bool "
+    "logspace(Scalar start, Scalar end, int steps, float base=10.0, *, dtype? dtype=None, device? device=None, bool "
     "requires_grad=False) -> Tensor",
     .doc = "base to the power of steps values evenly spaced from start to end.", .primitive = box<logspace_body>,
     .flags = kNoGrad, .samples = "0, 2, 5; -1, 1, 4, base=2.0; 1, 3, 1; 0, 1, 0");
-TG_OP(
-    "eye(int n, int? m=None, *, dtype? dtype=None, device? device=None, bool "
-    "requires_grad=False) -> Tensor",
-    .doc = "Matrix with ones on the diagonal and zeros elsewhere.", .primitive = box<eye_body>, .flags = kNoGrad,
-    .samples = "3; 2, 4; 4, 2; 0; 3, dtype=DT('int64'); 2, dtype=DT('bool')");
+TG_OP("eye(int n, int? m=None, *, dtype? dtype=None, device? device=None, bool requires_grad=False) -> Tensor",
+      .doc = "Matrix with ones on the diagonal and zeros elsewhere.", .primitive = box<eye_body>, .flags = kNoGrad,
+      .samples = "3; 2, 4; 4, 2; 0; 3, dtype=DT('int64'); 2, dtype=DT('bool')");
 TG_OP("meshgrid(Tensor[] tensors, *, str? indexing=None) -> Tensor[]",
       .doc =
-          "Grids of coordinates from vectors: result i varies along "
-          "dimension i ('ij', the default); 'xy' swaps the "
+          "Grids of coordinates from vectors: result i varies along dimension i ('ij', the default); 'xy' swaps the "
           "first two.",
       .composite = box<meshgrid_body>, .flags = kFunctionOnly,
-      .samples =
-          "[T(2), T(3)]; [T(2), T(3), T(4)], indexing='ij'; [T(2), "
-          "T(3)], indexing='xy'; [T(), T(2)]; [T(3)]");
+      .samples = "[T(2), T(3)]; [T(2), T(3), T(4)], indexing='ij'; [T(2), T(3)], indexing='xy'; [T(), T(2)]; [T(3)]");
 }  // namespace
 }  // namespace tg

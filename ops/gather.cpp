@@ -314,29 +314,30 @@ TG_OP("take_along_dim(Tensor input, Tensor indices, int? dim=None) -> Tensor",
           "the flattened input.",
       .composite = box<take_along_dim_body>,
       .samples =
-          "T(3,4), I(3,2, hi=4), 1; T(3,4), I(1,4, hi=3), 0; T(3,4), I(5, hi=12); T(3,1), I(3,2, hi=1), dim=-1; "
-          "T(4), I(3, lo=-4, hi=4), 0");
+          "T(3,4), I(3,2, hi=4), 1; T(3,4), I(1,4, hi=3), 0; T(3,4), I(5, hi=12); T(3,1), I(3,2, hi=1), dim=-1; T(4), "
+          "I(3, lo=-4, hi=4), 0");
 TG_OP("scatter(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
       .doc =
           "Copy of input with out[index[i][j]][j] = src[i][j] for dim 0, and so on. Of several elements for one place "
           "the last stays.",
       .composite = box<scatter_src>, .inplace = scatter_src_inplace, .flags = kMakeInplace,
       .samples =
-          "T(3,4), 1, PERM(3,4, dim=1), T(3,4); T(3,4), 0, PERM(3,4, dim=0), T(3,4); T(5), 0, PERM(5), T(7); T(4,3), "
-          "0, PERM(4,3, dim=0), T(5,3)");
+          "T(3,4), 1, PERM(3,4, dim=1), T(3,4); T(3,4), 0, PERM(3,4, dim=0), T(3,4); T(5), 0, PERM(5), C(7); T(4,3), "
+          "0, PERM(4,3, dim=0), C(5,3)");
 TG_OP("scatter.value(Tensor input, int dim, Tensor index, Scalar value) -> Tensor",
       .doc = "Copy of input with `value` at the positions index names along dim.", .primitive = box<scatter_value>,
       .grads = {{in(2), keep_untouched}}, .flags = kMakeInplace,
       .samples =
           "T(3,4), 1, I(3,2, hi=4), 2.5; T(3,4), 0, I(2,4, hi=3), -1; T(5), 0, I(3, hi=5), 0; T(), 0, I(hi=1), 2.0; "
           "I(3,4, hi=9), 1, I(3,2, hi=4), 7");
+// PyTorch has no derivative of these two; scatter_reduce is what the matrix compares.
 TG_OP("scatter.reduce(Tensor input, int dim, Tensor index, Tensor src, *, str reduce) -> Tensor",
       .doc = "scatter that adds to ('add') or multiplies ('multiply') what is there.",
-      .composite = box<scatter_reduce_src>, .flags = kMakeInplace,
+      .composite = box<scatter_reduce_src>, .flags = kMakeInplace, .torch = "none",
       .samples = "T(3,4), 1, I(3,2, hi=4), T(3,2), reduce='add'; T(3,4), 0, I(2,4, hi=3), T(2,4), reduce='multiply'");
 TG_OP("scatter.value_reduce(Tensor input, int dim, Tensor index, Scalar value, *, str reduce) -> Tensor",
       .doc = "scatter of one number that adds to ('add') or multiplies ('multiply') what is there.",
-      .composite = box<scatter_reduce_value>, .flags = kMakeInplace,
+      .composite = box<scatter_reduce_value>, .flags = kMakeInplace, .torch = "none",
       .samples = "T(3,4), 1, I(3,2, hi=4), 2.0, reduce='add'; T(3,4), 0, I(2,4, hi=3), 3.0, reduce='multiply'");
 TG_OP(
     "scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
@@ -344,7 +345,7 @@ TG_OP(
     .composite = box<scatter_add_body>, .inplace = scatter_add_inplace, .flags = kMakeInplace,
     .samples =
         "T(3,4), 1, I(3,2, hi=4), T(3,2); T(3,4), 0, I(5,4, hi=3), T(5,4); T(5), 0, I(9, hi=5), T(9); T(3,4), -1, "
-        "I(2,6, hi=4), T(3,7); T(), 0, I(hi=1), T(); T(3), 0, I(0, hi=3), T(0); I(4, hi=9), 0, I(6, hi=4), I(6, hi=9)");
+        "I(2,6, hi=4), C(3,7); T(), 0, I(hi=1), T(); T(3), 0, I(0, hi=3), T(0); I(4, hi=9), 0, I(6, hi=4), I(6, hi=9)");
 TG_OP(
     "scatter_reduce(Tensor input, int dim, Tensor index, Tensor src, str reduce, *, bool include_self=True) -> Tensor",
     .doc =
@@ -354,8 +355,8 @@ TG_OP(
     .samples =
         "T(3,4), 1, I(3,6, hi=4), T(3,6), 'sum'; T(3,4), 0, I(5,4, hi=3), T(5,4), 'prod'; T(4), 0, I(9, hi=4), T(9), "
         "'mean'; T(4), 0, I(9, hi=4), T(9), 'amax'; T(4), 0, I(9, hi=4), T(9), 'amin'; T(4), 0, I(5, hi=4), T(5), "
-        "'prod', include_self=False; T(4), 0, I(5, hi=4), T(5), 'mean', include_self=False; T(4), 0, I(5, hi=4), "
-        "T(5), 'amax', include_self=False; T(4), 0, I(5, hi=4), T(5), 'sum', include_self=False");
+        "'prod', include_self=False; T(4), 0, I(5, hi=4), T(5), 'mean', include_self=False; T(4), 0, I(5, hi=4), T(5), "
+        "'amax', include_self=False; T(4), 0, I(5, hi=4), T(5), 'sum', include_self=False");
 TG_OP("scatter_set(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
       .doc = "scatter with src of the size of index.", .primitive = box<scatter_set_body>,
       .grads = {{in(2), keep_untouched}, {}, {}, {in(2), from_positions}}, .flags = kHidden | kFunctionOnly,
@@ -389,14 +390,15 @@ TG_OP(
         "The rows of weight (n, d) that input names, in a new last dimension. The row padding_idx gets no gradient. "
         "The gradient is dense whatever `sparse` says.",
     .primitive = box<embedding_body>, .grads = {{}, {in(0), embedding_grad}}, .flags = kNN,
+    .torch = "nn.functional.embedding",
     .samples =
-        "I(5, hi=4), T(4,3); I(2,3, hi=4), T(4,3); I(hi=4), T(4,3); I(6, hi=4), T(4,3), padding_idx=1; I(6, hi=4), "
-        "T(4,3), padding_idx=-1; I(0, hi=4), T(4,3)");
+        "I(5, hi=4), T(4,3); I(2,3, hi=4), T(4,3); I(hi=4), T(4,3); I(6, hi=4), C(4,3), padding_idx=1; I(6, hi=4), "
+        "C(4,3), padding_idx=-1; I(0, hi=4), T(4,3)");
 TG_OP("one_hot(Tensor tensor, int num_classes=-1) -> Tensor",
       .doc =
           "int64 tensor with a new last dimension of size num_classes (largest value + 1 if -1): 1 at the class, 0 "
           "elsewhere.",
-      .composite = box<one_hot_body>, .flags = kNN,
+      .composite = box<one_hot_body>, .flags = kNN | kNoGrad,
       .samples = "I(5, hi=4); I(2,3, hi=4), 6; I(0, hi=2), 3; I(hi=3), num_classes=3");
 
 }  // namespace

@@ -314,17 +314,16 @@ Tensor setitem_body(const Tensor& x, const Items& items, const Operand& value) {
   return x;
 }
 
-TG_OP(
-    "getitem(Tensor input, Index indices) -> Tensor",
-    .doc = "input[indices]: a view for integers, slices, None and Ellipsis; a copy with integer or bool tensors.",
-    .composite = box<getitem_body>, .flags = kHidden, .torch = "Tensor.__getitem__",
-    .samples =
-        "T(3,4), IDX('1'); T(3,4), IDX('1:3, ::2'); T(3,4), IDX('..., None, 2'); T(2,3,4), IDX('None, 0, ..., 1::2'); "
-        "T(3,4), IDX('L(0, 2, 0)'); T(3,4), IDX(':, L(3, -1)'); T(2,3,4), IDX('L(0, 1), :, L(2, 3)'); T(3,4), "
-        "IDX('I(2,2, hi=3)'); T(2,3,4), IDX('0, L(0, 2), L(1, 1)'); T(3), IDX('L(True, False, True)'); T(3,4), "
-        "IDX('True'); T(3,4), IDX('False'); T(), IDX('...'); T(3,4), IDX('B(3,4)'); T(2,3,4), IDX('L(True, False), "
-        ":, L(1)'); T(2,3,4), IDX('I(hi=2), ..., L(1, 2)'); T(2,3,4,2), IDX(':, I(2,1, hi=3), L(0, 3), 1'); T(5,0), "
-        "IDX('L(1, 2)'); T(2,3,4), IDX('None, L(0, 1), :, None, L(2, 0)')");
+TG_OP("getitem(Tensor input, Index indices) -> Tensor",
+      .doc = "input[indices]: a view for integers, slices, None and Ellipsis; a copy with integer or bool tensors.",
+      .composite = box<getitem_body>, .flags = kHidden, .torch = "Tensor.__getitem__",
+      .samples =
+          "T(3,4), IDX('1'); T(3,4), IDX('1:3, ::2'); T(3,4), IDX('..., None, 2'); T(2,3,4), IDX('None, 0, ..., "
+          "1::2'); T(3,4), IDX('L(0, 2, 0)'); T(3,4), IDX(':, L(3, -1)'); T(2,3,4), IDX('L(0, 1), :, L(2, 3)'); "
+          "T(3,4), IDX('I(2,2, hi=3)'); T(2,3,4), IDX('0, L(0, 2), L(1, 1)'); T(3), IDX('L(True, False, True)'); "
+          "T(3,4), IDX('True'); T(3,4), IDX('False'); T(), IDX('...'); T(3,4), IDX('B(3,4)'); T(2,3,4), IDX('L(True, "
+          "False), :, L(1)'); T(2,3,4), IDX('I(hi=2), ..., L(1, 2)'); T(2,3,4,2), IDX(':, I(2,1, hi=3), L(0, 3), 1'); "
+          "T(5,0), IDX('L(1, 2)'); T(2,3,4), IDX('None, L(0, 1), :, None, L(2, 0)')");
 TG_OP("index_basic(Tensor input, Index indices) -> Tensor",
       .doc = "getitem of integers, slices, None and Ellipsis only: a view.", .primitive = box<index_basic_body>,
       .grads = {{0, index_basic_grad}}, .flags = kView | kHidden, .torch = "none",
@@ -346,10 +345,10 @@ TG_OP("index_put(Tensor input, Index indices, Operand values, bool accumulate=Fa
           "accumulate=True; T(5), IDX('L(1, 3),'), T(); T(2,3,4), IDX('L(0, 1, 0), L(2, 0, 2)'), T(3,4), True; T(3,4), "
           "IDX('B(3,4),'), T(); T(3,4), IDX('L(-1, 0),'), T(1)");
 TG_OP("setitem_(Tensor input, Index indices, Operand value) -> Tensor", .doc = "input[indices] = value.",
-      .composite = box<setitem_body>, .flags = kHidden, .torch = "none",
+      .composite = box<setitem_body>, .flags = kHidden | kNoGrad, .torch = "none",
       .samples =
-          "C(3,4), IDX('1'), C(4); C(3,4), IDX('1:3, ::-1'), C(2,4); C(3,4), IDX('L(0, 2)'), C(2,4); C(3,4), "
-          "IDX('..., 2'), 1.5; C(3,4), IDX('B(3,4)'), 0.0; C(3,4), IDX('0'), C(1,1,4)",
+          "C(3,4), IDX('1'), C(4); C(3,4), IDX('1:3, ::-1'), C(2,4); C(3,4), IDX('L(0, 2)'), C(2,4); C(3,4), IDX('..., "
+          "2'), 1.5; C(3,4), IDX('B(3,4)'), 0.0; C(3,4), IDX('0'), C(1,1,4)",
       .notes = "inplace");
 
 }  // namespace

@@ -169,7 +169,7 @@ TG_OP("masked_fill(Tensor input, Tensor mask, Operand value) -> Tensor",
       .composite = box<masked_fill_body>, .inplace = masked_fill_inplace, .flags = kMakeInplace,
       .samples =
           "T(3,4), B(3,4), 0.5; T(3,4), B(4), -1; T(3,4), B(3,1), T(); I(3, hi=5), B(3), 7; T(), B(), 1.0; B(3), B(3), "
-          "True; T(3), B(3), float('-inf')");
+          "True; C(3), B(3), float('-inf')");
 TG_OP("masked_select(Tensor input, Tensor mask) -> Tensor",
       .doc = "Vector of the elements where the bool mask is true; the two broadcast.",
       .composite = box<masked_select_body>,
@@ -189,8 +189,8 @@ TG_OP("index_fill(Tensor input, int dim, Tensor index, Operand value) -> Tensor"
       .doc = "Copy of input with value (a number or 0-d tensor) in the slices of dim that index names.",
       .composite = box<index_fill_body>, .inplace = index_fill_inplace, .flags = kMakeInplace,
       .samples =
-          "T(3,4), 0, I(2, hi=3), 1.5; T(3,4), -1, I(2, lo=-4, hi=4), T(); I(4, hi=9), 0, I(2, hi=4), 7; T(), 0, I(1, "
-          "hi=1), 2.0");
+          "T(3,4), 0, I(2, hi=3), 1.5; T(3,4), -1, I(2, hi=4), T(); C(3,4), -1, I(2, lo=-4, hi=4), 0.5; I(4, hi=9), 0, "
+          "I(2, hi=4), 7; T(), 0, I(1, hi=1), 2.0");
 TG_OP("index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor",
       .doc = "Copy of input with the slices of source at the positions of dim that index names.",
       .composite = box<index_copy_body>, .inplace = index_copy_inplace, .flags = kMakeInplace,

@@ -309,13 +309,13 @@ Tensor multinomial_body(const Tensor& input, int64_t n, bool replacement, Genera
 }
 
 TG_OP(
-    "rand(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False, Generator? "
-    "generator=None) -> Tensor",
+    "rand(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False, Generator? generator=None) "
+    "-> Tensor",
     .doc = "Uniform numbers in [0, 1).", .primitive = box<rand_body>, .flags = kNoGrad | kRandom,
     .samples = "[3, 4]; [0]; []; [5], dtype=DT('float16'); [2, 2], requires_grad=True", .notes = "random");
 TG_OP(
-    "randn(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False, Generator? "
-    "generator=None) -> Tensor",
+    "randn(int[] size, *, dtype? dtype=None, device? device=None, bool requires_grad=False, Generator? generator=None) "
+    "-> Tensor",
     .doc = "Standard normal numbers.", .primitive = box<randn_body>, .flags = kNoGrad | kRandom,
     .samples = "[3, 4]; [0]; []; [5], dtype=DT('float64'); [2, 2], requires_grad=True", .notes = "random");
 TG_OP(

@@ -141,16 +141,12 @@ TG_OP("split.sizes(Tensor input, int[] split_size, int dim=0) -> Tensor[]",
 TG_OP("chunk(Tensor input, int chunks, int dim=0) -> Tensor[]",
       .doc = "At most `chunks` pieces of dim of equal size, the last one smaller.", .composite = box<chunk_body>,
       .samples = "T(6,2), 3; T(7,2), 3; T(2,5), 4, 1; T(3), 5; T(2,4), 2, -1");
-TG_OP(
-    "tensor_split.sections(Tensor input, int indices_or_sections, int dim=0) "
-    "-> Tensor[]",
-    .doc = "Pieces of dim whose sizes differ by at most 1.", .composite = box<tensor_split_sections>,
-    .samples = "T(7,2), 3; T(2,5), 2, 1; T(2), 3; T(2,4), 2, -1");
-TG_OP(
-    "tensor_split.indices(Tensor input, int[] indices_or_sections, int "
-    "dim=0) -> Tensor[]",
-    .doc = "Pieces of dim cut at the given positions.", .composite = box<tensor_split_indices>,
-    .samples = "T(7,2), [2, 5]; T(2,5), [1, -1], 1; T(4), [3, 1]; T(4), [9]");
+TG_OP("tensor_split.sections(Tensor input, int indices_or_sections, int dim=0) -> Tensor[]",
+      .doc = "Pieces of dim whose sizes differ by at most 1.", .composite = box<tensor_split_sections>,
+      .samples = "T(7,2), 3; T(2,5), 2, 1; T(2), 3; T(2,4), 2, -1");
+TG_OP("tensor_split.indices(Tensor input, int[] indices_or_sections, int dim=0) -> Tensor[]",
+      .doc = "Pieces of dim cut at the given positions.", .composite = box<tensor_split_indices>,
+      .samples = "T(7,2), [2, 5]; T(2,5), [1, -1], 1; T(4), [3, 1]; T(4), [9]");
 TG_OP("hsplit(Tensor input, int indices_or_sections) -> Tensor[]",
       .doc = "tensor_split along dimension 1 (0 of a vector).", .composite = box<hsplit_int>,
       .samples = "T(4), 2; T(2,6), 3");

@@ -130,64 +130,39 @@ Tensor as_strided_scatter_body(const Tensor& x, const Tensor& src, IntList size,
   return window_scatter(x, to(src, x), window.strides, window.offset - x.storage_offset(), x.strides());
 }
 
-TG_OP(
-    "as_strided(Tensor input, int[] size, int[] stride, int? "
-    "storage_offset=None) -> Tensor",
-    .doc =
-        "View of the input's storage with any sizes and strides; "
-        "ShapeError if it reaches outside of it.",
-    .composite = box<as_strided_body>,
-    .samples =
-        "T(3,4), [2, 2], [4, 1]; T(3,4), [3], [5], 0; T(6), [4, 3], "
-        "[1, 1]; T(6), [2, 3], [0, 1]; T(3,4), [2, "
-        "3], [1, 4], 1; T(4), [], [], 2; T(5), [0, 3], [3, 1]");
-TG_OP(
-    "as_strided_view(Tensor input, int[] size, int[] stride, int offset, "
-    "int[] in_stride, int in_offset) -> Tensor",
-    .doc = "as_strided with the geometry of its input spelled out.", .primitive = box<as_strided_view_body>,
-    .grads = {{0, as_strided_grad}}, .flags = kView | kHidden, .torch = "none",
-    .samples =
-        "T(3,4), [2, 2], [4, 1], 0, [4, 1], 0; T(6), [4, 3], [1, 1], "
-        "0, [1], 0");
-TG_OP(
-    "window_scatter(Tensor input, Tensor src, int[] stride, int offset, "
-    "int[] in_stride) -> Tensor",
-    .doc =
-        "Copy of input, taken as laid out with in_stride, whose window "
-        "with these strides is src.",
-    .primitive = box<window_scatter_body>, .grads = {{0, window_scatter_grad_input}, {0, window_scatter_grad_src}},
-    .flags = kHidden, .torch = "none",
-    .samples =
-        "T(3,4), T(2,2), [4, 1], 1, [4, 1]; T(3,4), T(2,2), [1, 3], "
-        "0, [1, 3]; T(3), T(2), [-1], 2, [1]");
+TG_OP("as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
+      .doc = "View of the input's storage with any sizes and strides; ShapeError if it reaches outside of it.",
+      .composite = box<as_strided_body>,
+      .samples =
+          "T(3,4), [2, 2], [4, 1]; T(3,4), [3], [5], 0; T(6), [4, 3], [1, 1]; T(6), [2, 3], [0, 1]; T(3,4), [2, 3], "
+          "[1, 4], 1; T(4), [], [], 2; T(5), [0, 3], [3, 1]",
+      .notes = "layout");
+TG_OP("as_strided_view(Tensor input, int[] size, int[] stride, int offset, int[] in_stride, int in_offset) -> Tensor",
+      .doc = "as_strided with the geometry of its input spelled out.", .primitive = box<as_strided_view_body>,
+      .grads = {{0, as_strided_grad}}, .flags = kView | kHidden, .torch = "none",
+      .samples = "T(3,4), [2, 2], [4, 1], 0, [4, 1], 0; T(6), [4, 3], [1, 1], 0, [1], 0", .notes = "layout");
+TG_OP("window_scatter(Tensor input, Tensor src, int[] stride, int offset, int[] in_stride) -> Tensor",
+      .doc = "Copy of input, taken as laid out with in_stride, whose window with these strides is src.",
+      .primitive = box<window_scatter_body>, .grads = {{0, window_scatter_grad_input}, {0, window_scatter_grad_src}},
+      .flags = kHidden, .torch = "none",
+      .samples = "T(3,4), T(2,2), [4, 1], 1, [4, 1]; T(3,4), T(2,2), [1, 3], 0, [1, 3]; T(3), T(2), [-1], 2, [1]");
 TG_OP("select_scatter(Tensor input, Tensor src, int dim, int index) -> Tensor",
       .doc = "Copy of input with input.select(dim, index) replaced by src.", .composite = box<select_scatter_body>,
       .samples = "T(3,4), T(4), 0, 1; T(3,4), T(3), -1, -2; T(2,3,4), T(2,4), 1, 0");
 TG_OP(
-    "slice_scatter(Tensor input, Tensor src, int dim=0, int? start=None, "
-    "int? end=None, int step=1) -> Tensor",
+    "slice_scatter(Tensor input, Tensor src, int dim=0, int? start=None, int? end=None, int step=1) -> Tensor",
     .doc = "Copy of input with the slice start:end:step of dim replaced by src.", .composite = box<slice_scatter_body>,
     .samples =
-        "T(3,4), T(2,4), 0, 1, 3; T(3,4), T(3,2), 1, 0, 4, 2; T(3,4), "
-        "T(3,4); T(5), T(2), -1, -2; T(3), T(0), 0, "
-        "2, 1");
-TG_OP(
-    "diagonal_scatter(Tensor input, Tensor src, int offset=0, int dim1=0, "
-    "int dim2=1) -> Tensor",
-    .doc = "Copy of input with a diagonal replaced by src.", .composite = box<diagonal_scatter_body>,
-    .samples =
-        "T(3,3), T(3); T(3,4), T(3), 1; T(3,4), T(2), -1; T(2,3,3), "
-        "T(2,3), 0, 1, 2");
-TG_OP(
-    "as_strided_scatter(Tensor input, Tensor src, int[] size, int[] stride, "
-    "int? storage_offset=None) -> Tensor",
-    .doc =
-        "Copy of input with the window as_strided(size, stride, "
-        "storage_offset) replaced by src.",
-    .composite = box<as_strided_scatter_body>,
-    .samples =
-        "T(3,4), T(2,2), [2, 2], [4, 1]; T(3,4), T(3), [3], [5], 0; "
-        "T(6), T(2,2), [2, 2], [1, 3], 1");
+        "T(3,4), T(2,4), 0, 1, 3; T(3,4), T(3,2), 1, 0, 4, 2; T(3,4), T(3,4); T(5), T(2), -1, -2; T(3), T(0), 0, 2, 1");
+TG_OP("diagonal_scatter(Tensor input, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor",
+      .doc = "Copy of input with a diagonal replaced by src.", .composite = box<diagonal_scatter_body>,
+      .samples = "T(3,3), T(3); T(3,4), T(3), 1; T(3,4), T(2), -1; T(2,3,3), T(2,3), 0, 1, 2");
+// PyTorch 2.13's derivative of this one is wrong in the input (its own gradcheck says so).
+TG_OP("as_strided_scatter(Tensor input, Tensor src, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
+      .doc = "Copy of input with the window as_strided(size, stride, storage_offset) replaced by src.",
+      .composite = box<as_strided_scatter_body>, .torch = "none",
+      .samples = "T(3,4), T(2,2), [2, 2], [4, 1]; T(3,4), T(3), [3], [5], 0; T(6), T(2,2), [2, 2], [1, 3], 1",
+      .notes = "layout");
 
 }  // namespace
 }  // namespace tg

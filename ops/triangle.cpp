@@ -71,47 +71,25 @@ Tensor diag_body(const Tensor& x, int64_t diagonal_) {
 }
 Tensor diagflat_body(const Tensor& x, int64_t offset) { return diag_embed(reshape(x, {-1}), offset); }
 
-TG_OP(
-    "tril_indices(int row, int col, int offset=0, *, dtype? dtype=None, "
-    "device? device=None) -> Tensor",
-    .doc =
-        "Row and column numbers (2, n) of the lower triangle of a row x "
-        "col matrix.",
-    .primitive = box<tril_indices_body>, .flags = kNoGrad, .samples = "3, 3; 3, 4, 1; 4, 3, -1; 0, 3; 2, 2, -5");
-TG_OP(
-    "triu_indices(int row, int col, int offset=0, *, dtype? dtype=None, "
-    "device? device=None) -> Tensor",
-    .doc =
-        "Row and column numbers (2, n) of the upper triangle of a row x "
-        "col matrix.",
-    .primitive = box<triu_indices_body>, .flags = kNoGrad, .samples = "3, 3; 3, 4, 1; 4, 3, -1; 0, 3; 2, 2, 5");
+TG_OP("tril_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None) -> Tensor",
+      .doc = "Row and column numbers (2, n) of the lower triangle of a row x col matrix.",
+      .primitive = box<tril_indices_body>, .flags = kNoGrad, .samples = "3, 3; 3, 4, 1; 4, 3, -1; 0, 3; 2, 2, -5");
+TG_OP("triu_indices(int row, int col, int offset=0, *, dtype? dtype=None, device? device=None) -> Tensor",
+      .doc = "Row and column numbers (2, n) of the upper triangle of a row x col matrix.",
+      .primitive = box<triu_indices_body>, .flags = kNoGrad, .samples = "3, 3; 3, 4, 1; 4, 3, -1; 0, 3; 2, 2, 5");
 TG_OP("tril(Tensor input, int diagonal=0) -> Tensor",
-      .doc =
-          "Lower triangle of the last two dimensions; zeros above the given "
-          "diagonal.",
-      .composite = box<tril_body>, .flags = kMakeInplace,
-      .samples =
-          "T(3,4); T(4,3), 1; T(4,3), -1; T(2,3,3); I(3,3, hi=5); "
-          "B(3,3); T(0,3); T(3,3), 9");
+      .doc = "Lower triangle of the last two dimensions; zeros above the given diagonal.", .composite = box<tril_body>,
+      .flags = kMakeInplace,
+      .samples = "T(3,4); T(4,3), 1; T(4,3), -1; T(2,3,3); I(3,3, hi=5); B(3,3); T(0,3); T(3,3), 9");
 TG_OP("triu(Tensor input, int diagonal=0) -> Tensor",
-      .doc =
-          "Upper triangle of the last two dimensions; zeros below the given "
-          "diagonal.",
-      .composite = box<triu_body>, .flags = kMakeInplace,
-      .samples =
-          "T(3,4); T(4,3), 1; T(4,3), -1; T(2,3,3); I(3,3, hi=5); "
-          "B(3,3); T(0,3); T(3,3), -9");
-TG_OP(
-    "diag_embed(Tensor input, int offset=0, int dim1=-2, int dim2=-1) -> "
-    "Tensor",
-    .doc =
-        "Zeros with the last dimension of input on the diagonals of dim1 "
-        "and dim2.",
-    .composite = box<diag_embed_body>, .samples = "T(3); T(2,3), 1; T(2,3), -1, 0, 2; T(0); I(2,2, hi=5)");
+      .doc = "Upper triangle of the last two dimensions; zeros below the given diagonal.", .composite = box<triu_body>,
+      .flags = kMakeInplace,
+      .samples = "T(3,4); T(4,3), 1; T(4,3), -1; T(2,3,3); I(3,3, hi=5); B(3,3); T(0,3); T(3,3), -9");
+TG_OP("diag_embed(Tensor input, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
+      .doc = "Zeros with the last dimension of input on the diagonals of dim1 and dim2.",
+      .composite = box<diag_embed_body>, .samples = "T(3); T(2,3), 1; T(2,3), -1, 0, 2; T(0); I(2,2, hi=5)");
 TG_OP("diag(Tensor input, int diagonal=0) -> Tensor",
-      .doc =
-          "Matrix with the vector input on its diagonal, or the diagonal of "
-          "the matrix input as a copy.",
+      .doc = "Matrix with the vector input on its diagonal, or the diagonal of the matrix input as a copy.",
       .composite = box<diag_body>, .samples = "T(3); T(3), 1; T(3), -2; T(3,4); T(3,4), 1; T(4,3), -1; T(0)");
 TG_OP("diagflat(Tensor input, int offset=0) -> Tensor",
       .doc = "Matrix with the elements of input, read row by row, on its diagonal.", .composite = box<diagflat_body>,

@@ -221,54 +221,37 @@ Tensor detach_body(const Tensor& x) {
 }
 
 TG_OP("view(Tensor input, int[] size) -> Tensor",
-      .doc =
-          "The same memory with other sizes; one may be -1. ShapeError if "
-          "the strides do not allow it.",
+      .doc = "The same memory with other sizes; one may be -1. ShapeError if the strides do not allow it.",
       .primitive = box<view_body>, .grads = {{0, reshape_back}}, .flags = kView | kMethodOnly,
-      .samples =
-          "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, "
-          "1]; T(0,3), [3, 0]; T(1), []; T(6), [2, 3]");
+      .samples = "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, 1]; T(0,3), [3, 0]; T(1), []; T(6), [2, 3]",
+      .notes = "layout");
 TG_OP("reshape(Tensor input, int[] shape) -> Tensor",
-      .doc =
-          "The elements in the same order with other sizes (one may be -1): "
-          "a view where possible, else a copy.",
+      .doc = "The elements in the same order with other sizes (one may be -1): a view where possible, else a copy.",
       .composite = box<reshape_body>,
-      .samples =
-          "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, "
-          "1]; T(0,3), [3, 0]; T(1), []");
+      .samples = "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, 1]; T(0,3), [3, 0]; T(1), []");
 TG_OP("view_as(Tensor input, Tensor other) -> Tensor", .doc = "input.view(other.size()).",
-      .composite = box<view_as_body>, .flags = kMethodOnly, .samples = "T(3,4), T(2,6); T(), T(1)");
+      .composite = box<view_as_body>, .flags = kMethodOnly, .samples = "T(3,4), T(2,6); T(), T(1)", .notes = "layout");
 TG_OP("reshape_as(Tensor input, Tensor other) -> Tensor", .doc = "input.reshape(other.size()).",
       .composite = box<reshape_as_body>, .flags = kMethodOnly, .samples = "T(3,4), T(2,6); T(), T(1)");
 TG_OP("ravel(Tensor input) -> Tensor", .doc = "All elements in one dimension.", .composite = box<ravel_body>,
       .samples = "T(3,4); T(); T(0,2)");
 TG_OP("flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor",
       .doc = "Dimensions start_dim to end_dim merged into one.", .composite = box<flatten_body>,
-      .samples =
-          "T(2,3,4); T(2,3,4), 1; T(2,3,4), 0, 1; T(2,3,4), -2, -1; "
-          "T(); T(3); T(2,3), 1, 1");
+      .samples = "T(2,3,4); T(2,3,4), 1; T(2,3,4), 0, 1; T(2,3,4), -2, -1; T(); T(3); T(2,3), 1, 1");
 TG_OP("unflatten(Tensor input, int dim, int[] sizes) -> Tensor",
       .doc = "Dimension dim cut into sizes, one of which may be -1.", .composite = box<unflatten_body>,
-      .samples =
-          "T(6,2), 0, [2, 3]; T(2,6), -1, [3, -1]; T(4), 0, [4, 1]; "
-          "T(2,0), 1, [0, 3]");
+      .samples = "T(6,2), 0, [2, 3]; T(2,6), -1, [3, -1]; T(4), 0, [4, 1]; T(2,0), 1, [0, 3]");
 TG_OP("expand(Tensor input, int[] size) -> Tensor",
-      .doc =
-          "View in which dimensions of size 1 repeat; -1 keeps a size, new "
-          "dimensions come first.",
+      .doc = "View in which dimensions of size 1 repeat; -1 keeps a size, new dimensions come first.",
       .primitive = box<expand_body>, .grads = {{0, same_grad}}, .flags = kView | kMethodOnly,
-      .samples =
-          "T(3,1), [3, 4]; T(3), [2, 3]; T(1,3), [2, -1]; T(), [2, 2]; "
-          "T(1), [0]; T(2,1), [3, 2, 1]");
+      .samples = "T(3,1), [3, 4]; T(3), [2, 3]; T(1,3), [2, -1]; T(), [2, 2]; T(1), [0]; T(2,1), [3, 2, 1]");
 TG_OP("expand_as(Tensor input, Tensor other) -> Tensor", .doc = "input.expand(other.size()).",
       .composite = box<expand_as_body>, .flags = kMethodOnly, .samples = "T(3,1), T(3,4); T(), T(2)");
 TG_OP("broadcast_to(Tensor input, int[] size) -> Tensor", .doc = "input.expand(size).",
       .composite = box<broadcast_to_body>, .samples = "T(3,1), [3, 4]; T(3), [2, 3]; T(), [2]");
 TG_OP("permute(Tensor input, int[] dims) -> Tensor", .doc = "Dimensions in another order.",
       .primitive = box<permute_body>, .grads = {{0, permute_grad}}, .flags = kView,
-      .samples =
-          "T(2,3,4), [2, 0, 1]; T(3,4), [1, 0]; T(2,3,4), [0, -1, 1]; "
-          "T(), []; T(0,2), [1, 0]");
+      .samples = "T(2,3,4), [2, 0, 1]; T(3,4), [1, 0]; T(2,3,4), [0, -1, 1]; T(), []; T(0,2), [1, 0]");
 TG_OP("transpose(Tensor input, int dim0, int dim1) -> Tensor", .doc = "Two dimensions exchanged.",
       .primitive = box<transpose_body>, .grads = {{0, transpose_grad}}, .flags = kView, .aliases = "swapdims",
       .samples = "T(3,4), 0, 1; T(2,3,4), -1, 0; T(3), 0, 0; T(), 0, -1");
@@ -296,33 +279,23 @@ TG_OP("select(Tensor input, int dim, int index) -> Tensor",
       .doc = "One position of dim; negative index counts from the end.", .primitive = box<select_body>,
       .grads = {{0, select_grad}}, .flags = kView,
       .samples = "T(3,4), 0, 1; T(3,4), -1, -2; T(2,3,4), 1, 0; T(3), 0, 2");
-TG_OP(
-    "slice(Tensor input, int dim=0, int? start=None, int? stop=None, int "
-    "step=1) -> Tensor",
-    .doc =
-        "start:stop:step of dim with the meaning of Python slices, "
-        "negative steps included.",
-    .primitive = box<slice_body>, .grads = {{0, slice_grad}}, .flags = kView | kHidden, .torch = "none",
-    .samples =
-        "T(5,3), 0, 1, 4; T(5,3), 0, 0, 5, 2; T(3,5), 1, -2; T(5), 0, "
-        "None, None, -1; T(7), 0, 5, 1, -2; T(4), 0, 3, "
-        "1; T(3,4), -1, 0, 9, 3");
+TG_OP("slice(Tensor input, int dim=0, int? start=None, int? stop=None, int step=1) -> Tensor",
+      .doc = "start:stop:step of dim with the meaning of Python slices, negative steps included.",
+      .primitive = box<slice_body>, .grads = {{0, slice_grad}}, .flags = kView | kHidden, .torch = "none",
+      .samples =
+          "T(5,3), 0, 1, 4; T(5,3), 0, 0, 5, 2; T(3,5), 1, -2; T(5), 0, None, None, -1; T(7), 0, 5, 1, -2; T(4), 0, 3, "
+          "1; T(3,4), -1, 0, 9, 3");
 TG_OP("narrow(Tensor input, int dim, int start, int length) -> Tensor", .doc = "length positions of dim from start on.",
       .composite = box<narrow_body>, .samples = "T(5,3), 0, 1, 3; T(3,5), 1, -2, 2; T(4), 0, 4, 0; T(4), -1, 0, 4");
 TG_OP("diagonal(Tensor input, int offset=0, int dim1=0, int dim2=1) -> Tensor",
       .doc = "Diagonal of two dimensions, moved to the end.", .primitive = box<diagonal_body>,
       .grads = {{0, diagonal_grad}}, .flags = kView,
-      .samples =
-          "T(3,4); T(3,4), 1; T(4,3), -2; T(2,3,4), 0, 1, 2; T(2,3,4), "
-          "-1, -1, 0; T(3,3), 7; T(0,3)");
+      .samples = "T(3,4); T(3,4), 1; T(4,3), -2; T(2,3,4), 0, 1, 2; T(2,3,4), -1, -1, 0; T(3,3), 7; T(0,3)");
 TG_OP("unfold.window(Tensor input, int dimension, int size, int step) -> Tensor",
-      .doc =
-          "All windows of the given size along dimension, step apart, in a "
-          "new last dimension.",
+      .doc = "All windows of the given size along dimension, step apart, in a new last dimension.",
       .primitive = box<unfold_body>, .grads = {{0, unfold_grad}}, .flags = kView | kMethodOnly,
-      .samples =
-          "T(7), 0, 3, 1; T(7), 0, 3, 2; T(3,5), 1, 2, 2; T(5,2), -2, 5, "
-          "1; T(4), 0, 1, 3; T(), 0, 1, 1");
+      .torch = "Tensor.unfold",
+      .samples = "T(7), 0, 3, 1; T(7), 0, 3, 2; T(3,5), 1, 2, 2; T(5,2), -2, 5, 1; T(4), 0, 1, 3; T(), 0, 1, 1");
 TG_OP("alias(Tensor input) -> Tensor", .doc = "A view of the whole tensor.", .primitive = box<alias_body>,
       .grads = {{0, same_grad}}, .flags = kView | kHidden, .torch = "none", .samples = "T(3,4); T()");
 TG_OP("detach(Tensor input) -> Tensor", .doc = "The same memory without history.", .primitive = box<detach_body>,

@@ -162,6 +162,8 @@ def test_layouts(op):
 @pytest.mark.parametrize("op", [o for o in DIFFERENTIABLE if not random_op(o)], ids=lambda o: o["name"])
 def test_gradient_of_layouts(op):
     """G1: gradcheck through a transposed, sliced or reversed input."""
+    if "layout" in op["notes"].split():  # the op itself depends on the strides
+        return
     for call in list(differentiable_calls(op))[:2]:
         for name in ["transposed", "negative", "stepped"]:
             inputs, used = [], False
