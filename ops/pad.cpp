@@ -71,12 +71,19 @@ Tensor repeat_pad(Mode mode, std::string_view name, const Tensor& x, IntList pad
              " by at most ", most, ", got ", lo, " and ", hi, "; input=", describe(x));
     TG_CHECK(lo >= -n && hi >= -n && n + lo + hi >= 0, ShapeError, "pad: padding ", lo, " and ", hi, " of dimension ",
              d, " (size ", n, ") gives no valid size; input=", describe(x));
+    if (mode == Mode::Circular && (lo < 0 || hi < 0)) {  // the circle is closed after cropping
+      int64_t from = std::max<int64_t>(-lo, 0), to = n + std::min<int64_t>(hi, 0);
+      TG_CHECK(from < to, ShapeError, "pad: mode 'circular' has nothing left to repeat in dimension ", d,
+               " after cropping ", lo, " and ", hi, "; input=", describe(x));
+      y = narrow(y, d, from, to - from);
+      n = to - from, lo = std::max<int64_t>(lo, 0), hi = std::max<int64_t>(hi, 0);
+    }
     if (lo == 0 && hi == 0) continue;
     std::vector<int64_t> from;
     for (int64_t i = -lo; i < n + hi; ++i) from.push_back(source_of(mode, i, n));
     y = index_select(y, d, index_tensor(from, x.device()));
   }
-  return y.is_same(x) ? clone(x) : y;
+  return y.impl()->storage == x.impl()->storage ? clone(y) : y;
 }
 
 Tensor pad_body(const Tensor& x, IntList pad, std::string_view mode, std::optional<double> value) {
