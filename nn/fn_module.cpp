@@ -211,6 +211,7 @@ const FnKind& fn_kind(std::string_view name) {
 void FnModule::set_kind(const FnKind& k) {
   kind_ = &k;
   attrs_.clear();
+  calls_[0] = calls_[1] = nullptr;
   for (const auto& f : k.fields) {
     Attr v = f.from.empty() ? f.value : Attr();
     coerce(f, v);
@@ -283,7 +284,10 @@ bool FnModule::flag(const char* name) const {
 
 void FnModule::forward_list(TensorList xs, Outputs& out) {
   TG_CHECK(kind_, ValueError, "forward: this module was never set up");
-  const FnKind::Call& c = kind_->call(flag("return_indices"));
+  bool with_indices = flag("return_indices");
+  const FnKind::Call*& known = calls_[with_indices];
+  if (!known) known = &kind_->call(with_indices);
+  const FnKind::Call& c = *known;
   TG_CHECK(xs.size() == c.inputs, TypeError, "forward: ", kind_->name, " takes ", c.inputs, " tensor(s), got ",
            xs.size());
   Value v[kMaxParams];

@@ -91,7 +91,8 @@ class TG_API FnModule : public Module {
  private:
   void set_field(size_t i, const Arg& a);
   const FnKind* kind_ = nullptr;
-  std::vector<Attr> attrs_;  // by field; tensors live in the slots
+  const FnKind::Call* calls_[2] = {nullptr, nullptr};  // of the kind: plain, with indices
+  std::vector<Attr> attrs_;                            // by field; tensors live in the slots
   bool flag(const char* name) const;
 };
 
