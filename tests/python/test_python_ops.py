@@ -25,7 +25,13 @@ def leaf(*sizes, dtype=tg.float32):
 
 
 def test_sizes_as_list_or_separate():
-    for x in (tg.zeros(2, 3), tg.zeros((2, 3)), tg.zeros([2, 3]), tg.zeros(tg.zeros(2, 3).shape), tg.zeros(size=(2, 3))):
+    for x in (
+        tg.zeros(2, 3),
+        tg.zeros((2, 3)),
+        tg.zeros([2, 3]),
+        tg.zeros(tg.zeros(2, 3).shape),
+        tg.zeros(size=(2, 3)),
+    ):
         assert x.shape == (2, 3)
     x = tg.arange(6)
     assert x.view(2, 3).shape == x.view((2, 3)).shape == x.view(-1, 3).shape == x.reshape(2, 3).shape == (2, 3)

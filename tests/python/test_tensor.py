@@ -191,7 +191,9 @@ def test_dtype_objects():
     assert tg.can_cast(tg.int32, tg.float32) and not tg.can_cast(tg.float32, tg.int32)
 
 
-@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64"])
+@pytest.mark.parametrize(
+    "name", ["float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64"]
+)
 def test_finfo_and_iinfo(name):
     torch = pytest.importorskip("torch")
     ours, theirs = getattr(tg, name), getattr(torch, name)
@@ -288,7 +290,12 @@ def test_tensor_infers_types_like_torch(data):
 
 @pytest.mark.parametrize(
     "data, where",
-    [([[1, 2], [3]], r"\[1\]"), ([1, [2]], r"\[1\]"), ([[1], 2], r"\[1\]"), ([[[1], [2]], [[3], [4, 5]]], r"\[1\]\[1\]")],
+    [
+        ([[1, 2], [3]], r"\[1\]"),
+        ([1, [2]], r"\[1\]"),
+        ([[1], 2], r"\[1\]"),
+        ([[[1], [2]], [[3], [4, 5]]], r"\[1\]\[1\]"),
+    ],
 )
 def test_ragged_lists_name_the_position(data, where):
     with pytest.raises(ValueError, match="ragged.*" + where):
