@@ -352,7 +352,7 @@ TG_OP(
     "int[]? output_size=None) -> Tensor",
     .doc = "Zeros with the elements of input at the positions max_pool1d_with_indices gave.",
     .composite = box<max_unpool1d_body>, .flags = kNN, .torch = "nn.functional.max_unpool1d",
-    .samples = "T(2,3,4), PERM(2,3,4, dim=2), 2; T(3,4), PERM(3,4, dim=1), 3, 2, 1, [9]");
+    .samples = "T(2,3,4), PERM(2,3,4, dim=2), 2; T(3,4), PERM(3,4, dim=1), 3, 2, 1, [8]");
 TG_OP(
     "max_pool2d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, "
     "int[] dilation=1, bool ceil_mode=False) -> Tensor",
