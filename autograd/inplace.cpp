@@ -2,23 +2,31 @@
 #include "autograd/autograd.h"
 #include "autograd/node.h"
 #include "ops/ops.h"
+#include "ops/pointwise.h"
 
 namespace tg {
 namespace {
 
-// Where a view lies in its base's elements; the base is contiguous, so its flat buffer is the base itself.
+// Where a view lies in its base's elements. The base is dense, so that with its dimensions in memory order its flat
+// buffer is the base itself.
 struct Window {
-  Dims sizes, strides;
+  Dims sizes, strides, order, back;
   int64_t offset = 0, base_numel = 0;
   Window(const Tensor& view, const Tensor& base)
       : sizes(view.sizes()), strides(view.strides()), offset(view.storage_offset() - base.storage_offset()),
         base_numel(base.numel()) {
-    TG_CHECK(base.is_contiguous(), AutogradError,
-             "in-place edit of a view whose base is not contiguous is not supported with gradients; base=", describe(base));
+    TG_CHECK(is_dense(base.sizes(), base.strides(), order), AutogradError,
+             "in-place edit of a view whose base has gaps in memory is not supported with gradients; base=", describe(base));
+    back = Dims::filled(order.size(), 0);
+    for (int i = 0; i < order.size(); ++i) back[int(order[i])] = i;
   }
-  Tensor read(const Tensor& base_grad) const { return strided_gather(reshape(base_grad, {base_numel}), sizes, strides, offset); }
+  Tensor read(const Tensor& base_grad) const {
+    return strided_gather(reshape(permute(base_grad, order), {base_numel}), sizes, strides, offset);
+  }
   Tensor spread(const Tensor& view_grad, const Dims& base_sizes) const {
-    return reshape(strided_scatter(view_grad, sizes, strides, offset, base_numel), base_sizes);
+    Dims in_memory;
+    for (int64_t d : order) in_memory.push_back(base_sizes[int(d)]);
+    return permute(reshape(strided_scatter(view_grad, sizes, strides, offset, base_numel), in_memory), back);
   }
 };
 

@@ -1,4 +1,5 @@
 // Runs and registers the pointwise rows: type promotion, broadcasting, one-instruction programs.
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <string>
@@ -76,6 +77,22 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
   return shape;
 }
 
+// Memory layout of the result: as the first operand that has its shape, if that one is a permuted contiguous tensor
+// (PyTorch's habit, and the order in which all memory is read forwards); contiguous otherwise.
+Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
+  for (int i = 0; i < o.n; ++i) {
+    if (!o.tensor(i) || !(o.v[i].tensor().sizes() == shape)) continue;
+    const Tensor& t = o.v[i].tensor();
+    Dims order;
+    if (t.is_contiguous() || !is_dense(shape, t.strides(), order)) break;
+    Tensor r = empty_tensor(shape, dtype, dev);
+    r.impl()->strides = t.strides();
+    r.impl()->contiguous = false;
+    return r;
+  }
+  return empty_tensor(shape, dtype, dev);
+}
+
 // One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
 Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
@@ -92,7 +109,7 @@ Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor*
              target->dtype(), "; self=", describe(*target));
     reject_self_overlap(op, *target);
   }
-  Tensor result = target ? *target : empty_tensor(shape, out_dtype, dev);
+  Tensor result = target ? *target : allocate(o, shape, out_dtype, dev);
   if (result.numel() == 0) return result;
   Program prog;
   prog.compute = compute_type(p);
@@ -277,6 +294,20 @@ DType promoted_dtype(Args a) {
     return category(DType(low)) > category(DType(high)) ? int(promote(DType(high), DType(low))) : high;
   };
   return DType(combine(combine(dim, zero), num));
+}
+
+bool is_dense(const Dims& sizes, const Dims& strides, Dims& order) {
+  int n = sizes.size();
+  order = Dims();
+  for (int i = 0; i < n; ++i) order.push_back(i);
+  auto key = [&](int64_t d) { return sizes[int(d)] == 1 ? INT64_MAX : strides[int(d)]; };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) > key(b); });
+  Dims s, st;
+  for (int64_t d : order) {
+    s.push_back(sizes[int(d)]);
+    st.push_back(strides[int(d)]);
+  }
+  return is_contiguous(s, st);
 }
 
 void reject_self_overlap(const char* op, const Tensor& t) {

@@ -11,4 +11,7 @@ TG_API DType promoted_dtype(Args a);
 // ValueError when two elements of `t` share memory: writing it in place would be ambiguous.
 void reject_self_overlap(const char* op, const Tensor& t);
 
+// True if permuting the dimensions makes this geometry contiguous (no gaps, no overlap); `order` is that permutation.
+TG_API bool is_dense(const Dims& sizes, const Dims& strides, Dims& order);
+
 }  // namespace tg

@@ -110,7 +110,7 @@ TEST_CASE("scalar functions: edges") {
   CHECK(std::isnan(sm::clamp(kNaN, 0.0, 1.0)));
   CHECK(sm::clamp(5.0, 3.0, 2.0) == 2);
   CHECK(std::isnan(sm::relu(kNaN)));
-  CHECK(std::isnan(sm::sign(kNaN)));
+  CHECK(sm::sign(kNaN) == 0);
   CHECK(sm::remainder(-7.0, 3.0) == 2);
   CHECK(sm::remainder(int64_t(-7), int64_t(3)) == 2);
   CHECK(sm::remainder(int64_t(7), int64_t(-3)) == -2);

@@ -257,7 +257,7 @@ def run_torch(call: Call, dtype: str = "float64", grad: bool = False, inputs: li
         try:
             return fn(*args, **kwargs)
         except TypeError:  # some of PyTorch's take no numbers: a 0-d tensor of the same kind promotes alike
-            return fn(*[a if isinstance(a, torch.Tensor) else torch.tensor(a) for a in args])
+            return fn(*[a if isinstance(a, torch.Tensor) else torch.tensor(a, dtype=torch.float64 if isinstance(a, float) else None) for a in args])
     return fn(*args, **kwargs)
 
 

@@ -109,6 +109,15 @@ def test_in_place_on_views(edit, want):
     np.testing.assert_allclose(x.grad.numpy(), want)
 
 
+def test_in_place_on_a_view_of_a_transposed_result():
+    x = tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], dtype=tg.float64, requires_grad=True)
+    y = x.t() * 1.0
+    assert y.stride() == (1, 3), "element-wise results keep the layout of a dense operand"
+    y[1].mul_(10.0)
+    (y * tg.arange(6, dtype=tg.float64).view(3, 2)).sum().backward()
+    assert x.grad.tolist() == [[0.0, 20.0, 4.0], [1.0, 30.0, 5.0]]
+
+
 def test_views_see_edits_of_their_base():
     x = leaf(1.0, 2.0)
     y = x * 1.0

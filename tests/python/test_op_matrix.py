@@ -90,12 +90,17 @@ def test_gradients_match_pytorch(op):
         theirs = om.outputs(om.run_torch(call, grad=True, inputs=their_in))
         a = sum((m * tg.tensor(om.weights(tuple(m.shape), i))).sum() for i, m in enumerate(mine) if m.requires_grad)
         b = sum((t * om.torch.tensor(om.weights(tuple(t.shape), i))).sum() for i, t in enumerate(theirs) if t.requires_grad)
+        try:
+            b.backward()
+        except RuntimeError:  # no derivative there (remainder of a number), or none for this broadcast (clamp)
+            count("gradients PyTorch does not have")
+            continue
         a.backward()
-        b.backward()
         for x, y in zip(mine_in, their_in):
             gx = np.zeros(tuple(x.shape)) if x.grad is None else x.grad.numpy()
             gy = np.zeros(tuple(y.shape)) if y.grad is None else y.grad.numpy()
-            np.testing.assert_allclose(gx, gy, rtol=1e-8, atol=1e-10, err_msg=f"{op['name']}({call.text})")
+            rtol = 1e-7 if op["base"] == "hardsigmoid" else 1e-8  # PyTorch multiplies by a float32 1/6 there
+            np.testing.assert_allclose(gx, gy, rtol=rtol, atol=1e-10, err_msg=f"{op['name']}({call.text})")
             count("gradients against PyTorch")
 
 
