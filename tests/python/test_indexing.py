@@ -77,7 +77,7 @@ def weighted_backward(pair, rng) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_expressions(seed):
     rnd, rng = random.Random(seed), np.random.default_rng(seed)
     for _ in range(250):
