@@ -77,17 +77,21 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
   return shape;
 }
 
-// Memory layout of the result: as the first operand that has its shape, if that one is a permuted contiguous tensor
-// (PyTorch's habit, and the order in which all memory is read forwards); contiguous otherwise.
+// Memory order of the result: that of the first operand that has its shape and no broadcast or reversed dimension
+// (PyTorch's habit, and the order in which memory is read forwards); contiguous if there is none.
 Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
   for (int i = 0; i < o.n; ++i) {
     if (!o.tensor(i) || !(o.v[i].tensor().sizes() == shape)) continue;
     const Tensor& t = o.v[i].tensor();
-    Dims order;
-    if (t.is_contiguous() || !is_dense(shape, t.strides(), order)) break;
+    if (t.is_contiguous()) break;
+    if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
+    Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
+    for (int64_t d : order) sizes.push_back(shape[int(d)]);
+    Dims dense = contiguous_strides(sizes);
+    for (int k = 0; k < order.size(); ++k) strides[int(order[k])] = dense[k];
     Tensor r = empty_tensor(shape, dtype, dev);
-    r.impl()->strides = t.strides();
-    r.impl()->contiguous = false;
+    r.impl()->strides = strides;
+    r.impl()->contiguous = is_contiguous(shape, strides);
     return r;
   }
   return empty_tensor(shape, dtype, dev);
@@ -296,12 +300,16 @@ DType promoted_dtype(Args a) {
   return DType(combine(combine(dim, zero), num));
 }
 
-bool is_dense(const Dims& sizes, const Dims& strides, Dims& order) {
-  int n = sizes.size();
-  order = Dims();
-  for (int i = 0; i < n; ++i) order.push_back(i);
+Dims memory_order(const Dims& sizes, const Dims& strides) {
+  Dims order;
+  for (int i = 0; i < sizes.size(); ++i) order.push_back(i);
   auto key = [&](int64_t d) { return sizes[int(d)] == 1 ? INT64_MAX : strides[int(d)]; };
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) > key(b); });
+  return order;
+}
+
+bool is_dense(const Dims& sizes, const Dims& strides, Dims& order) {
+  order = memory_order(sizes, strides);
   Dims s, st;
   for (int64_t d : order) {
     s.push_back(sizes[int(d)]);

@@ -11,6 +11,8 @@ TG_API DType promoted_dtype(Args a);
 // ValueError when two elements of `t` share memory: writing it in place would be ambiguous.
 void reject_self_overlap(const char* op, const Tensor& t);
 
+// Dimensions from the largest stride to the smallest: the order in which they lie in memory.
+TG_API Dims memory_order(const Dims& sizes, const Dims& strides);
 // True if permuting the dimensions makes this geometry contiguous (no gaps, no overlap); `order` is that permutation.
 TG_API bool is_dense(const Dims& sizes, const Dims& strides, Dims& order);
 

@@ -256,8 +256,9 @@ def run_torch(call: Call, dtype: str = "float64", grad: bool = False, inputs: li
     if call.op["pointwise"] and all(p["type"] == "Operand" for p in call.op["params"]):
         try:
             return fn(*args, **kwargs)
-        except TypeError:  # some of PyTorch's take no numbers: a 0-d tensor of the same kind promotes alike
-            return fn(*[a if isinstance(a, torch.Tensor) else torch.tensor(a, dtype=torch.float64 if isinstance(a, float) else None) for a in args])
+        except TypeError:  # some of PyTorch's take no numbers: a 0-d tensor does the same
+            args_dtype = next(a.dtype for a in args if isinstance(a, torch.Tensor))
+            return fn(*[a if isinstance(a, torch.Tensor) else torch.tensor(a, dtype=args_dtype) for a in args])
     return fn(*args, **kwargs)
 
 
