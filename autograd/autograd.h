@@ -78,7 +78,7 @@ class TG_API DetectAnomaly {
 };
 
 struct CheckOptions {
-  double eps = 1e-3;    // step of the 4th-order central difference
+  double eps = 1e-3;  // step of the 4th-order central difference
   double atol = 1e-7, rtol = 1e-6;
 };
 using CheckedFn = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;

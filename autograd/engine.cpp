@@ -33,9 +33,12 @@ Tensor mutated(const OpNode& n, int edge, const Tensor& g) {
   if (it == t.table.end()) return g;
   const Dims& want = n.call.metas[edge].sizes;
   switch (it->second) {
-    case Mutation::Sign: return -g;
-    case Mutation::Factor: return g * 1.5;
-    case Mutation::Zero: return zeros_like(g);
+    case Mutation::Sign:
+      return -g;
+    case Mutation::Factor:
+      return g * 1.5;
+    case Mutation::Zero:
+      return zeros_like(g);
     case Mutation::Transpose:
       return g.ndim() >= 2 && g.sizes() == want && g.sizes()[0] == g.sizes()[1] ? transpose(g, 0, 1) : flip(g, {-1});
     case Mutation::DropReduction: {
@@ -46,7 +49,8 @@ Tensor mutated(const OpNode& n, int edge, const Tensor& g) {
         if (want[d] == 1 && r.sizes()[d] != 1) r = narrow(r, d, 0, 1);
       return r;
     }
-    default: return g;
+    default:
+      return g;
   }
 }
 
@@ -67,18 +71,24 @@ bool owned(const Tensor& t) {
 }
 
 void accumulate(Tensor& into, Tensor g) {
-  if (!into.defined()) into = std::move(g);
-  else if (!modes().grad && owned(into)) add_(into, g);
-  else into = add(into, g);
+  if (!into.defined())
+    into = std::move(g);
+  else if (!modes().grad && owned(into))
+    add_(into, g);
+  else
+    into = add(into, g);
 }
 
 class Run {
  public:
-  Run(bool keep, bool create, const std::vector<Tensor>& inputs) : keep_(keep), create_(create), filtered_(!inputs.empty()) {
+  Run(bool keep, bool create, const std::vector<Tensor>& inputs)
+      : keep_(keep), create_(create), filtered_(!inputs.empty()) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       Edge e = edge_of(inputs[i]);
-      if (e.node) captures_[e.node.get()].push_back({e.slot, Tensor()});
-      else if (e.leaf) wanted_leaves_.insert(e.leaf.get());
+      if (e.node)
+        captures_[e.node.get()].push_back({e.slot, Tensor()});
+      else if (e.leaf)
+        wanted_leaves_.insert(e.leaf.get());
       input_edges_.push_back(std::move(e));
     }
   }
@@ -214,9 +224,11 @@ class Run {
     if (TG_LIKELY(!modes().anomaly)) return;
     for (int i = 0; i < n.next.size(); ++i)
       if (needs[i] && results[i].defined() && is_float(results[i].dtype()))
-        TG_CHECK(!any(isnan(results[i])).item<bool>(), AutogradError, n.name(), ": returned nan for the gradient of input ",
-                 i, n.made_at ? "; the forward call was made at:\n" + *n.made_at : std::string("; enable anomaly detection "
-                 "around the forward pass as well to see where it was made"));
+        TG_CHECK(!any(isnan(results[i])).item<bool>(), AutogradError, n.name(),
+                 ": returned nan for the gradient of input ", i,
+                 n.made_at ? "; the forward call was made at:\n" + *n.made_at
+                           : std::string("; enable anomaly detection "
+                                         "around the forward pass as well to see where it was made"));
   }
 
   // In place when .grad exists, so that its identity and aliases stay valid, unless the sum itself must be recorded.
@@ -224,14 +236,18 @@ class Run {
     if (!g.defined()) return;
     AutogradMeta& m = meta_of(leaf);
     GradMode mode(create_);
-    if (!m.grad.defined()) m.grad = create_ ? g : owned_copy(g);
-    else if (create_) m.grad = add(m.grad, g);
-    else add_(m.grad, g);
+    if (!m.grad.defined())
+      m.grad = create_ ? g : owned_copy(g);
+    else if (create_)
+      m.grad = add(m.grad, g);
+    else
+      add_(m.grad, g);
     for (auto& [id, hook] : std::vector(m.post_accumulate)) hook(leaf);
   }
   static Tensor owned_copy(const Tensor& g) {
     // two references: the list of leaves and this one
-    bool mine = g.impl()->use_count() <= 1 && g.impl()->storage->use_count() == 1 && g.is_contiguous() && !g.requires_grad();
+    bool mine =
+        g.impl()->use_count() <= 1 && g.impl()->storage->use_count() == 1 && g.is_contiguous() && !g.requires_grad();
     return mine ? g : clone(g.requires_grad() ? detach(g) : g);
   }
 
@@ -246,7 +262,8 @@ class Run {
   std::unordered_set<Node*> needed_, visited_;
 };
 
-void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, const std::vector<Tensor>& grads, bool create) {
+void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, const std::vector<Tensor>& grads,
+              bool create) {
   GradMode mode(create);
   TG_CHECK(grads.empty() || grads.size() == roots.size(), ValueError, what, ": got ", grads.size(), " gradients for ",
            roots.size(), " tensors");
@@ -256,11 +273,12 @@ void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, cons
              " does not require gradients and has no grad_fn; self=", describe(r));
     Tensor g = i < grads.size() ? grads[i] : Tensor();
     if (!g.defined()) {
-      TG_CHECK(r.numel() == 1, AutogradError, what, ": gradients are created implicitly only for one-element tensors, got ",
-               describe(r));
+      TG_CHECK(r.numel() == 1, AutogradError, what,
+               ": gradients are created implicitly only for one-element tensors, got ", describe(r));
       g = ones(r.sizes(), r.dtype(), r.device());
     }
-    TG_CHECK(g.sizes() == r.sizes(), ShapeError, what, ": gradient ", i, " has size ", g.sizes(), ", the tensor ", r.sizes());
+    TG_CHECK(g.sizes() == r.sizes(), ShapeError, what, ": gradient ", i, " has size ", g.sizes(), ", the tensor ",
+             r.sizes());
     if (g.dtype() != r.dtype()) g = cast(g, r.dtype());
     run.seed(r, g);
   }
@@ -269,12 +287,14 @@ void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, cons
 }  // namespace
 
 void OpNode::apply(const Tensor* grads, const bool* needs, Tensor* results) {
-  TG_CHECK(!released || call.kept == 0, AutogradError, name(),
-           ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
-           "with retain_graph=True");
+  TG_CHECK(
+      !released || call.kept == 0, AutogradError, name(),
+      ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
+      "with retain_graph=True");
   for (const SavedTensor& s : index_tensors)
     TG_CHECK(s.tensor.version() == s.version, AutogradError, call.op->base, ": an index tensor (", describe(s.tensor),
-             ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer, " since");
+             ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer,
+             " since");
   GradCtx ctx(call, this, grads, needs, results);
   const OpSpec& spec = call.op->spec;
   if (spec.joint.fn) return spec.joint.fn(ctx);
@@ -303,7 +323,8 @@ void backward(const std::vector<Tensor>& roots, const std::vector<Tensor>& grads
 }
 
 std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
-                         const std::vector<Tensor>& grad_outputs, bool retain_graph, bool create_graph, bool allow_unused) {
+                         const std::vector<Tensor>& grad_outputs, bool retain_graph, bool create_graph,
+                         bool allow_unused) {
   TG_CHECK(!inputs.empty(), ValueError, "grad: needs at least one input");
   for (size_t i = 0; i < inputs.size(); ++i)
     TG_CHECK(inputs[i].defined() && inputs[i].requires_grad(), AutogradError, "grad: input ", i,
@@ -325,8 +346,10 @@ void Tensor::backward(const Tensor& gradient, bool retain_graph, bool create_gra
 void mutate_gradient(const std::string& op, int input, Mutation m) {
   MutationTable& t = mutations();
   std::lock_guard lock(t.m);
-  if (m == Mutation::None) t.table.erase({op, input});
-  else t.table[{op, input}] = m;
+  if (m == Mutation::None)
+    t.table.erase({op, input});
+  else
+    t.table[{op, input}] = m;
   t.any = !t.table.empty();
 }
 

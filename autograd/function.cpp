@@ -13,9 +13,10 @@ struct FunctionNode final : Node {
   std::string name() const override { return fn.name + "Backward"; }
   int num_outputs() const override { return outputs.size(); }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
-    TG_CHECK(!released || ctx.saved_.empty(), AutogradError, name(),
-             ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
-             "with retain_graph=True");
+    TG_CHECK(
+        !released || ctx.saved_.empty(), AutogradError, name(),
+        ": backward went through this graph a second time, but its saved values were freed by the first; call backward "
+        "with retain_graph=True");
     ctx.node_ = this;
     std::vector<Tensor> r = fn.backward(ctx, {grads, grads + outputs.size()});
     TG_CHECK(int(r.size()) == next.size(), AutogradError, name(), ": backward returned ", r.size(), " gradients for ",

@@ -6,7 +6,8 @@ namespace tg {
 namespace {
 
 // d(sum of outputs * weights)/d(one element) by the 4th-order central difference: error O(eps^4).
-double difference(const CheckedFn& fn, std::vector<Tensor>& x, size_t k, int64_t i, const std::vector<Tensor>& w, double eps) {
+double difference(const CheckedFn& fn, std::vector<Tensor>& x, size_t k, int64_t i, const std::vector<Tensor>& w,
+                  double eps) {
   double* p = x[k].data<double>() + i;
   double v = *p;
   auto f = [&](double d) {
@@ -59,7 +60,8 @@ std::string gradcheck(const CheckedFn& fn, const std::vector<Tensor>& inputs, co
     if (!x[k].defined() || !x[k].requires_grad()) continue;
     Tensor got = g[c].defined() ? contiguous(g[c]) : zeros_like(x[k]);
     ++c;
-    if (!(got.sizes() == x[k].sizes())) return str("input ", k, ": gradient has size ", got.sizes(), ", expected ", x[k].sizes());
+    if (!(got.sizes() == x[k].sizes()))
+      return str("input ", k, ": gradient has size ", got.sizes(), ", expected ", x[k].sizes());
     Tensor raw = x[k].detach();
     std::vector<Tensor> plain = x;
     plain[k] = raw;

@@ -13,10 +13,13 @@ struct Window {
   Dims sizes, strides, order, back;
   int64_t offset = 0, base_numel = 0;
   Window(const Tensor& view, const Tensor& base)
-      : sizes(view.sizes()), strides(view.strides()), offset(view.storage_offset() - base.storage_offset()),
+      : sizes(view.sizes()),
+        strides(view.strides()),
+        offset(view.storage_offset() - base.storage_offset()),
         base_numel(base.numel()) {
-    TG_CHECK(is_dense(base.sizes(), base.strides(), order), AutogradError,
-             "in-place edit of a view whose base has gaps in memory is not supported with gradients; base=", describe(base));
+    TG_CHECK(
+        is_dense(base.sizes(), base.strides(), order), AutogradError,
+        "in-place edit of a view whose base has gaps in memory is not supported with gradients; base=", describe(base));
     back = Dims::filled(order.size(), 0);
     for (int i = 0; i < order.size(); ++i) back[int(order[i])] = i;
   }
@@ -34,7 +37,9 @@ struct Window {
 struct ViewNode final : Node {
   Window window;
   Meta base, view;
-  ViewNode(const Tensor& v, const Tensor& b) : window(v, b), base(meta_info(b)), view(meta_info(v)) { next.push_back(edge_of(b)); }
+  ViewNode(const Tensor& v, const Tensor& b) : window(v, b), base(meta_info(b)), view(meta_info(v)) {
+    next.push_back(edge_of(b));
+  }
   std::string name() const override { return "AsStridedBackward0"; }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
     if (needs[0]) results[0] = window.spread(grads[0], base.sizes);
@@ -48,7 +53,8 @@ struct CopySlices final : Node {
   Window window;
   Meta base;
   Ref<OpNode> inner;  // its edge 0 (the old view) is answered here
-  CopySlices(const Tensor& v, const Tensor& b, Ref<OpNode> in) : window(v, b), base(meta_info(b)), inner(std::move(in)) {
+  CopySlices(const Tensor& v, const Tensor& b, Ref<OpNode> in)
+      : window(v, b), base(meta_info(b)), inner(std::move(in)) {
     next.push_back(edge_of(b));
     for (int i = 1; i < inner->next.size(); ++i) next.push_back(inner->next[i]);
     inner->next.resize(0);
@@ -85,7 +91,8 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
   const OpDef& base_op = *op.inplace_of;
   const Tensor root = is_tracked_view(self) ? Tensor(self.impl()->base) : self;
   TG_CHECK(!(root.is_leaf() && root.requires_grad()), AutogradError, op.base,
-           is_tracked_view(self) ? ": a view of a leaf tensor that requires gradients" : ": a leaf tensor that requires gradients",
+           is_tracked_view(self) ? ": a view of a leaf tensor that requires gradients"
+                                 : ": a leaf tensor that requires gradients",
            " is being used in an in-place operation; self=", describe(self));
   if (!base_op.spec.primitive) {  // composite: compute on the tape from the value before, then copy in place
     Tensor before = copy_before_edit(self);

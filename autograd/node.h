@@ -44,8 +44,8 @@ struct TG_API Node : RefCounted {
   virtual const Meta& input_meta(int i) const = 0;
   virtual const Meta& output_meta(int j) const = 0;
 
-  SmallVec<Edge, 3> next;            // one per tensor input
-  uint64_t seq;                      // grows with creation: every consumer has a larger one
+  SmallVec<Edge, 3> next;  // one per tensor input
+  uint64_t seq;            // grows with creation: every consumer has a larger one
   std::vector<OutputHooks> outputs_hooks;
   std::unique_ptr<std::string> made_at;  // user's stack, in anomaly mode
 
@@ -69,9 +69,9 @@ struct OpNode final : Node {
 struct AutogradMeta final : AutogradMetaBase {
   Ref<Node> grad_fn;
   int slot = 0;
-  Tensor grad;                        // of a leaf
-  std::shared_ptr<Tensor> retained;   // of a non-leaf after retain_grad()
-  std::vector<std::pair<uint64_t, TensorHook>> hooks;       // of a leaf
+  Tensor grad;                                         // of a leaf
+  std::shared_ptr<Tensor> retained;                    // of a non-leaf after retain_grad()
+  std::vector<std::pair<uint64_t, TensorHook>> hooks;  // of a leaf
   std::vector<std::pair<uint64_t, std::function<void(const Tensor&)>>> post_accumulate;
 };
 

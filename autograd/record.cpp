@@ -37,8 +37,10 @@ std::string OpNode::name() const {
   std::string s;
   bool up = true;
   for (char c : call.op->base) {
-    if (c == '_') up = true;
-    else s += up ? char(std::toupper(c)) : c, up = false;
+    if (c == '_')
+      up = true;
+    else
+      s += up ? char(std::toupper(c)) : c, up = false;
   }
   return s + "Backward0";
 }
@@ -70,7 +72,8 @@ static Value keep(OpNode& n, const Value& v) {
   SavedCall& c = n.call;
   switch (v.kind()) {
     case Value::Kind::Tensor:
-    case Value::Kind::Tensors: return {};
+    case Value::Kind::Tensors:
+      return {};
     case Value::Kind::Ints:
       c.ints.push_back(std::make_unique<std::vector<int64_t>>(v.ints().begin(), v.ints().end()));
       return Value(IntList(*c.ints.back()));
@@ -87,7 +90,8 @@ static Value keep(OpNode& n, const Value& v) {
       for (const IndexItem& i : *c.indices.back())
         if (i.kind == IndexItem::Kind::Tensor) n.index_tensors.push_back({i.tensor, i.tensor.version(), -1});
       return Value(*c.indices.back());
-    default: return v;
+    default:
+      return v;
   }
 }
 
@@ -138,7 +142,8 @@ static const bool installed = [] { return slots().record = record, true; }();
 Tensor GradCtx::y(int j) const {
   const SavedTensor& s = call_.outputs[j];
   const OpDef& op = *call_.op;
-  TG_CHECK(s.tensor.defined(), AutogradError, op.base, ": backward went through this graph a second time, but its saved "
+  TG_CHECK(s.tensor.defined(), AutogradError, op.base,
+           ": backward went through this graph a second time, but its saved "
            "values were freed by the first; call backward with retain_graph=True");
   TG_CHECK(s.tensor.version() == s.version, AutogradError, op.base, ": its result (", describe(s.tensor),
            ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer,

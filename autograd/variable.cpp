@@ -25,7 +25,8 @@ void set_history(const Tensor& t, Ref<Node> node, int slot) {
 
 Edge edge_of(const Tensor& t) {
   TensorImpl* p = t.impl();
-  if (p->base && p->base->requires_grad && !p->untracked_view && t.version() != p->view_version) rebuild_view_history(t);
+  if (p->base && p->base->requires_grad && !p->untracked_view && t.version() != p->view_version)
+    rebuild_view_history(t);
   AutogradMeta* m = find_meta(t);
   if (m && m->grad_fn) return {m->grad_fn, nullptr, m->slot};
   if (p->requires_grad) return {nullptr, t.ref(), 0};
@@ -37,9 +38,11 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
   if (on == impl_->requires_grad && is_leaf()) return *this;
   TG_CHECK(is_leaf(), AutogradError, "requires_grad_: only leaf tensors can change the flag; self=", describe(*this),
            "; use detach() to cut it from its graph");
-  TG_CHECK(!on || is_float(dtype()), DTypeError, "requires_grad_: only floating-point tensors can require gradients, got ",
-           dtype(), "; self=", describe(*this));
-  TG_CHECK(!on || !impl_->is_inference, AutogradError, "requires_grad_: the tensor was made under inference_mode; clone it");
+  TG_CHECK(!on || is_float(dtype()), DTypeError,
+           "requires_grad_: only floating-point tensors can require gradients, got ", dtype(),
+           "; self=", describe(*this));
+  TG_CHECK(!on || !impl_->is_inference, AutogradError,
+           "requires_grad_: the tensor was made under inference_mode; clone it");
   impl_->requires_grad = on;
   return *this;
 }
@@ -62,19 +65,24 @@ Tensor Tensor::grad() const {
 
 void Tensor::set_grad(const Tensor& g) const {
   if (g.defined()) {
-    TG_CHECK(g.sizes() == sizes(), ShapeError, "grad: a gradient of size ", g.sizes(), " does not fit a tensor of size ", sizes());
-    TG_CHECK(g.dtype() == dtype(), DTypeError, "grad: a gradient of type ", g.dtype(), " does not fit a tensor of type ", dtype());
+    TG_CHECK(g.sizes() == sizes(), ShapeError, "grad: a gradient of size ", g.sizes(),
+             " does not fit a tensor of size ", sizes());
+    TG_CHECK(g.dtype() == dtype(), DTypeError, "grad: a gradient of type ", g.dtype(),
+             " does not fit a tensor of type ", dtype());
     TG_CHECK(!g.is_same(*this), ValueError, "grad: a tensor can't be its own gradient");
   } else if (!find_meta(*this)) {
     return;
   }
   AutogradMeta& m = meta_of(*this);
-  if (m.retained) *m.retained = g;
-  else m.grad = g;
+  if (m.retained)
+    *m.retained = g;
+  else
+    m.grad = g;
 }
 
 void Tensor::retain_grad() const {
-  TG_CHECK(requires_grad(), AutogradError, "retain_grad: the tensor does not require gradients; self=", describe(*this));
+  TG_CHECK(requires_grad(), AutogradError,
+           "retain_grad: the tensor does not require gradients; self=", describe(*this));
   Edge e = edge_of(*this);
   if (!e.node) return;
   OutputHooks& h = e.node->hooks_of(e.slot);
@@ -91,11 +99,14 @@ bool erase_id(V& v, uint64_t id) {
 }  // namespace
 
 uint64_t add_hook(const Tensor& t, TensorHook hook) {
-  TG_CHECK(t.defined() && t.requires_grad(), AutogradError, "register_hook: the tensor does not require gradients; self=", describe(t));
+  TG_CHECK(t.defined() && t.requires_grad(), AutogradError,
+           "register_hook: the tensor does not require gradients; self=", describe(t));
   uint64_t id = g_hook_id++;
   Edge e = edge_of(t);
-  if (e.node) e.node->hooks_of(e.slot).hooks.emplace_back(id, std::move(hook));
-  else meta_of(t).hooks.emplace_back(id, std::move(hook));
+  if (e.node)
+    e.node->hooks_of(e.slot).hooks.emplace_back(id, std::move(hook));
+  else
+    meta_of(t).hooks.emplace_back(id, std::move(hook));
   return id;
 }
 

@@ -33,7 +33,7 @@ struct Instr {
 };
 
 struct Program {
-  DType compute = DType::F32;     // F32, F64 or I64: the type of every register
+  DType compute = DType::F32;  // F32, F64 or I64: the type of every register
   int n_inputs = 0;
   SmallVec<Scalar, 2> consts;
   SmallVec<Instr, 2> code;
@@ -46,8 +46,6 @@ struct Program {
 };
 
 // The type arithmetic is done in: float32 for the half types and float32, float64, int64 for integers and bool.
-inline DType compute_type(DType t) {
-  return t == DType::F64 ? DType::F64 : is_float(t) ? DType::F32 : DType::I64;
-}
+inline DType compute_type(DType t) { return t == DType::F64 ? DType::F64 : is_float(t) ? DType::F32 : DType::I64; }
 
 }  // namespace tg

@@ -21,8 +21,6 @@ Device::Device(std::string_view s) {
   index = int16_t(v);
 }
 
-std::string to_string(Device d) {
-  return d.is_cpu() ? "cpu" : "cuda:" + std::to_string(d.index);
-}
+std::string to_string(Device d) { return d.is_cpu() ? "cpu" : "cuda:" + std::to_string(d.index); }
 
 }  // namespace tg

@@ -80,23 +80,37 @@ TG_API DType default_dtype();
 TG_API void set_default_dtype(DType t);
 
 // The C++ type of each dtype and back.
-template <DType> struct CType;
-template <class T> struct DTypeOf;
-#define TG_FOR_DTYPES(X)                                                                             \
-  X(Bool, bool) X(U8, uint8_t) X(I8, int8_t) X(I16, int16_t) X(I32, int32_t) X(I64, int64_t)         \
-  X(F16, Half) X(BF16, BFloat16) X(F32, float) X(F64, double)
-#define TG_X(D, T)                                                    \
-  template <> struct CType<DType::D> { using type = T; };             \
-  template <> struct DTypeOf<T> { static constexpr DType value = DType::D; };
+template <DType>
+struct CType;
+template <class T>
+struct DTypeOf;
+#define TG_FOR_DTYPES(X)                                                                                      \
+  X(Bool, bool)                                                                                               \
+  X(U8, uint8_t) X(I8, int8_t) X(I16, int16_t) X(I32, int32_t) X(I64, int64_t) X(F16, Half) X(BF16, BFloat16) \
+      X(F32, float) X(F64, double)
+#define TG_X(D, T)                           \
+  template <>                                \
+  struct CType<DType::D> {                   \
+    using type = T;                          \
+  };                                         \
+  template <>                                \
+  struct DTypeOf<T> {                        \
+    static constexpr DType value = DType::D; \
+  };
 TG_FOR_DTYPES(TG_X)
 #undef TG_X
 
 // visit(dtype, [&](auto tag) { using T = typename decltype(tag)::type; ... })
-template <class T> struct Tag { using type = T; };
+template <class T>
+struct Tag {
+  using type = T;
+};
 template <class F>
 decltype(auto) visit(DType t, F&& f) {
   switch (t) {
-#define TG_X(D, T) case DType::D: return f(Tag<T>{});
+#define TG_X(D, T) \
+  case DType::D:   \
+    return f(Tag<T>{});
     TG_FOR_DTYPES(TG_X)
 #undef TG_X
   }
@@ -107,16 +121,22 @@ decltype(auto) visit(DType t, F&& f) {
 // Float to integer follows C++ within range and never is undefined outside of it.
 template <class To, class From>
 inline To convert(From x) {
-  if constexpr (std::is_same_v<From, Half>) return convert<To>(from_half(x));
-  else if constexpr (std::is_same_v<From, BFloat16>) return convert<To>(from_bf16(x));
-  else if constexpr (std::is_same_v<To, Half>) return to_half(static_cast<float>(x));
-  else if constexpr (std::is_same_v<To, BFloat16>) return to_bf16(static_cast<float>(x));
-  else if constexpr (std::is_same_v<To, bool>) return x != From(0);
+  if constexpr (std::is_same_v<From, Half>)
+    return convert<To>(from_half(x));
+  else if constexpr (std::is_same_v<From, BFloat16>)
+    return convert<To>(from_bf16(x));
+  else if constexpr (std::is_same_v<To, Half>)
+    return to_half(static_cast<float>(x));
+  else if constexpr (std::is_same_v<To, BFloat16>)
+    return to_bf16(static_cast<float>(x));
+  else if constexpr (std::is_same_v<To, bool>)
+    return x != From(0);
   else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     // through int64 with saturation tests, then wrap like PyTorch's x86 conversion
     bool ok = x >= From(-0x1p63) && x < From(0x1p63);
     return static_cast<To>(ok ? static_cast<int64_t>(x) : INT64_MIN);
-  } else return static_cast<To>(x);
+  } else
+    return static_cast<To>(x);
 }
 
 }  // namespace tg

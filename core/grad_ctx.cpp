@@ -9,9 +9,12 @@ GradOperand::operator const Tensor&() const {
   if (!held_.defined()) {
     const Scalar& s = scalar();
     held_ = empty_tensor({}, s.is_float() ? DType::F64 : s.dtype());
-    if (s.is_float()) *held_.data<double>() = s.d();
-    else if (held_.dtype() == DType::Bool) *held_.data<bool>() = s.b();
-    else *held_.data<int64_t>() = s.i();
+    if (s.is_float())
+      *held_.data<double>() = s.d();
+    else if (held_.dtype() == DType::Bool)
+      *held_.data<bool>() = s.b();
+    else
+      *held_.data<int64_t>() = s.i();
   }
   return held_;
 }
@@ -22,8 +25,8 @@ static Tensor unpack(const SavedTensor& s, const OpDef& op, const char* what, in
            "through a graph twice");
   TG_CHECK(s.tensor.version() == s.version, AutogradError, op.base, ": ", what, " ", i, " (", describe(s.tensor),
            ") is needed for the gradient of ", op.base, " but was modified in place by ",
-           s.tensor.impl()->storage->last_writer, " since; it is at version ", s.tensor.version(), ", expected version ",
-           s.version);
+           s.tensor.impl()->storage->last_writer, " since; it is at version ", s.tensor.version(),
+           ", expected version ", s.version);
   return s.tensor;
 }
 

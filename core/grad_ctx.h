@@ -20,10 +20,10 @@ struct SavedTensor {
 class SavedCall {
  public:
   const OpDef* op = nullptr;
-  Reads kept = 0;                   // what the needed gradients read
-  SmallVec<Value, 6> values;        // non-tensor arguments, lists re-pointed into `ints`/`floats`/`strings`
-  SmallVec<SavedTensor, 3> inputs;  // by argument position, empty where not read
-  SmallVec<SavedTensor, 1> outputs; // by output position, empty where not read
+  Reads kept = 0;                    // what the needed gradients read
+  SmallVec<Value, 6> values;         // non-tensor arguments, lists re-pointed into `ints`/`floats`/`strings`
+  SmallVec<SavedTensor, 3> inputs;   // by argument position, empty where not read
+  SmallVec<SavedTensor, 1> outputs;  // by output position, empty where not read
   struct Meta {
     Dims sizes;
     DType dtype = DType::F32;
@@ -31,7 +31,7 @@ class SavedCall {
   };
   // One per tensor argument and list element, in order; edges of the node have the same order.
   SmallVec<Meta, 3> metas;
-  SmallVec<int, 6> first_edge;      // argument position -> index into metas, -1 if it holds no tensor
+  SmallVec<int, 6> first_edge;  // argument position -> index into metas, -1 if it holds no tensor
   SmallVec<Meta, 1> out_metas;
   std::vector<std::unique_ptr<std::vector<int64_t>>> ints;
   std::vector<std::unique_ptr<std::vector<double>>> floats;

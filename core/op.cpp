@@ -44,9 +44,9 @@ std::vector<std::string_view> split_top(std::string_view s) {
 Param::Type parse_type(std::string_view t, std::string_view schema) {
   using T = Param::Type;
   static const std::pair<std::string_view, T> kinds[] = {
-      {"Tensor", T::Tensor}, {"Tensor[]", T::Tensors}, {"Operand", T::Operand}, {"int", T::Int},
-      {"int[]", T::Ints},    {"float", T::Float},      {"float[]", T::Floats},  {"bool", T::Bool},
-      {"Scalar", T::Scalar}, {"str", T::Str},          {"dtype", T::DType},     {"device", T::Device},
+      {"Tensor", T::Tensor},       {"Tensor[]", T::Tensors}, {"Operand", T::Operand}, {"int", T::Int},
+      {"int[]", T::Ints},          {"float", T::Float},      {"float[]", T::Floats},  {"bool", T::Bool},
+      {"Scalar", T::Scalar},       {"str", T::Str},          {"dtype", T::DType},     {"device", T::Device},
       {"Generator", T::Generator}, {"Index", T::Index}};
   for (auto& [n, k] : kinds)
     if (n == t) return k;
@@ -59,26 +59,39 @@ void parse_default(Param& p) {
   using T = Param::Type;
   if (d == "None") return;
   switch (p.type) {
-    case T::Bool: p.default_value = Value(d == "True"); break;
-    case T::Int: p.default_value = Value(int64_t(std::stoll(d))); break;
-    case T::Float: p.default_value = Value(std::stod(d)); break;
+    case T::Bool:
+      p.default_value = Value(d == "True");
+      break;
+    case T::Int:
+      p.default_value = Value(int64_t(std::stoll(d)));
+      break;
+    case T::Float:
+      p.default_value = Value(std::stod(d));
+      break;
     case T::Operand:
     case T::Scalar:
-      if (d.find_first_of(".e") == d.npos) p.default_value = Value(int64_t(std::stoll(d)));
-      else p.default_value = Value(std::stod(d));
-      break;
-    case T::Str: p.default_value = Value(std::string_view(d).substr(1, d.size() - 2)); break;
-    case T::Ints:
-      if (d[0] != '[') p.default_ints = {std::stoll(d)};
+      if (d.find_first_of(".e") == d.npos)
+        p.default_value = Value(int64_t(std::stoll(d)));
       else
-        for (auto s : split_top(std::string_view(d).substr(1, d.size() - 2))) p.default_ints.push_back(std::stoll(std::string(s)));
+        p.default_value = Value(std::stod(d));
+      break;
+    case T::Str:
+      p.default_value = Value(std::string_view(d).substr(1, d.size() - 2));
+      break;
+    case T::Ints:
+      if (d[0] != '[')
+        p.default_ints = {std::stoll(d)};
+      else
+        for (auto s : split_top(std::string_view(d).substr(1, d.size() - 2)))
+          p.default_ints.push_back(std::stoll(std::string(s)));
       p.default_value = Value(IntList(p.default_ints));
       break;
     case T::DType:
       for (int i = 0; i < kNumDTypes; ++i)
         if (d == name(DType(i))) p.default_value = Value(DType(i));
       break;
-    default: fail<ValueError>("op table: a default '", d, "' is not possible for parameter ", p.name);
+    default:
+      fail<ValueError>("op table: a default '", d, "' is not possible for parameter ", p.name);
   }
 }
 
@@ -242,7 +255,7 @@ static void call_inplace(const OpDef& op, Args args, Outputs& out) {
   execute_inplace(op, args, out);
 }
 
-void call(const OpDef& op, Args args, Outputs& out) {
+static void run(const OpDef& op, Args args, Outputs& out) {
   Modes& m = modes();
   if (TG_UNLIKELY(m.intercept) && slots().intercept && slots().intercept(op, args, out)) return;
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
@@ -253,6 +266,29 @@ void call(const OpDef& op, Args args, Outputs& out) {
     const Tensor& src = args[0].tensor();
     if (!m.grad && src.requires_grad())
       for (Tensor& t : out) t.impl()->untracked_view = true;
+  }
+}
+
+// "; input=f32[2,3]@cpu, other=2": the operands of a failed call.
+static std::string operands_text(const OpDef& op, Args args) {
+  std::string s;
+  for (int i = 0; i < args.n; ++i) {
+    const Value& v = args[i];
+    const std::string& name = op.params[size_t(i)].name;
+    if (v.is_tensor()) s += ", " + name + "=" + describe(v.tensor());
+    if (v.kind() == Value::Kind::Tensors)
+      for (int64_t k = 0; k < std::min<int64_t>(v.tensors().size(), 8); ++k)
+        s += ", " + name + "[" + std::to_string(k) + "]=" + describe(v.tensors()[k]);
+  }
+  return s.empty() ? s : ";" + s.substr(1);
+}
+
+void call(const OpDef& op, Args args, Outputs& out) {
+  try {
+    run(op, args, out);
+  } catch (Error& e) {
+    if (e.text.find('@') == std::string::npos) e.text += operands_text(op, args);
+    throw;
   }
 }
 

@@ -29,41 +29,56 @@ struct JointGrad {
 enum class Autocast : uint8_t { Keep, Low, Float32, Widest };
 
 enum OpFlags : uint32_t {
-  kView = 1,             // the result shares the first input's memory
-  kRandom = 2,           // draws from a generator
-  kNoGrad = 4,           // not differentiable by nature (comparisons, argmax, integer results)
-  kFunctionOnly = 8,     // no Tensor method
-  kMethodOnly = 16,      // no module-level function
-  kNN = 32,              // lives in nn.functional only
-  kInplace = 64,         // writes its first input (name ends in _)
-  kHidden = 128,         // not bound to Python
-  kMakeInplace = 256,    // also has the in-place form `name_`, made automatically
-  kAlsoNN = 512,         // also in nn.functional
+  kView = 1,           // the result shares the first input's memory
+  kRandom = 2,         // draws from a generator
+  kNoGrad = 4,         // not differentiable by nature (comparisons, argmax, integer results)
+  kFunctionOnly = 8,   // no Tensor method
+  kMethodOnly = 16,    // no module-level function
+  kNN = 32,            // lives in nn.functional only
+  kInplace = 64,       // writes its first input (name ends in _)
+  kHidden = 128,       // not bound to Python
+  kMakeInplace = 256,  // also has the in-place form `name_`, made automatically
+  kAlsoNN = 512,       // also in nn.functional
 };
 
 // The part an author writes. Exactly one of `composite` (a function of other ops, differentiated through them) and
 // `primitive` (runs below the tape and needs `grads`/`joint` or kNoGrad) is usual; with both, `primitive` is a fast
 // path and `composite` its fallback and oracle.
 struct OpSpec {
-  const char* doc = "";            // one or more sentences: what, shapes, errors
+  const char* doc = "";  // one or more sentences: what, shapes, errors
   Body composite = nullptr;
   Body primitive = nullptr;
-  Body inplace = nullptr;          // writes args[0] directly; without it the in-place form computes and copies
-  std::vector<Grad> grads = {};    // by position of the input
+  Body inplace = nullptr;        // writes args[0] directly; without it the in-place form computes and copies
+  std::vector<Grad> grads = {};  // by position of the input
   JointGrad joint = {};
   uint32_t flags = 0;
   Autocast autocast = Autocast::Keep;
-  const char* aliases = "";        // other public names, space separated
-  const char* torch = "";          // the oracle's name when it is not torch.<name>; "none": checked elsewhere (says where)
-  const char* samples = "";        // sample calls for the op matrix: "T(3,4), dim=1; T(5), dim=0"
-  const char* notes = "";          // hints for the matrix: "nograd2" (no second order), "f64only" ...
+  const char* aliases = "";  // other public names, space separated
+  const char* torch = "";    // the oracle's name when it is not torch.<name>; "none": checked elsewhere (says where)
+  const char* samples = "";  // sample calls for the op matrix: "T(3,4), dim=1; T(5), dim=0"
+  const char* notes = "";    // hints for the matrix: "nograd2" (no second order), "f64only" ...
 };
 
 struct Param {
-  enum class Type : uint8_t { Tensor, Tensors, Operand, Int, Ints, Float, Floats, Bool, Scalar, Str, DType, Device, Generator, Index };
+  enum class Type : uint8_t {
+    Tensor,
+    Tensors,
+    Operand,
+    Int,
+    Ints,
+    Float,
+    Floats,
+    Bool,
+    Scalar,
+    Str,
+    DType,
+    Device,
+    Generator,
+    Index
+  };
   std::string name;
   Type type;
-  bool optional = false;   // "?": None allowed
+  bool optional = false;  // "?": None allowed
   bool keyword_only = false;
   bool has_default = false;
   std::string default_text;  // as written
@@ -72,13 +87,13 @@ struct Param {
 };
 
 struct OpDef {
-  std::string name;        // "sum.dim": public name and overload
-  std::string base;        // "sum"
-  std::string schema;      // "sum.dim(Tensor input, int[] dim, ...) -> Tensor"
+  std::string name;    // "sum.dim": public name and overload
+  std::string base;    // "sum"
+  std::string schema;  // "sum.dim(Tensor input, int[] dim, ...) -> Tensor"
   OpSpec spec;
   std::vector<Param> params;
-  std::vector<std::string> returns;   // names of the results ("" when unnamed)
-  std::string return_type;            // "Tensor", "Tensor[]", "bool", "int", "float"
+  std::vector<std::string> returns;  // names of the results ("" when unnamed)
+  std::string return_type;           // "Tensor", "Tensor[]", "bool", "int", "float"
   bool differentiable = false;
   const OpDef* inplace_of = nullptr;  // for `add_`: the op it is the in-place form of
   int index = 0;                      // position in the table

@@ -113,7 +113,8 @@ void after_fork_child() {
   t_inside = false;
 }
 
-// The pool, locked for one loop; null when another thread's loop holds it. A pool is only replaced while nobody holds it.
+// The pool, locked for one loop; null when another thread's loop holds it. A pool is only replaced while nobody holds
+// it.
 Pool* acquire_pool(std::unique_lock<std::mutex>& held) {
   std::lock_guard lock(g_mutex);
   static int once = pthread_atfork(nullptr, nullptr, after_fork_child);

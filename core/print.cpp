@@ -87,9 +87,12 @@ class Format {
     if (std::isinf(v)) return v > 0 ? "inf" : "-inf";
     char buf[400];
     int p = print_options().precision;
-    if (sci_) std::snprintf(buf, sizeof buf, "%.*e", p, v);
-    else if (integral_) std::snprintf(buf, sizeof buf, "%.0f.", v);
-    else std::snprintf(buf, sizeof buf, "%.*f", p, v);
+    if (sci_)
+      std::snprintf(buf, sizeof buf, "%.*e", p, v);
+    else if (integral_)
+      std::snprintf(buf, sizeof buf, "%.0f.", v);
+    else
+      std::snprintf(buf, sizeof buf, "%.*f", p, v);
     return buf;
   }
 
@@ -99,7 +102,8 @@ class Format {
   int width_ = 0;
 };
 
-void print_axis(std::string& s, const Tensor& t, const Format& f, bool summarise, int axis, int64_t offset, int indent) {
+void print_axis(std::string& s, const Tensor& t, const Format& f, bool summarise, int axis, int64_t offset,
+                int indent) {
   if (t.ndim() == 0) {
     s += f.padded(offset);
     return;
@@ -109,14 +113,19 @@ void print_axis(std::string& s, const Tensor& t, const Format& f, bool summarise
   int per_line = std::max(1, (print_options().linewidth - indent) / (f.width() + 2)), col = 0;
   for (int64_t i : shown(t.sizes()[axis], summarise)) {
     if (!first) {
-      if (last && col % per_line) s += ", ";
-      else s += "," + std::string(last ? 1 : size_t(t.ndim() - 1 - axis), '\n') + std::string(size_t(indent + 1), ' ');
+      if (last && col % per_line)
+        s += ", ";
+      else
+        s += "," + std::string(last ? 1 : size_t(t.ndim() - 1 - axis), '\n') + std::string(size_t(indent + 1), ' ');
     }
     first = false;
     ++col;
-    if (i < 0) s += last ? " ..." : "...";
-    else if (last) s += f.padded(offset + i * t.strides()[axis]);
-    else print_axis(s, t, f, summarise, axis + 1, offset + i * t.strides()[axis], indent + 1);
+    if (i < 0)
+      s += last ? " ..." : "...";
+    else if (last)
+      s += f.padded(offset + i * t.strides()[axis]);
+    else
+      print_axis(s, t, f, summarise, axis + 1, offset + i * t.strides()[axis], indent + 1);
   }
   s += "]";
 }
@@ -137,11 +146,14 @@ std::string to_string(const Tensor& t) {
     Format f(t, summarise);
     print_axis(s, t, f, summarise, 0, 0, 7);
   }
-  bool default_type = t.dtype() == default_dtype() || t.dtype() == DType::Bool || (t.dtype() == DType::I64 && t.numel() > 0);
+  bool default_type =
+      t.dtype() == default_dtype() || t.dtype() == DType::Bool || (t.dtype() == DType::I64 && t.numel() > 0);
   if (!t.device().is_cpu()) s += ", device='" + to_string(t.device()) + "'";
   if (!default_type) s += std::string(", dtype=tinygrad_cpp.") + name(t.dtype());
-  if (!t.is_leaf() && grad_fn_name) s += ", grad_fn=" + grad_fn_name(t);
-  else if (t.requires_grad()) s += ", requires_grad=True";
+  if (!t.is_leaf() && grad_fn_name)
+    s += ", grad_fn=" + grad_fn_name(t);
+  else if (t.requires_grad())
+    s += ", requires_grad=True";
   return s + ")";
 }
 

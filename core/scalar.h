@@ -1,11 +1,23 @@
 // A Python-style number: keeps whether it was a bool, an integer or a float, which is what promotion looks at.
 #pragma once
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "core/dtype.h"
 
 namespace tg {
+
+// Borrowed text as an op argument. Unlike std::string_view it is not made from a literal 0, which would make
+// conv2d(x, w, b, 1, 0) ambiguous.
+struct Str : std::string_view {
+  constexpr Str(std::string_view s) : std::string_view(s) {}
+  Str(const std::string& s) : std::string_view(s) {}
+  template <class T, class = std::enable_if_t<std::is_same_v<std::decay_t<T>, const char*> ||
+                                              std::is_same_v<std::decay_t<T>, char*>>>
+  constexpr Str(const T& s) : std::string_view(s) {}
+};
 
 class Scalar {
  public:
@@ -13,9 +25,12 @@ class Scalar {
   constexpr Scalar() = default;  // integer 0
   template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
   constexpr Scalar(T v) {
-    if constexpr (std::is_same_v<T, bool>) kind_ = Kind::Bool, i_ = v;
-    else if constexpr (std::is_integral_v<T>) kind_ = Kind::Int, i_ = int64_t(v);
-    else kind_ = Kind::Float, d_ = double(v);
+    if constexpr (std::is_same_v<T, bool>)
+      kind_ = Kind::Bool, i_ = v;
+    else if constexpr (std::is_integral_v<T>)
+      kind_ = Kind::Int, i_ = int64_t(v);
+    else
+      kind_ = Kind::Float, d_ = double(v);
   }
   constexpr Kind kind() const { return kind_; }
   constexpr bool is_float() const { return kind_ == Kind::Float; }

@@ -14,8 +14,10 @@ Storage::Storage(void* p, size_t bytes, Device d, void* own, void (*f)(void*))
     : data(p), nbytes(bytes), device(d), free_external(f), owner(own) {}
 
 Storage::~Storage() {
-  if (free_external) free_external(owner);
-  else if (data) allocator(device).deallocate(data, nbytes);
+  if (free_external)
+    free_external(owner);
+  else if (data)
+    allocator(device).deallocate(data, nbytes);
 }
 
 namespace {
@@ -119,19 +121,24 @@ std::string describe(const Tensor& t) {
 std::string describe(const Operand& t) {
   if (t.is_tensor()) return describe(t.tensor());
   const Scalar& s = t.scalar();
-  return s.is_float() ? str(s.d()) : s.kind() == Scalar::Kind::Bool ? (s.b() ? "True" : "False") : std::to_string(s.i());
+  return s.is_float()                     ? str(s.d())
+         : s.kind() == Scalar::Kind::Bool ? (s.b() ? "True" : "False")
+                                          : std::to_string(s.i());
 }
 
 Scalar Tensor::item_scalar() const {
   TG_CHECK(defined(), ValueError, "item: undefined tensor");
-  TG_CHECK(numel() == 1, ValueError, "item: a tensor with ", numel(), " elements cannot be converted to a number; self=",
-           describe(*this));
+  TG_CHECK(numel() == 1, ValueError, "item: a tensor with ", numel(),
+           " elements cannot be converted to a number; self=", describe(*this));
   return visit(dtype(), [&](auto tag) -> Scalar {
     using T = typename decltype(tag)::type;
     T v = *static_cast<const T*>(data());
-    if constexpr (std::is_same_v<T, bool>) return v;
-    else if constexpr (std::is_integral_v<T>) return int64_t(v);
-    else return convert<double>(v);
+    if constexpr (std::is_same_v<T, bool>)
+      return v;
+    else if constexpr (std::is_integral_v<T>)
+      return int64_t(v);
+    else
+      return convert<double>(v);
   });
 }
 

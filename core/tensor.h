@@ -28,12 +28,12 @@ struct TG_API Storage final : RefCounted {
   size_t nbytes = 0;
   Device device;
   std::atomic<uint32_t> version{0};
-  const char* last_writer = "";             // the in-place op that raised `version` last (a string literal or op name)
-  void (*free_external)(void*) = nullptr;   // set for borrowed memory (NumPy, DLPack): called with `owner`
+  const char* last_writer = "";            // the in-place op that raised `version` last (a string literal or op name)
+  void (*free_external)(void*) = nullptr;  // set for borrowed memory (NumPy, DLPack): called with `owner`
   void* owner = nullptr;
 
-  Storage(size_t bytes, Device d);                                                       // owned, uninitialised
-  Storage(void* p, size_t bytes, Device d, void* own, void (*f)(void*));                 // borrowed
+  Storage(size_t bytes, Device d);                                        // owned, uninitialised
+  Storage(void* p, size_t bytes, Device d, void* own, void (*f)(void*));  // borrowed
   ~Storage();
 };
 
@@ -44,23 +44,23 @@ struct AutogradMetaBase {
 
 struct TG_API TensorImpl final : RefCounted {
   Ref<Storage> storage;
-  int64_t offset = 0;                       // in elements
+  int64_t offset = 0;  // in elements
   int64_t numel = 0;
   DType dtype = DType::F32;
   bool contiguous = true;
-  bool requires_grad = false;               // leaf flag, or "has a grad_fn"
-  bool is_parameter = false;                // nn.Parameter
-  bool is_inference = false;                // made under inference_mode
-  bool untracked_view = false;              // view made under no_grad: writes through it must not bypass the base's graph
-  bool owns_py = false;                     // this object keeps its Python wrapper alive (see python/tensor_type.cpp)
-  void* py = nullptr;                       // the Python wrapper, if one exists: a tensor is one Python object
-  Ref<TensorImpl> base;                     // for views: the tensor whose storage this one looks into
-  uint32_t view_version = 0;                // storage version at which this view's own history was made
+  bool requires_grad = false;   // leaf flag, or "has a grad_fn"
+  bool is_parameter = false;    // nn.Parameter
+  bool is_inference = false;    // made under inference_mode
+  bool untracked_view = false;  // view made under no_grad: writes through it must not bypass the base's graph
+  bool owns_py = false;         // this object keeps its Python wrapper alive (see python/tensor_type.cpp)
+  void* py = nullptr;           // the Python wrapper, if one exists: a tensor is one Python object
+  Ref<TensorImpl> base;         // for views: the tensor whose storage this one looks into
+  uint32_t view_version = 0;    // storage version at which this view's own history was made
   std::unique_ptr<AutogradMetaBase> autograd;
   Dims sizes, strides;
 
   ~TensorImpl();
-  static void* operator new(size_t n);      // from a per-thread free list
+  static void* operator new(size_t n);  // from a per-thread free list
   static void operator delete(void* p, size_t n);
 };
 TG_API void ref_destroy(TensorImpl* p);
@@ -131,13 +131,13 @@ class TG_API Tensor {
   // True if this tensor takes part in a graph. A view also does when its base got history after the view was made.
   bool requires_grad() const {
     const TensorImpl* t = impl_.get();
-    return t && (t->requires_grad || (t->base && t->base->requires_grad && !t->untracked_view &&
-                                      version() != t->view_version));
+    return t && (t->requires_grad ||
+                 (t->base && t->base->requires_grad && !t->untracked_view && version() != t->view_version));
   }
   const Tensor& set_requires_grad(bool on) const;  // leaf tensors of floating type only
   bool is_leaf() const;
   Ref<Node> grad_fn() const;
-  Tensor grad() const;                             // undefined until backward() wrote it
+  Tensor grad() const;  // undefined until backward() wrote it
   void set_grad(const Tensor& g) const;
   void retain_grad() const;
   // Gradients of this tensor with respect to all leaves it depends on, added to their .grad.

@@ -11,17 +11,36 @@ namespace tg {
 // A borrowed argument, valid for the call only.
 class Value {
  public:
-  enum class Kind : uint8_t { None, Tensor, Tensors, Int, Float, Bool, Ints, Floats, Str, DType, Device, Generator, Index };
+  enum class Kind : uint8_t {
+    None,
+    Tensor,
+    Tensors,
+    Int,
+    Float,
+    Bool,
+    Ints,
+    Floats,
+    Str,
+    DType,
+    Device,
+    Generator,
+    Index
+  };
   Value() = default;
   Value(const tg::Tensor& t) : kind_(t.defined() ? Kind::Tensor : Kind::None) { u_.t = &t; }
   Value(const Operand& o) {
-    if (o.is_tensor()) *this = Value(o.tensor());
-    else *this = Value(o.scalar());
+    if (o.is_tensor())
+      *this = Value(o.tensor());
+    else
+      *this = Value(o.scalar());
   }
   Value(const Scalar& s) {
-    if (s.kind() == Scalar::Kind::Bool) *this = Value(s.b());
-    else if (s.is_float()) *this = Value(s.d());
-    else *this = Value(s.i());
+    if (s.kind() == Scalar::Kind::Bool)
+      *this = Value(s.b());
+    else if (s.is_float())
+      *this = Value(s.d());
+    else
+      *this = Value(s.i());
   }
   Value(TensorList l) : kind_(Kind::Tensors) { u_.ts = {l.begin(), l.size()}; }
   Value(int64_t i) : kind_(Kind::Int) { u_.i = i; }
@@ -101,7 +120,8 @@ struct Args {
 class Outputs {
  public:
   void push_back(Tensor t) {
-    if (n_ < 2 && more_.empty()) first_[n_] = std::move(t);
+    if (n_ < 2 && more_.empty())
+      first_[n_] = std::move(t);
     else {
       if (more_.empty())
         for (auto& f : first_) more_.push_back(std::move(f));
@@ -126,16 +146,22 @@ class Outputs {
 // unbox<T>(value): the C++ parameter type of an op body from a boxed argument the schema has already checked.
 template <class T>
 struct Unbox;
-#define TG_UNBOX(T, expr) \
-  template <> struct Unbox<T> { static decltype(auto) get(const Value& v) { return expr; } }
+#define TG_UNBOX(T, expr)                                      \
+  template <>                                                  \
+  struct Unbox<T> {                                            \
+    static decltype(auto) get(const Value& v) { return expr; } \
+  }
 TG_API extern const Tensor undefined_tensor;
-template <> struct Unbox<const Tensor&> {
+template <>
+struct Unbox<const Tensor&> {
   static const Tensor& get(const Value& v) { return v.is_tensor() ? v.tensor() : undefined_tensor; }
 };
-template <> struct Unbox<Operand> {
+template <>
+struct Unbox<Operand> {
   static Operand get(const Value& v) { return v.is_tensor() ? Operand(v.tensor()) : Operand(v.scalar()); }
 };
-template <> struct Unbox<const Operand&> : Unbox<Operand> {};
+template <>
+struct Unbox<const Operand&> : Unbox<Operand> {};
 TG_UNBOX(TensorList, v.tensors());
 TG_UNBOX(int64_t, v.i());
 TG_UNBOX(double, v.d());
@@ -148,14 +174,17 @@ TG_UNBOX(Device, v.device());
 TG_UNBOX(Generator*, v.generator());
 TG_UNBOX(const std::vector<IndexItem>&, v.index());
 #undef TG_UNBOX
-template <> struct Unbox<std::vector<double>> {
+template <>
+struct Unbox<std::vector<double>> {
   static std::vector<double> get(const Value& v) {
     auto [p, n] = v.floats();
     return {p, p + n};
   }
 };
-template <> struct Unbox<const std::vector<double>&> : Unbox<std::vector<double>> {};
-template <class T> struct Unbox<std::optional<T>> {
+template <>
+struct Unbox<const std::vector<double>&> : Unbox<std::vector<double>> {};
+template <class T>
+struct Unbox<std::optional<T>> {
   static std::optional<T> get(const Value& v) {
     if (v.is_none()) return std::nullopt;
     return std::optional<T>(Unbox<T>::get(v));

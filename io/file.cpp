@@ -53,7 +53,8 @@ std::string read_file(const std::string& path, size_t limit) {
   struct stat st;
   if (::fstat(f.get(), &st) != 0) f.failed("stat");
   TG_CHECK(S_ISREG(st.st_mode), IoError, "read failed for '", path, "': not a regular file");
-  TG_CHECK(size_t(st.st_size) <= limit, IoError, "read failed for '", path, "': ", st.st_size, " bytes, allowed ", limit);
+  TG_CHECK(size_t(st.st_size) <= limit, IoError, "read failed for '", path, "': ", st.st_size, " bytes, allowed ",
+           limit);
   std::string data(size_t(st.st_size), '\0');
   size_t have = 0;
   while (have < data.size()) {
@@ -74,7 +75,8 @@ void write_file(const std::string& path, const std::vector<std::pair<const void*
     for (auto& [p, n] : pieces) write_all(f, static_cast<const char*>(p), n);
     if (::fsync(f.get()) != 0) f.failed("fsync");
     f.close();
-    if (::rename(tmp.c_str(), path.c_str()) != 0) fail<IoError>("rename failed for '", path, "': ", std::strerror(errno));
+    if (::rename(tmp.c_str(), path.c_str()) != 0)
+      fail<IoError>("rename failed for '", path, "': ", std::strerror(errno));
   } catch (...) {
     ::unlink(tmp.c_str());
     throw;

@@ -35,10 +35,14 @@ class Parser {
     space();
     check(at_ < s_.size(), "unexpected end");
     char c = s_[at_];
-    if (c == '{') object(v, depth);
-    else if (c == '[') array(v, depth);
-    else if (c == '"') v.kind = Json::Kind::String, v.text = string();
-    else v.kind = Json::Kind::Int, v.number = integer();
+    if (c == '{')
+      object(v, depth);
+    else if (c == '[')
+      array(v, depth);
+    else if (c == '"')
+      v.kind = Json::Kind::String, v.text = string();
+    else
+      v.kind = Json::Kind::Int, v.number = integer();
     return v;
   }
   void object(Json& v, int depth) {
@@ -78,7 +82,10 @@ class Parser {
     unsigned u = 0;
     for (int i = 0; i < 4; ++i) {
       char c = s_[at_++];
-      int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      int d = c >= '0' && c <= '9'   ? c - '0'
+              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+              : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                     : -1;
       check(d >= 0, "bad \\u escape");
       u = u * 16 + unsigned(d);
     }
@@ -128,8 +135,10 @@ class Parser {
       char c = s_[at_++];
       if (c == '"') return out;
       check(uint8_t(c) >= 0x20, "control character in a string");
-      if (c == '\\') escape(out);
-      else out += c;
+      if (c == '\\')
+        escape(out);
+      else
+        out += c;
     }
   }
 

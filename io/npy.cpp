@@ -8,9 +8,9 @@
 namespace tg::io {
 namespace {
 
-constexpr std::pair<const char*, DType> kTypes[] = {
-    {"|b1", DType::Bool}, {"|u1", DType::U8}, {"|i1", DType::I8}, {"<i2", DType::I16}, {"<i4", DType::I32},
-    {"<i8", DType::I64}, {"<f2", DType::F16}, {"<f4", DType::F32}, {"<f8", DType::F64}};
+constexpr std::pair<const char*, DType> kTypes[] = {{"|b1", DType::Bool}, {"|u1", DType::U8},  {"|i1", DType::I8},
+                                                    {"<i2", DType::I16},  {"<i4", DType::I32}, {"<i8", DType::I64},
+                                                    {"<f2", DType::F16},  {"<f4", DType::F32}, {"<f8", DType::F64}};
 
 // The text after 'key': in the header's dictionary literal.
 std::string_view after(std::string_view header, std::string_view key, const std::string& what) {
@@ -57,13 +57,14 @@ Tensor from_npy(const std::string& bytes, const std::string& what) {
   TG_CHECK(len <= bytes.size() - start, FormatError, what, ": header length ", len, " does not fit the file");
   std::string_view header = std::string_view(bytes).substr(start, len);
   std::string_view descr = after(header, "'descr'", what);
-  TG_CHECK(after(header, "'fortran_order'", what).starts_with("False"), FormatError, what, ": only C order is supported");
+  TG_CHECK(after(header, "'fortran_order'", what).starts_with("False"), FormatError, what,
+           ": only C order is supported");
   Dims shape = parse_shape(after(header, "'shape'", what), what);
   for (auto& [code, dtype] : kTypes) {
     if (!descr.starts_with(std::string("'") + code + "'")) continue;
     int64_t n = numel_of(shape, "npy"), size;
-    TG_CHECK(!__builtin_mul_overflow(n, itemsize(dtype), &size) && size_t(size) == bytes.size() - start - len, FormatError, what,
-             ": ", bytes.size() - start - len, " bytes of data do not fit shape ", shape);
+    TG_CHECK(!__builtin_mul_overflow(n, itemsize(dtype), &size) && size_t(size) == bytes.size() - start - len,
+             FormatError, what, ": ", bytes.size() - start - len, " bytes of data do not fit shape ", shape);
     Tensor t = empty_tensor(shape, dtype);
     if (size > 0) std::memcpy(t.data(), bytes.data() + start + len, size_t(size));
     return t;
@@ -86,7 +87,8 @@ void save_npy(const Tensor& t, const std::string& path) {
   std::string prefix = std::string("\x93NUMPY\x01\0", 8) + char(header.size() & 255) + char(header.size() >> 8);
   NoGrad guard;
   Tensor c = contiguous(t);
-  write_file(path, {{prefix.data(), prefix.size()}, {header.data(), header.size()},
+  write_file(path, {{prefix.data(), prefix.size()},
+                    {header.data(), header.size()},
                     {c.data(), size_t(c.numel() * itemsize(c.dtype()))}});
 }
 

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMaxHeader = 100'000'000;  // the limit of the format's own reader
 
 constexpr std::pair<const char*, DType> kTypes[] = {
-    {"BOOL", DType::Bool}, {"U8", DType::U8},   {"I8", DType::I8},    {"I16", DType::I16}, {"I32", DType::I32},
+    {"BOOL", DType::Bool}, {"U8", DType::U8},   {"I8", DType::I8},     {"I16", DType::I16}, {"I32", DType::I32},
     {"I64", DType::I64},   {"F16", DType::F16}, {"BF16", DType::BF16}, {"F32", DType::F32}, {"F64", DType::F64}};
 
 const char* type_name(DType t) {
@@ -39,8 +39,8 @@ Entry parse_entry(const std::string& name, const Json& j, const std::string& wha
   for (auto& [n, d] : kTypes)
     if (dtype->text == n) e.dtype = d, known = true;
   TG_CHECK(known, FormatError, what, ": tensor '", name, "' has the unknown dtype '", dtype->text, "'");
-  TG_CHECK(shape->items.size() <= size_t(kMaxDims), FormatError, what, ": tensor '", name, "' has ", shape->items.size(),
-           " dimensions, at most ", kMaxDims, " are supported");
+  TG_CHECK(shape->items.size() <= size_t(kMaxDims), FormatError, what, ": tensor '", name, "' has ",
+           shape->items.size(), " dimensions, at most ", kMaxDims, " are supported");
   int64_t bytes = itemsize(e.dtype);
   for (const Json& s : shape->items) {
     TG_CHECK(s.kind == Json::Kind::Int, FormatError, what, ": tensor '", name, "' has a size that is not a number");
@@ -69,13 +69,14 @@ std::string to_safetensors(const TensorFile& f) {
     header += "}";
   }
   for (auto& [name, t] : f.tensors) {
-    TG_CHECK(seen.insert(name).second && name != "__metadata__", ValueError, "save: the tensor name '", name, "' can't be used ",
-             name == "__metadata__" ? "(reserved)" : "twice");
+    TG_CHECK(seen.insert(name).second && name != "__metadata__", ValueError, "save: the tensor name '", name,
+             "' can't be used ", name == "__metadata__" ? "(reserved)" : "twice");
     NoGrad guard;
     Tensor c = contiguous(t);
     size_t begin = body.size();
     if (c.numel() > 0) body.append(static_cast<const char*>(c.data()), size_t(c.numel() * itemsize(c.dtype())));
-    header += (header == "{" ? "" : ",") + quote_json(name) + ":{\"dtype\":\"" + type_name(c.dtype()) + "\",\"shape\":[";
+    header +=
+        (header == "{" ? "" : ",") + quote_json(name) + ":{\"dtype\":\"" + type_name(c.dtype()) + "\",\"shape\":[";
     for (int i = 0; i < c.ndim(); ++i) header += (i ? "," : "") + std::to_string(c.sizes()[i]);
     header += "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(body.size()) + "]}";
   }
@@ -91,8 +92,8 @@ TensorFile from_safetensors(const std::string& bytes, const std::string& what) {
   TG_CHECK(bytes.size() >= 8, FormatError, what, ": file of ", bytes.size(), " bytes is too short for a header");
   uint64_t n = 0;
   std::memcpy(&n, bytes.data(), 8);
-  TG_CHECK(n <= kMaxHeader && n <= bytes.size() - 8, FormatError, what, ": header length ", n, " does not fit a file of ",
-           bytes.size(), " bytes");
+  TG_CHECK(n <= kMaxHeader && n <= bytes.size() - 8, FormatError, what, ": header length ", n,
+           " does not fit a file of ", bytes.size(), " bytes");
   Json j = parse_json(std::string_view(bytes).substr(8, n), what);
   TG_CHECK(j.kind == Json::Kind::Object, FormatError, what, ": header is not an object");
   TensorFile f;
@@ -110,11 +111,13 @@ TensorFile from_safetensors(const std::string& bytes, const std::string& what) {
     entries.push_back(parse_entry(name, v, what));
   }
   // The data must be covered without gaps or overlaps: nothing can hide in a file.
-  std::sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(entries.begin(), entries.end(),
+            [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   int64_t at = 0, size = int64_t(bytes.size() - 8 - n);
   for (const Entry& e : entries) {
     TG_CHECK(e.begin == at, FormatError, what, ": tensor '", e.name, "' starts at ", e.begin, ", expected ", at);
-    TG_CHECK(e.end <= size, FormatError, what, ": tensor '", e.name, "' ends at ", e.end, ", the data has ", size, " bytes");
+    TG_CHECK(e.end <= size, FormatError, what, ": tensor '", e.name, "' ends at ", e.end, ", the data has ", size,
+             " bytes");
     at = e.end;
   }
   TG_CHECK(at == size, FormatError, what, ": ", size - at, " bytes after the last tensor");

@@ -22,7 +22,7 @@ CPP_TYPES = {
     "float[]": "const std::vector<double>&",
     "bool": "bool",
     "Scalar": "Scalar",
-    "str": "std::string_view",
+    "str": "Str",
     "dtype": "DType",
     "device": "Device",
     "Generator": "Generator*",

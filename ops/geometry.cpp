@@ -1,5 +1,5 @@
-// Reading and writing a flat buffer through arbitrary strides, as differentiable ops: the tape uses them for views whose
-// base was edited in place. Each is the other's gradient.
+// Reading and writing a flat buffer through arbitrary strides, as differentiable ops: the tape uses them for views
+// whose base was edited in place. Each is the other's gradient.
 #include "backends/backend.h"
 #include "ops/ops.h"
 
@@ -26,9 +26,11 @@ TG_OP("strided_gather(Tensor input, int[] size, int[] stride, int offset) -> Ten
       .doc = "Elements of a flat buffer seen through strides.", .primitive = box<strided_gather_impl>,
       .grads = {{0,
                  [](GradCtx& c) {
-                   return strided_scatter(c.g(), c.arg<IntList>(1), c.arg<IntList>(2), c.arg<int64_t>(3), c.shape(0)[0]);
+                   return strided_scatter(c.g(), c.arg<IntList>(1), c.arg<IntList>(2), c.arg<int64_t>(3),
+                                          c.shape(0)[0]);
                  }}},
-      .flags = kHidden | kFunctionOnly, .torch = "none", .samples = "T(12), [2, 3], [1, 4], 1; T(5), [3, 2], [1, 1], 0");
+      .flags = kHidden | kFunctionOnly, .torch = "none",
+      .samples = "T(12), [2, 3], [1, 4], 1; T(5), [3, 2], [1, 1], 0");
 
 TG_OP("strided_scatter(Tensor input, int[] size, int[] stride, int offset, int numel) -> Tensor",
       .doc = "Adds elements into a zeroed flat buffer through strides.", .primitive = box<strided_scatter_impl>,

@@ -29,8 +29,10 @@ DType result_dtype(const char* op, Rule rule, const Operands& o) {
     case Rule::Bits:
       TG_CHECK(!is_float(p), DTypeError, op, ": expected integer or bool operands, got ", p);
       return p;
-    case Rule::Float: return is_float(p) ? p : default_dtype();
-    default: return p;
+    case Rule::Float:
+      return is_float(p) ? p : default_dtype();
+    default:
+      return p;
   }
 }
 
@@ -168,7 +170,9 @@ void body_inplace(Args a, Outputs&) {
 }
 
 // Which of a, b, c and y a gradient expression names: that is what backward keeps.
-constexpr bool is_word(char ch) { return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_'; }
+constexpr bool is_word(char ch) {
+  return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_';
+}
 Reads reads_of(const char* expr) {
   Reads r = 0;
   for (const char* p = expr; *p;) {
@@ -214,7 +218,8 @@ const OpDef& row(const char* schema, uint32_t flags, Autocast autocast, const ch
 
 Tensor pow_grad_base(const Tensor& g, const Operand& a, const Operand& b) {
   if (!b.is_tensor() && b.scalar().d() == 0) return zeros_like(g);
-  if (!b.is_tensor()) return g * (b * pow(a, b.scalar().is_float() ? Scalar(b.scalar().d() - 1) : Scalar(b.scalar().i() - 1)));
+  if (!b.is_tensor())
+    return g * (b * pow(a, b.scalar().is_float() ? Scalar(b.scalar().d() - 1) : Scalar(b.scalar().i() - 1)));
   return where(eq(b, 0.0), 0.0, g * (b * pow(a, b - 1.0)));
 }
 
@@ -289,8 +294,10 @@ DType promoted_dtype(Args a) {
   int dim = -1, zero = -1, num = -1;
   auto join = [](int& acc, DType t) { acc = acc < 0 ? int(t) : int(promote(DType(acc), t)); };
   for (const Value& v : a) {
-    if (v.is_tensor()) join(v.tensor().ndim() > 0 ? dim : zero, v.tensor().dtype());
-    else join(num, v.scalar().dtype());
+    if (v.is_tensor())
+      join(v.tensor().ndim() > 0 ? dim : zero, v.tensor().dtype());
+    else
+      join(num, v.scalar().dtype());
   }
   auto combine = [](int high, int low) {
     if (high < 0) return low;

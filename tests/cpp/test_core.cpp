@@ -23,10 +23,14 @@ TEST_CASE("dtypes promote as PyTorch's do") {
 TEST_CASE("half types: every bit pattern survives, rounding is to nearest even") {
   for (uint32_t b = 0; b < 65536; ++b) {
     float h = from_half(Half{uint16_t(b)}), f = from_bf16(BFloat16{uint16_t(b)});
-    if (!std::isnan(h)) CHECK(to_half(h).bits == b);
-    else CHECK(std::isnan(from_half(to_half(h))));
-    if (!std::isnan(f)) CHECK(to_bf16(f).bits == b);
-    else CHECK(std::isnan(from_bf16(to_bf16(f))));
+    if (!std::isnan(h))
+      CHECK(to_half(h).bits == b);
+    else
+      CHECK(std::isnan(from_half(to_half(h))));
+    if (!std::isnan(f))
+      CHECK(to_bf16(f).bits == b);
+    else
+      CHECK(std::isnan(from_bf16(to_bf16(f))));
   }
   // between each pair of neighbours: the middle goes to the even one, a hair beside it to the nearer one
   for (uint32_t b = 0; b < 0x7bff; ++b) {
@@ -95,9 +99,14 @@ TEST_CASE("pool: every index once, exceptions surface, nested loops run") {
       for (int64_t i = b; i < e; ++i) ++seen[size_t(i)];
     });
     CHECK(std::count(seen.begin(), seen.end(), 1) == 10001);
-    CHECK_THROWS_AS(parallel_for(1000, 10, [](int64_t b, int64_t) { if (b == 500) fail<ValueError>("boom"); }), ValueError);
+    CHECK_THROWS_AS(parallel_for(1000, 10,
+                                 [](int64_t b, int64_t) {
+                                   if (b == 500) fail<ValueError>("boom");
+                                 }),
+                    ValueError);
     std::atomic<int> inner{0};
-    parallel_for(8, 1, [&](int64_t, int64_t) { parallel_for(100, 10, [&](int64_t b, int64_t e) { inner += int(e - b); }); });
+    parallel_for(8, 1,
+                 [&](int64_t, int64_t) { parallel_for(100, 10, [&](int64_t b, int64_t e) { inner += int(e - b); }); });
     CHECK(inner == 800);
   }
   std::vector<std::thread> users;
@@ -119,7 +128,8 @@ TEST_CASE("op table: schemas are complete") {
     bool runs = op->spec.composite || op->spec.primitive || op->inplace_of;
     CHECK(runs);
     bool takes_tensor = false;
-    for (const Param& p : op->params) takes_tensor |= p.type == Param::Type::Tensor || p.type == Param::Type::Operand || p.type == Param::Type::Tensors;
+    for (const Param& p : op->params)
+      takes_tensor |= p.type == Param::Type::Tensor || p.type == Param::Type::Operand || p.type == Param::Type::Tensors;
     bool has_gradient = op->spec.joint.fn != nullptr;
     for (const Grad& g : op->spec.grads) has_gradient |= g.fn != nullptr;
     if (op->differentiable && takes_tensor) CHECK(has_gradient);

@@ -16,7 +16,8 @@ static Tensor leaf(std::initializer_list<double> v) {
 }
 
 TEST_CASE("x*y+z: the lecture's gradients") {
-  Tensor x = rand({3, 4}).set_requires_grad(true), y = rand({3, 4}).set_requires_grad(true), z = rand({3, 4}).set_requires_grad(true);
+  Tensor x = rand({3, 4}).set_requires_grad(true), y = rand({3, 4}).set_requires_grad(true),
+         z = rand({3, 4}).set_requires_grad(true);
   Tensor c = sum(x * y + z);
   c.backward();
   CHECK(equal(x.grad(), y.detach()));
@@ -110,9 +111,10 @@ TEST_CASE("custom function, also twice differentiable") {
 
 TEST_CASE("gradcheck finds a wrong gradient") {
   auto wrong = [](const std::vector<Tensor>& in) {
-    return apply_function({"Wrong", [](FunctionCtx&, const std::vector<Tensor>& v) { return std::vector<Tensor>{v[0] * v[0]}; },
-                           [](FunctionCtx&, const std::vector<Tensor>& g) { return std::vector<Tensor>{g[0] * 2.0}; }},
-                          in);
+    return apply_function(
+        {"Wrong", [](FunctionCtx&, const std::vector<Tensor>& v) { return std::vector<Tensor>{v[0] * v[0]}; },
+         [](FunctionCtx&, const std::vector<Tensor>& g) { return std::vector<Tensor>{g[0] * 2.0}; }},
+        in);
   };
   CHECK(gradcheck(wrong, {leaf({0.5, -1.5})}) != "");
 }

@@ -9,18 +9,20 @@ import builtins
 import pathlib
 import sys
 
+import numpy as np  # noqa: F401  (used by the calls below)
 import pytest
 import tinygrad_cpp as tg
+from tinygrad_cpp.nn import functional as F  # noqa: F401  (used by the calls below)
 
 SNAPSHOT = pathlib.Path(__file__).with_name("error_messages.txt")
 
 
 def t(*shape, dtype="float32"):
-    return tg.zeros(*shape, dtype=getattr(tg, dtype))
+    return tg.zeros(shape, dtype=getattr(tg, dtype))
 
 
 def grad(*shape):
-    return tg.ones(*shape, requires_grad=True)
+    return tg.ones(shape, requires_grad=True)
 
 
 CALLS = """
