@@ -84,10 +84,11 @@ template <DType>
 struct CType;
 template <class T>
 struct DTypeOf;
-#define TG_FOR_DTYPES(X)                                                                                      \
-  X(Bool, bool)                                                                                               \
-  X(U8, uint8_t) X(I8, int8_t) X(I16, int16_t) X(I32, int32_t) X(I64, int64_t) X(F16, Half) X(BF16, BFloat16) \
-      X(F32, float) X(F64, double)
+// clang-format off
+#define TG_FOR_DTYPES(X)                                                                     \
+  X(Bool, bool) X(U8, uint8_t) X(I8, int8_t) X(I16, int16_t) X(I32, int32_t) X(I64, int64_t) \
+  X(F16, Half) X(BF16, BFloat16) X(F32, float) X(F64, double)
+// clang-format on
 #define TG_X(D, T)                           \
   template <>                                \
   struct CType<DType::D> {                   \

@@ -222,25 +222,39 @@ TG_OP("cartesian_prod(Tensor[] tensors) -> Tensor", .doc = "All combinations of 
       .composite = box<cartesian_prod_body>, .flags = kFunctionOnly,
       .samples = "[T(3), T(2)]; [T(2), T(3), T(2)]; [T(3)]");
 
+// n choose k; ShapeError when it does not fit.
+int64_t choose(int64_t n, int64_t k) {
+  k = std::min(k, n - k);
+  if (k < 0) return 0;
+  __int128 v = 1;
+  for (int64_t i = 1; i <= k; ++i) {
+    v = v * (n - k + i) / i;
+    TG_CHECK(v < (__int128(1) << 62), ShapeError, "combinations: more than 2^62 rows");
+  }
+  return int64_t(v);
+}
+
 Tensor combinations_body(const Tensor& x, int64_t r, bool with_replacement) {
   TG_CHECK(x.ndim() == 1, ShapeError, "combinations: expected a 1-d tensor, input=", describe(x));
-  TG_CHECK(r >= 0, ValueError, "combinations: r must not be negative, got ", r);
+  TG_CHECK(r >= 0 && r < (int64_t(1) << 62), ValueError, "combinations: r must not be negative or huge, got ", r);
   if (r == 0) return empty_tensor({0}, x.dtype(), x.device());
-  int64_t n = x.size(0);
-  std::vector<int64_t> pick(size_t(r), 0), all;
-  if (!with_replacement)
-    for (int64_t i = 0; i < r; ++i) pick[size_t(i)] = i;
-  bool more = with_replacement ? n > 0 : n >= r;
-  while (more) {
-    all.insert(all.end(), pick.begin(), pick.end());
-    int64_t i = r - 1;
-    while (i >= 0 && pick[size_t(i)] == (with_replacement ? n - 1 : n - r + i)) --i;
-    if ((more = i >= 0)) {
-      int64_t v = pick[size_t(i)] + 1;
-      for (; i < r; ++i) pick[size_t(i)] = with_replacement ? v : v++;
+  int64_t n = x.size(0), rows = with_replacement ? (n > 0 ? choose(n + r - 1, r) : 0) : choose(n, r);
+  numel_of({rows, r}, "combinations");
+  Tensor index = empty_tensor({rows * r}, DType::I64, x.device());
+  int64_t* pick = index.data<int64_t>();
+  for (int64_t k = 0; k < rows; ++k, pick += r) {
+    if (k == 0) {
+      for (int64_t i = 0; i < r; ++i) pick[i] = with_replacement ? 0 : i;
+      continue;
     }
+    // the successor in dictionary order: raise the last position that can be raised, restart those behind it
+    std::copy(pick - r, pick, pick);
+    int64_t i = r - 1;
+    while (pick[i] == (with_replacement ? n - 1 : n - r + i)) --i;
+    int64_t v = pick[i] + 1;
+    for (; i < r; ++i) pick[i] = with_replacement ? v : v++;
   }
-  return reshape(index_select(x, 0, index_tensor(all, x.device())), {int64_t(all.size()) / r, r});
+  return reshape(index_select(x, 0, index), {rows, r});
 }
 TG_OP("combinations(Tensor input, int r=2, bool with_replacement=False) -> Tensor",
       .doc = "Combinations of length r of the elements of a 1-d tensor, one per row.",

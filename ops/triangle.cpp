@@ -6,23 +6,32 @@ namespace tg {
 namespace {
 
 // Row and column numbers of one triangle, row by row.
+// Number of (r, c) with 0 <= r < rows, 0 <= c < cols and c <= r + offset.
+__int128 lower_count(int64_t rows, int64_t cols, __int128 offset) {
+  __int128 first = std::clamp<__int128>(-offset, 0, rows);               // first row that has an element
+  __int128 full = std::clamp<__int128>(cols - offset - 1, first, rows);  // first row that has all
+  return (full - first) * (first + full + 1 + 2 * offset) / 2 + (rows - full) * cols;
+}
+
 Tensor triangle_indices(const char* op, bool lower, int64_t row, int64_t col, int64_t offset,
                         std::optional<DType> dtype, std::optional<Device> device) {
   TG_CHECK(row >= 0 && col >= 0, ValueError, op, ": sizes must not be negative, got row=", row, ", col=", col);
   numel_of({2, row, col}, op);
-  std::vector<int64_t> rows, cols;
-  for (int64_t r = 0; r < row; ++r) {
+  __int128 below = lower_count(row, col, lower ? __int128(offset) : __int128(offset) - 1);
+  int64_t n = int64_t(lower ? below : __int128(row) * col - below);
+  Tensor out = empty_tensor({2, n}, DType::I64, device.value_or(Device()));
+  int64_t* p = out.data<int64_t>();
+  int64_t start = lower ? int64_t(std::clamp<__int128>(-__int128(offset), 0, row)) : 0;
+  for (int64_t r = start, k = 0; k < n; ++r) {
     __int128 d = __int128(r) + offset;  // column of the diagonal
     auto at = [&](__int128 c) { return int64_t(std::clamp<__int128>(c, 0, col)); };
     int64_t begin = lower ? 0 : at(d), end = lower ? at(d + 1) : col;
-    for (int64_t c = begin; c < end; ++c) {
-      rows.push_back(r);
-      cols.push_back(c);
+    for (int64_t c = begin; c < end; ++c, ++k) {
+      p[k] = r;
+      p[n + k] = c;
     }
   }
-  int64_t n = int64_t(rows.size());
-  rows.insert(rows.end(), cols.begin(), cols.end());
-  return narrow_to(int_tensor(rows, {2, n}, device.value_or(Device())), dtype.value_or(DType::I64));
+  return narrow_to(out, dtype.value_or(DType::I64));
 }
 Tensor tril_indices_body(int64_t row, int64_t col, int64_t offset, std::optional<DType> dtype,
                          std::optional<Device> device) {

@@ -1,0 +1,225 @@
+"""Promises about bits, memory and hostile input: G8 (threads), G18 (failing allocations), G19 (malformed files), G21 (odd calls)."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tinygrad_cpp as tg
+from tinygrad_cpp import nn
+from tinygrad_cpp.nn import functional as F
+
+# ---- G8: same bits whatever the thread count
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Dropout(0.1), nn.Linear(96, 10)), (128, 64)
+
+
+def cnn():
+    layers = [nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 16, 10)]
+    return nn.Sequential(*layers), (32, 1, 8, 8)
+
+
+class Gpt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(50, 32)
+        self.norm = nn.LayerNorm(32)
+        self.attention = nn.MultiheadAttention(32, 4, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        h = self.norm(x)
+        x = x + self.attention(h, h, h, need_weights=False)[0]
+        return self.head(x.mean(1))
+
+
+def gpt():
+    return Gpt(), (16, 24)
+
+
+def state_hash(make, threads: int, steps: int) -> str:
+    tg.set_num_threads(threads)
+    tg.manual_seed(11)
+    model, shape = make()
+    optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        x = tg.randint(0, 50, shape) if make is gpt else tg.randn(*shape)
+        y = tg.randint(0, 10, (shape[0],))
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    digest = hashlib.sha256()
+    for name, t in model.state_dict().items():
+        digest.update(name.encode() + t.numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("make", [mlp, cnn, gpt])
+def test_training_has_the_same_bits_for_any_thread_count(make):
+    before = tg.get_num_threads()
+    try:
+        hashes = {state_hash(make, threads, 200) for threads in (1, 2, 3, 4, 1)}
+    finally:
+        tg.set_num_threads(before)
+    assert len(hashes) == 1
+
+
+# ---- G18: the i-th allocation fails
+
+
+def training_step(model, optimizer, x, y):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def test_every_allocation_may_fail():
+    """MemoryError, nothing leaked, and the same objects work afterwards."""
+    model, shape = cnn()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
+    x, y = tg.randn(*shape), tg.randint(0, 10, (shape[0],))
+    for _ in range(2):
+        training_step(model, optimizer, x, y)
+    live = tg.memory.stats()["live"]
+    failures = 0
+    for i in range(1, 10_000):
+        tg._C._fail_allocation_at(i)
+        try:
+            training_step(model, optimizer, x, y)
+        except MemoryError:
+            failures += 1
+            continue
+        finally:
+            tg._C._fail_allocation_at(0)
+        break
+    assert failures > 50
+    training_step(model, optimizer, x, y)
+    assert tg.memory.stats()["live"] <= live, "memory leaked by a failed step"
+    print(f"{failures} allocations failed one at a time")
+
+
+# ---- G19: malformed files
+
+
+def mutants(good: bytes, n: int, seed: int):
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        data = bytearray(good)
+        kind = i % 4
+        if kind == 0:
+            data = data[: int(rng.integers(0, len(data)))]
+        elif kind == 1:
+            for _ in range(int(rng.integers(1, 6))):
+                data[int(rng.integers(0, min(len(data), 200)))] = int(rng.integers(0, 256))
+        elif kind == 2:
+            data[0:8] = rng.integers(0, 256, 8, dtype=np.uint8).tobytes()
+        else:
+            at = int(rng.integers(0, len(data)))
+            data[at:at] = rng.integers(0, 256, int(rng.integers(1, 40)), dtype=np.uint8).tobytes()
+        yield bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy"])
+def test_malformed_files_raise_typed_errors(kind, tmp_path):
+    path = tmp_path / f"x.{kind}"
+    tensors = {"a": tg.randn(3, 4), "b.c": tg.arange(5), "empty": tg.zeros(0, 2)}
+    save, load = {
+        "safetensors": (lambda: tg.save(tensors, path), lambda: tg.load(path)),
+        "npy": (lambda: np.save(path, np.arange(12.0).reshape(3, 4)), lambda: tg._C.load_npy(str(path))),
+    }[kind]
+    save()
+    good, refused = path.read_bytes(), 0
+    for data in mutants(good, 1500, 5):
+        path.write_bytes(data)
+        try:
+            load()
+        except (tg.Error, ValueError, OSError, EOFError):
+            refused += 1
+    assert refused > 1000
+    print(f"{kind}: {refused} of 1500 mutants refused, none crashed")
+
+
+# ---- G21: odd calls; in a subprocess, so that a crash is seen as one
+
+FUZZ = """
+    import random, sys, warnings
+    import tinygrad_cpp as tg
+    warnings.simplefilter("ignore")
+    seed, n = int(sys.argv[1]), int(sys.argv[2])
+    rng = random.Random(seed)
+    dtypes = [tg.bool, tg.uint8, tg.int8, tg.int16, tg.int32, tg.int64, tg.float16, tg.bfloat16, tg.float32, tg.float64]
+    def shape():
+        return [rng.choice([0, 1, 1, 2, 3, 4]) for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4]))]
+    def tensor():
+        t = tg.randn(shape()).mul_(3).to(rng.choice(dtypes))
+        k = rng.random()
+        if k < 0.2 and t.ndim > 1: t = t.transpose(0, -1)
+        elif k < 0.3 and t.ndim: t = t[::-1]
+        elif k < 0.4 and t.ndim: t = t[..., :1].expand(*t.shape) if t.shape[-1] else t
+        if t.is_floating_point() and rng.random() < 0.3: t = t.detach().clone().requires_grad_()
+        return t
+    def integer():
+        return rng.choice([0, 1, 2, 3, -1, -2, -7, 5, 12, 13, 100, 2**31, -2**31, 2**62, -2**63, 2**63 - 1])
+    def number():
+        return rng.choice([0, 1, -1, 0.5, -2.5, 3, float("inf"), float("-inf"), float("nan"), 1e300, 2**40])
+    def odd():
+        return rng.choice([None, "x", "", object(), [], {}, (), [1, [2]], "mean", "sum", "none", b"z", 1j, tg, Ellipsis])
+    def value(kind):
+        if rng.random() < 0.04: return odd()
+        if kind in ("Tensor", "Operand") : return tensor() if kind == "Tensor" or rng.random() < 0.7 else number()
+        if kind == "Tensor[]": return [tensor() for _ in range(rng.choice([0, 1, 2, 3]))]
+        if kind == "int": return integer()
+        if kind == "int[]": return [integer() if rng.random() < 0.3 else rng.choice([0, 1, 2, -1]) for _ in range(rng.choice([0, 1, 2, 3, 4]))]
+        if kind in ("float", "Scalar"): return number()
+        if kind == "float[]": return [number() for _ in range(2)]
+        if kind == "bool": return rng.random() < 0.5
+        if kind == "str": return rng.choice(["mean", "sum", "none", "ij,jk->ik", "reflect", "constant", "bilinear", "floor", "linear", "x"])
+        if kind == "dtype": return rng.choice(dtypes)
+        if kind == "device": return "cpu"
+        if kind == "Index": return rng.choice([0, -1, 5, slice(None, None, -1), slice(1, None, 2), None, Ellipsis, (0, 0), (None, 1), tg.tensor([0, 1]), [True, False], (slice(None), tg.tensor([0]))])
+        return None
+    tg.memory.set_limit(1 << 30)
+    table = [op for op in tg._C._op_table() if not op["is_hidden"]]
+    ok = refused = 0
+    for i in range(n):
+        op = rng.choice(table)
+        args, kwargs = [], {}
+        for p in op["params"]:
+            if (p["default"] is not None or p["optional"]) and rng.random() < 0.6:
+                if not p["keyword_only"] and rng.random() < 0.5: break
+                continue
+            v = value(p["type"])
+            if p["keyword_only"] or kwargs or len(args) < len(op["params"]) and rng.random() < 0.1: kwargs[p["name"]] = v
+            else: args.append(v)
+        print(i, op["name"], repr(args)[:300].replace("\\n", " "), file=sys.stderr, flush=True)
+        try:
+            r = tg._C._call_op(op["name"], *args, **kwargs)
+            outs = [o for o in (r if isinstance(r, (tuple, list)) else [r]) if isinstance(o, tg.Tensor) and o.requires_grad]
+            for o in outs[:1]: o.sum().backward()
+            ok += 1
+        except (tg.Error, TypeError, ValueError, IndexError, MemoryError, NotImplementedError, OverflowError):
+            refused += 1
+    print(f"{ok} {refused}")
+"""
+
+
+def test_odd_calls_raise_python_exceptions(tmp_path):
+    script = tmp_path / "fuzz.py"
+    script.write_text(textwrap.dedent(FUZZ))
+    n = 20_000
+    r = subprocess.run([sys.executable, str(script), "1", str(n)], capture_output=True, text=True, timeout=600)
+    last = "\n".join(r.stderr.splitlines()[-12:])
+    assert r.returncode == 0, f"exit {r.returncode}; the last calls were:\n{last}"
+    ok, refused = (int(v) for v in r.stdout.split())
+    assert ok > n * 0.1 and refused > n * 0.1
+    print(f"{n} odd calls: {ok} answered, {refused} refused with typed errors")
