@@ -23,6 +23,12 @@ inline View slice_view(View v, int axis, int64_t start, int64_t length) {
   return v;
 }
 
+// Refuses, as an allocation would (OutOfMemoryError), a list of n indices that would be built on the host.
+inline void check_room(const char* op, int64_t n, Device d) {
+  numel_of({n, int64_t(sizeof(int64_t))}, op);
+  empty_tensor({n}, DType::I64, d);
+}
+
 // 1-d int64 tensor with these values.
 inline Tensor index_tensor(const std::vector<int64_t>& values, Device d) {
   return int_tensor(values, {int64_t(values.size())}, d);

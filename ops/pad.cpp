@@ -8,6 +8,8 @@ void check_pads(const char* op, const Tensor& x, IntList pad) {
   TG_CHECK(pad.size() % 2 == 0, ValueError, op, ": pad must have an even number of values, got ", pad);
   TG_CHECK(pad.size() / 2 <= x.ndim(), ShapeError, op, ": pad covers ", pad.size() / 2, " dimensions, the input has ",
            x.ndim(), "; input=", describe(x));
+  for (int64_t v : pad)
+    TG_CHECK(v > -(int64_t(1) << 60) && v < (int64_t(1) << 60), ShapeError, op, ": padding ", v, " is too large");
 }
 
 // pad = (left of the last dimension, right, left of the one before, ...); negative values crop.
@@ -79,6 +81,7 @@ Tensor repeat_pad(Mode mode, std::string_view name, const Tensor& x, IntList pad
       n = to - from, lo = std::max<int64_t>(lo, 0), hi = std::max<int64_t>(hi, 0);
     }
     if (lo == 0 && hi == 0) continue;
+    check_room("pad", n + lo + hi, x.device());
     std::vector<int64_t> from;
     for (int64_t i = -lo; i < n + hi; ++i) from.push_back(source_of(mode, i, n));
     y = index_select(y, d, index_tensor(from, x.device()));

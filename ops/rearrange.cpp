@@ -111,6 +111,21 @@ Tensor tile_body(const Tensor& x, IntList dims) {
 TG_OP("tile(Tensor input, int[] dims) -> Tensor", .doc = "Like repeat, with missing leading counts taken as 1.",
       .composite = box<tile_body>, .samples = "T(3), [2]; T(2,3), [2]; T(2,3), [2,2]; T(3), [2,1]; T(2,3), []");
 
+// Each i < n as often as counts[i] says (one count serves all).
+std::vector<int64_t> repeated(const std::vector<int64_t>& counts, int64_t n, Device device) {
+  auto count = [&](int64_t i) { return counts.size() == 1 ? counts[0] : counts[size_t(i)]; };
+  int64_t total = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    TG_CHECK(count(i) >= 0, ValueError, "repeat_interleave: repeats must not be negative, got ", count(i));
+    TG_CHECK(!__builtin_add_overflow(total, count(i), &total), ShapeError,
+             "repeat_interleave: more than 2^63 elements");
+  }
+  check_room("repeat_interleave", total, device);
+  std::vector<int64_t> from;
+  for (int64_t i = 0; i < n; ++i) from.insert(from.end(), size_t(count(i)), i);
+  return from;
+}
+
 Tensor repeat_by(const Tensor& x, const std::vector<int64_t>& counts, std::optional<int64_t> dim,
                  std::optional<int64_t> output_size) {
   Tensor y = dim ? x : reshape(x, {x.numel()});
@@ -119,12 +134,7 @@ Tensor repeat_by(const Tensor& x, const std::vector<int64_t>& counts, std::optio
   int64_t n = y.sizes()[axis];
   TG_CHECK(counts.size() == 1 || int64_t(counts.size()) == n, ShapeError, "repeat_interleave: got ", counts.size(),
            " repeats for dimension ", axis, " of size ", n, "; input=", describe(x));
-  std::vector<int64_t> from;
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t c = counts.size() == 1 ? counts[0] : counts[size_t(i)];
-    TG_CHECK(c >= 0, ValueError, "repeat_interleave: repeats must not be negative, got ", c);
-    from.insert(from.end(), size_t(c), i);
-  }
+  std::vector<int64_t> from = repeated(counts, n, x.device());
   TG_CHECK(!output_size || *output_size == int64_t(from.size()), ValueError, "repeat_interleave: output_size is ",
            output_size.value_or(0), " but the repeats give ", from.size());
   return index_select(y, axis, index_tensor(from, x.device()));
@@ -146,12 +156,8 @@ Tensor repeat_interleave_tensor(const Tensor& x, const Tensor& repeats, std::opt
   return repeat_by(x, host_counts(repeats), dim, size);
 }
 Tensor repeat_interleave_indices(const Tensor& repeats) {
-  std::vector<int64_t> from, counts = host_counts(repeats);
-  for (size_t i = 0; i < counts.size(); ++i) {
-    TG_CHECK(counts[i] >= 0, ValueError, "repeat_interleave: repeats must not be negative, got ", counts[i]);
-    from.insert(from.end(), size_t(counts[i]), int64_t(i));
-  }
-  return index_tensor(from, repeats.device());
+  std::vector<int64_t> counts = host_counts(repeats);
+  return index_tensor(repeated(counts, int64_t(counts.size()), repeats.device()), repeats.device());
 }
 TG_OP("repeat_interleave(Tensor input, int repeats, int? dim=None, *, int? output_size=None) -> Tensor",
       .doc = "Every element (or slice along dim) repeated in place; without dim the tensor is flattened first.",

@@ -1,6 +1,7 @@
 // Resampling of images and sequences, and moving channels into space.
 #include <cmath>
 
+#include "ops/copy_view.h"
 #include "ops/fast_path.h"
 #include "ops/windows.h"
 
@@ -149,6 +150,7 @@ Tensor interpolate_body(const Tensor& x, std::optional<IntList> size, std::optio
     else
       m.scale = t.factor.empty() ? double(m.in) / double(m.out) : 1.0 / t.factor[size_t(i)];
     if (m.in == m.out && m.scale == 1) continue;
+    check_room(op, m.out, x.device());
     y = apply_taps(y, 2 + i,
                    dims == 0           ? nearest_taps(m, mode == "nearest-exact")
                    : mode == "bicubic" ? cubic_taps(m)
