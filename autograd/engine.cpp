@@ -79,6 +79,17 @@ void accumulate(Tensor& into, Tensor g) {
     into = add(into, g);
 }
 
+// Runs the hooks in order; what one returns must be a gradient of the same tensor.
+void run_hooks(const std::vector<std::pair<uint64_t, TensorHook>>& hooks, Tensor& g) {
+  for (auto& [id, hook] : std::vector(hooks)) {  // a hook may remove itself
+    Tensor r = hook(g);
+    if (!r.defined()) continue;
+    TG_CHECK(r.sizes() == g.sizes() && r.dtype() == g.dtype() && r.device() == g.device(), AutogradError,
+             "register_hook: a hook returned ", describe(r), " for the gradient ", describe(g));
+    g = r;
+  }
+}
+
 class Run {
  public:
   Run(bool keep, bool create, const std::vector<Tensor>& inputs)
@@ -111,7 +122,7 @@ class Run {
       process(*n, p.grads);
       if ((++steps & 63) == 0 && slots().check_interrupt) slots().check_interrupt();
     }
-    for (auto& [leaf, g] : leaves_) run_hooks(leaf, g);
+    for (auto& [leaf, g] : leaves_) run_leaf_hooks(leaf, g);
   }
 
   void write_leaves() {
@@ -185,18 +196,15 @@ class Run {
                   : needed_.count(e.node.get()) > 0 || captures_.count(e.node.get()) > 0;
   }
 
-  void run_hooks(const Ref<TensorImpl>& leaf, Tensor& g) {
-    if (AutogradMeta* m = find_meta(Tensor(leaf)))
-      for (auto& [id, hook] : std::vector(m->hooks))
-        if (Tensor r = hook(g); r.defined()) g = r;
+  static void run_leaf_hooks(const Ref<TensorImpl>& leaf, Tensor& g) {
+    if (AutogradMeta* m = find_meta(Tensor(leaf))) run_hooks(m->hooks, g);
   }
 
   void process(Node& n, SmallVec<Tensor, 1>& grads) {
     for (OutputHooks& h : n.outputs_hooks) {
       Tensor& g = grads[h.slot];
       if (!g.defined()) continue;
-      for (auto& [id, hook] : std::vector(h.hooks))
-        if (Tensor r = hook(g); r.defined()) g = r;
+      run_hooks(h.hooks, g);
       if (h.retained) *h.retained = h.retained->defined() ? add(*h.retained, g) : g;
     }
     if (filtered_) {
@@ -220,7 +228,12 @@ class Run {
   }
 
   void apply(Node& n, const Tensor* grads, const bool* needs, Tensor* results) {
-    n.apply(grads, needs, results);
+    try {
+      n.apply(grads, needs, results);
+    } catch (Error& e) {
+      if (n.made_at) e.text += "\nThe forward call was made at:\n" + *n.made_at;
+      throw;
+    }
     if (TG_LIKELY(!modes().anomaly)) return;
     for (int i = 0; i < n.next.size(); ++i)
       if (needs[i] && results[i].defined() && is_float(results[i].dtype()))

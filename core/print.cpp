@@ -47,7 +47,8 @@ class Format {
   Format(const Tensor& t, bool summarise) : t_(t), summarise_(summarise) {
     collect(0, 0);
     if (is_float(t.dtype())) choose_float();
-    for (const auto& o : offsets_) width_ = std::max(width_, int(text(o).size()));
+    for (int64_t o : offsets_)  // nan and inf do not widen the columns
+      if (!is_float(t.dtype()) || std::isfinite(value_at(t, o))) width_ = std::max(width_, int(text(o).size()));
   }
   std::string padded(int64_t offset) const {
     std::string s = text(offset);
@@ -75,8 +76,7 @@ class Format {
       hi = any ? std::max(hi, v) : v;
       any = true;
     }
-    if (any) sci_ = integral_ ? (hi / lo > 1000 && hi > 1e5) || hi > 1e8 : hi / lo > 1000 || hi > 1e8 || lo < 1e-4;
-    if (any && integral_ && !sci_) sci_ = hi > 1e8;
+    if (any) sci_ = hi / lo > 1000 || hi > 1e8 || (!integral_ && lo < 1e-4);
     if (print_options().sci_mode >= 0) sci_ = print_options().sci_mode == 1;
   }
   std::string text(int64_t offset) const {
@@ -147,7 +147,7 @@ std::string to_string(const Tensor& t) {
     print_axis(s, t, f, summarise, 0, 0, 7);
   }
   bool default_type =
-      t.dtype() == default_dtype() || t.dtype() == DType::Bool || (t.dtype() == DType::I64 && t.numel() > 0);
+      t.dtype() == default_dtype() || (t.numel() > 0 && (t.dtype() == DType::Bool || t.dtype() == DType::I64));
   if (!t.device().is_cpu()) s += ", device='" + to_string(t.device()) + "'";
   if (!default_type) s += std::string(", dtype=tinygrad_cpp.") + name(t.dtype());
   if (!t.is_leaf() && grad_fn_name)

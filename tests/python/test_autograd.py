@@ -254,6 +254,27 @@ def test_anomaly_names_op_and_line():
         y.sum().backward()
 
 
+def test_anomaly_names_the_lines_of_a_stale_value():
+    x = leaf(1.0)
+    with tg.autograd.detect_anomaly(), pytest.raises(RuntimeError) as caught:
+        y = x.exp()  # line A
+        y.mul_(2.0)  # line B
+        y.sum().backward()
+    assert "line A" in str(caught.value) and "line B" in str(caught.value)
+
+
+def test_hooks_must_return_a_gradient_of_the_tensor():
+    x = leaf(1.0, 2.0)
+    for wrong in (lambda g: tg.ones(5, dtype=tg.float64), lambda g: g.float()):
+        y = x * 1.0
+        y.register_hook(wrong)
+        handle = x.register_hook(wrong)
+        with pytest.raises(RuntimeError, match="register_hook"):
+            y.sum().backward()
+        handle.remove()
+        assert x.grad is None
+
+
 def test_graphs_are_freed():
     x = leaf(1.0, 2.0)
     y = (x.exp() * 3).sum()
