@@ -138,12 +138,6 @@ TG_SM float cos_core(float xf) {
   double r = ((x - n * 0x1.921fbp+0) - n * 0x1.5110bp-22) - n * 0x1.18469898cc517p-44;
   return float(std::bit_cast<double>(std::bit_cast<uint64_t>(sin_poly(r)) ^ sign));
 }
-// True if sin_core and cos_core do not serve every element; a loop may then call sin and cos one by one.
-TG_SM bool any_beyond_trig(const float* x, int64_t n) {
-  uint32_t bad = 0;  // bits of |x| above those of 2^30: includes inf and NaN
-  for (int64_t i = 0; i < n; ++i) bad |= (0x4e800000u - (std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu)) >> 31;
-  return bad != 0;
-}
 // erf x = x P(x^2) / Q(x^2) on |x| <= 4, where erf rounds to 1.0f; all coefficients are positive.
 TG_SM double erf_core(double x) {
   x = limit(x, 4.0);

@@ -4,6 +4,7 @@
 
 #include "ops/create.h"
 #include "ops/fast_path.h"
+#include "ops/grads.h"
 #include "ops/pointwise.h"
 #include "ops/view.h"
 
@@ -140,8 +141,6 @@ void fill_inplace(Args a, Outputs&) {
 Tensor zero_body(const Tensor& x) { return zeros_like(x); }
 void zero_inplace(Args a, Outputs&) { fill_with(a[0].tensor(), 0); }
 
-Tensor same_grad(GradCtx& c) { return c.g(); }
-Tensor zero_grad(GradCtx& c) { return zeros_like(c.g()); }
 // The engine only converts dtypes; a gradient from another device has to be
 // moved here.
 Tensor device_copy_grad(GradCtx& c) { return to(c.g(), c.call().metas[c.call().first_edge[0]].device); }

@@ -30,20 +30,15 @@ Tensor int_tensor(const std::vector<int64_t>& values, IntList sizes, Device devi
 
 namespace {
 
-Tensor finish(const Tensor& t, bool requires_grad) {
-  if (requires_grad) t.set_requires_grad(true);
-  return t;
-}
-
 Tensor make(IntList size, Scalar value, DType dtype, DeviceArg device, bool requires_grad, const char* op) {
   numel_of(size, op);
   Tensor t = empty_tensor(size, dtype, device.value_or(Device()));
   fill_with(t, value);
-  return finish(t, requires_grad);
+  return requiring_grad(t, requires_grad);
 }
 
 Tensor empty_body(IntList size, DTypeArg dtype, DeviceArg device, bool rg) {
-  return finish(empty_tensor(size, dtype.value_or(default_dtype()), device.value_or(Device())), rg);
+  return requiring_grad(empty_tensor(size, dtype.value_or(default_dtype()), device.value_or(Device())), rg);
 }
 Tensor zeros_body(IntList size, DTypeArg dtype, DeviceArg device, bool rg) {
   return make(size, 0, dtype.value_or(default_dtype()), device, rg, "zeros");
@@ -110,7 +105,7 @@ Tensor arange_start(Scalar start, Scalar end, Scalar step, DTypeArg dtype, Devic
   Tensor out = empty_tensor({arange_size(start, end, step, integers)}, t, device.value_or(Device()));
   DType compute = integers && !is_float(t) ? DType::I64 : DType::F64;
   run_program(make_program(compute, 0, {start, step}, {{Opc::Index}, {Opc::mul, {2, 1}}, {Opc::add, {0, 3}}}), {}, out);
-  return finish(out, rg);
+  return requiring_grad(out, rg);
 }
 Tensor arange_end(Scalar end, DTypeArg dtype, DeviceArg device, bool rg) {
   return arange_start(0, end, 1, dtype, device, rg);
@@ -138,7 +133,7 @@ Tensor linspace_body(Scalar start, Scalar end, int64_t steps, DTypeArg dtype, De
     fill_with(out, start);
   else
     run_program(linspace_program(start.d(), end.d(), steps), {}, out);
-  return finish(out, rg);
+  return requiring_grad(out, rg);
 }
 
 Tensor logspace_body(Scalar start, Scalar end, int64_t steps, double base, DTypeArg dtype, DeviceArg device, bool rg) {
@@ -149,7 +144,7 @@ Tensor logspace_body(Scalar start, Scalar end, int64_t steps, double base, DType
   Tensor exponents = empty_tensor({steps}, DType::F64, out.device());
   run_program(p, {}, exponents);
   run_program(q, {exponents}, out);
-  return finish(out, rg);
+  return requiring_grad(out, rg);
 }
 
 Tensor eye_body(int64_t n, std::optional<int64_t> m, DTypeArg dtype, DeviceArg device, bool rg) {
@@ -157,7 +152,7 @@ Tensor eye_body(int64_t n, std::optional<int64_t> m, DTypeArg dtype, DeviceArg d
   TG_CHECK(n >= 0 && cols >= 0, ValueError, "eye: sizes must not be negative, got ", n, " and ", cols);
   Tensor t = make({n, cols}, 0, dtype.value_or(default_dtype()), device, false, "eye");
   fill_with(make_view(t, {std::min(n, cols)}, {cols + 1}, 0), 1);
-  return finish(t, rg);
+  return requiring_grad(t, rg);
 }
 
 std::vector<Tensor> meshgrid_body(TensorList tensors, std::optional<std::string_view> indexing) {

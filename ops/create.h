@@ -18,5 +18,10 @@ void run_program(const Program& p, std::initializer_list<Tensor> ins, const Tens
 void copy_into(const Tensor& dst, const Tensor& src);
 // Tensor of int64 values computed on the host.
 Tensor int_tensor(const std::vector<int64_t>& values, IntList sizes, Device device);
+// `t` as a new leaf: one that requires a gradient, if asked.
+inline Tensor requiring_grad(const Tensor& t, bool requires_grad) {
+  if (requires_grad) t.set_requires_grad(true);
+  return t;
+}
 
 }  // namespace tg

@@ -1,6 +1,7 @@
 // Element-wise composites over the pointwise rows.
 #include <cmath>
 
+#include "ops/fast_path.h"
 #include "ops/ops.h"
 #include "ops/pointwise.h"
 
@@ -90,7 +91,11 @@ TG_OP("float_power(Operand input, Operand exponent) -> Tensor", .doc = "Power co
       .composite = box<float_power_impl>, .samples = "T(3,4, lo=0.5, hi=2), 2; T(3, lo=0.5, hi=2), T(3)");
 
 Tensor round_decimals(const Tensor& x, int64_t decimals) {
-  if (!is_float(x.dtype())) return clone(x);
+  if (!is_float(x.dtype())) {
+    TG_CHECK(decimals == 0, DTypeError, "round: decimals=", decimals,
+             " needs a floating-point tensor; input=", describe(x));
+    return clone(x);
+  }
   double k = std::pow(10.0, double(std::abs(decimals)));
   return decimals >= 0 ? div(round(mul(x, k)), k) : mul(round(div(x, k)), k);
 }
@@ -98,15 +103,27 @@ TG_OP("round.decimals(Tensor input, *, int decimals) -> Tensor",
       .doc = "Rounds to a number of decimals, halves to even.", .composite = box<round_decimals>, .flags = kMakeInplace,
       .samples = "C(3,4), decimals=2; T(3,4, lo=0.1, hi=0.4), decimals=0; T(3,4), decimals=-1");
 
+// The power of a half type may overflow where the product does not: both are computed in float32.
 Tensor ldexp_impl(const Tensor& x, const Tensor& e) {
-  return mul(x, exp2(cast(e, is_float(x.dtype()) ? x.dtype() : default_dtype())));
+  const Value operands[] = {Value(x), Value(e)};
+  DType p = promoted_dtype({operands, 2}), result = is_float(p) ? p : default_dtype(), wide = compute_type(result);
+  return narrow_to(narrow_to(x, wide) * exp2(narrow_to(e, wide)), result);
 }
 TG_OP("ldexp(Tensor input, Tensor other) -> Tensor", .doc = "input * 2^other.", .composite = box<ldexp_impl>,
-      .samples = "T(3,4), I(4, hi=5)");
+      .samples =
+          "T(3,4), I(4, hi=5); T(3), T(3, lo=-2, hi=2); I(3, hi=5), I(3, lo=-2, hi=3); T(), I(3, hi=5); I(3), T()");
 
 std::vector<Tensor> where_indices(const Tensor& cond) { return unbind(nonzero(cond), 1); }
 TG_OP("where.indices(Tensor condition) -> Tensor[]", .doc = "Indices of the true elements, one tensor per dimension.",
       .composite = box<where_indices>, .flags = kNoGrad | kFunctionOnly, .samples = "B(3,4); B(5)");
+
+Tensor where_method(const Tensor& x, const Tensor& condition, const Operand& other) {
+  return where(condition, x, other);
+}
+TG_OP("where.method(Tensor input, Tensor condition, Operand other) -> Tensor",
+      .doc = "The element of the tensor where condition is true, that of other elsewhere.",
+      .composite = box<where_method>, .flags = kMethodOnly, .torch = "Tensor.where",
+      .samples = "T(3,4), B(3,4), T(3,4); T(3,4), B(4), 0.5; T(4), B(3,1), T(); I(3, hi=5), B(3), 7; T(), B(), T(2)");
 
 // Sums the axes along which `size` was broadcast to the input's shape.
 Tensor sum_to_size_impl(const Tensor& x, IntList size) {

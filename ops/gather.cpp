@@ -1,6 +1,7 @@
 // Elements picked by, or sent to, positions along one dimension.
 #include "ops/create.h"
 #include "ops/fast_path.h"
+#include "ops/grads.h"
 #include "ops/index.h"
 
 namespace tg {
@@ -136,7 +137,6 @@ Tensor gather_back(GradCtx& c, const Tensor& g) {
   return c.x(2).numel() == 0 ? zeros_for(c, 3) : gather(g, c.arg<int64_t>(1), c.x(2));
 }
 Tensor from_positions(GradCtx& c) { return gather_back(c, c.g()); }
-Tensor same_grad(GradCtx& c) { return c.g(); }
 
 // y = x * (product of what index sends there). Zeros among the factors are taken out so that nothing is divided by 0.
 Tensor prod_grad_input(GradCtx& c) {

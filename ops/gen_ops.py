@@ -200,6 +200,12 @@ def main() -> None:
     ops = read_ops(args.root)
     decls, defs, methods = [], [], []
     for op in ops:
+        if op.name.endswith(".method"):  # a method whose parameters are in another order than the function's
+            ret, params = op.cpp_return(), op.params[1:]
+            methods.append(f"  {ret} {op.base}({op.signature(params, True)}) const;")
+            code = body(op).replace(f"Value({op.params[0].name})", "Value(*this)", 1)
+            defs.append(f"{ret} Tensor::{op.base}({op.signature(params, False)}) const {{\n  {code}\n}}")
+            continue
         ret, doc = op.cpp_return(), op.doc.replace("\\n", " ")
         decls.append(f"// {doc}\nTG_API {ret} {op.base}({op.signature(op.params, True)});")
         defs.append(f"{ret} {op.base}({op.signature(op.params, False)}) {{\n  {body(op)}\n}}")

@@ -26,25 +26,29 @@ void check_float_pair(const char* op, const Tensor& x, const Tensor& target) {
   broadcast_shapes(op, x.sizes(), target.sizes());
 }
 
+// PyTorch broadcasts the operands of these losses before it promotes, so the dtype of a 0-d one counts in full.
+Tensor difference(const char* op, const Tensor& x, const Tensor& target) {
+  check_float_pair(op, x, target);
+  if (x.sizes() == target.sizes()) return x - target;
+  Dims shape = broadcast_shapes(op, x.sizes(), target.sizes());
+  return expand(x, shape) - expand(target, shape);
+}
+
 Tensor mse_body(const Tensor& x, const Tensor& t, std::string_view reduction) {
-  check_float_pair("mse_loss", x, t);
-  return reduce_loss("mse_loss", square(x - t), reduction);
+  return reduce_loss("mse_loss", square(difference("mse_loss", x, t)), reduction);
 }
 Tensor l1_body(const Tensor& x, const Tensor& t, std::string_view reduction) {
-  check_float_pair("l1_loss", x, t);
-  return reduce_loss("l1_loss", abs(x - t), reduction);
+  return reduce_loss("l1_loss", abs(difference("l1_loss", x, t)), reduction);
 }
 Tensor smooth_l1_body(const Tensor& x, const Tensor& t, std::string_view reduction, double beta) {
-  check_float_pair("smooth_l1_loss", x, t);
   TG_CHECK(beta >= 0, ValueError, "smooth_l1_loss: beta must not be negative, got ", beta);
-  Tensor d = x - t, z = abs(d);
+  Tensor d = difference("smooth_l1_loss", x, t), z = abs(d);
   if (beta == 0) return reduce_loss("smooth_l1_loss", z, reduction);
   return reduce_loss("smooth_l1_loss", where(lt(z, beta), square(d) * (0.5 / beta), z - 0.5 * beta), reduction);
 }
 Tensor huber_body(const Tensor& x, const Tensor& t, std::string_view reduction, double delta) {
-  check_float_pair("huber_loss", x, t);
   TG_CHECK(delta > 0, ValueError, "huber_loss: delta must be positive, got ", delta);
-  Tensor d = x - t, z = abs(d);
+  Tensor d = difference("huber_loss", x, t), z = abs(d);
   return reduce_loss("huber_loss", where(le(z, delta), 0.5 * square(d), delta * (z - 0.5 * delta)), reduction);
 }
 
@@ -171,12 +175,13 @@ Tensor soft_margin_body(const Tensor& x, const Tensor& t, std::string_view reduc
 TG_OP("mse_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor", .doc = "Squared difference.",
       .composite = box<mse_body>, .flags = kNN, .autocast = Autocast::Float32,
       .samples =
-          "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'; T(), T(); "
+          "T(3,4), T(3,4); T(3,4), T(3,4), reduction='sum'; T(3,4), T(3,4), reduction='none'; T(), T(); T(3,4), T(); "
           "T(0), T(0), reduction='sum'");
 TG_OP("l1_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor", .doc = "Absolute difference.",
       .composite = box<l1_body>, .flags = kNN, .autocast = Autocast::Float32,
       .samples =
-          "T(3,4), T(3,4, lo=3, hi=4); T(3,4), T(3,4, lo=-4, hi=-3), reduction='sum'; T(3,4), T(3,4, lo=3, hi=4), "
+          "T(3,4), T(3,4, lo=3, hi=4); T(lo=3, hi=4), T(3,4); T(3,4), T(3,4, lo=-4, hi=-3), reduction='sum'; T(3,4), "
+          "T(3,4, lo=3, hi=4), "
           "reduction='none'");
 TG_OP("smooth_l1_loss(Tensor input, Tensor target, *, str reduction='mean', float beta=1.0) -> Tensor",
       .doc = "Quadratic below beta, linear above.", .composite = box<smooth_l1_body>, .flags = kNN,

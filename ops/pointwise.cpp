@@ -61,6 +61,13 @@ void reject_zero_divisor(const char* op, const Value& v) {
   }
 }
 
+void reject_negative_power(const char* op, const Operands& o) {
+  const Value& e = o.v[1];
+  TG_CHECK(!e.is_number() || e.scalar().i() >= 0, ValueError, op,
+           ": integers to negative integer powers are not allowed; use a floating-point input; input=",
+           describe(o.v[0].tensor()), ", exponent=", e.scalar().i());
+}
+
 Dims common_shape(const char* op, const Operands& o, Device& dev) {
   const Tensor* first = nullptr;
   Dims shape;
@@ -103,6 +110,7 @@ Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
 Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
   if (rule == Rule::IntDiv && !is_float(p)) reject_zero_divisor(op, o.v[1]);
+  if (code == Opc::pow && !is_float(p)) reject_negative_power(op, o);
   if (code == Opc::bitwise_not && p == DType::Bool) code = Opc::logical_not;
   if (code == Opc::square && p == DType::Bool) p = DType::I64;  // a power of a bool is an integer
   DType out_dtype = rule == Rule::Compare ? DType::Bool : p;

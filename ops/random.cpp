@@ -4,6 +4,7 @@
 
 #include "ops/create.h"
 #include "ops/fast_path.h"
+#include "ops/grads.h"
 #include "ops/pointwise.h"
 
 namespace tg {
@@ -68,26 +69,22 @@ Tensor made(const char* op, IntList size, DTypeArg dtype, DeviceArg device) {
   numel_of(size, op);
   return empty_tensor(size, t, device.value_or(Device()));
 }
-Tensor finish(const Tensor& t, bool requires_grad) {
-  if (requires_grad) t.set_requires_grad(true);
-  return t;
-}
 
 Tensor rand_body(IntList size, DTypeArg dtype, DeviceArg device, bool rg, Generator* g) {
   Tensor t = made("rand", size, dtype, device);
   draw(uniform_program(t.dtype(), 0, 1), g, {}, t);
-  return finish(t, rg);
+  return requiring_grad(t, rg);
 }
 Tensor randn_body(IntList size, DTypeArg dtype, DeviceArg device, bool rg, Generator* g) {
   Tensor t = made("randn", size, dtype, device);
   draw(normal_program(t.dtype(), 0, 1), g, {}, t);
-  return finish(t, rg);
+  return requiring_grad(t, rg);
 }
 Tensor randint_body(int64_t low, int64_t high, IntList size, DTypeArg dtype, DeviceArg device, bool rg, Generator* g) {
   numel_of(size, "randint");
   Tensor t = empty_tensor(size, dtype.value_or(DType::I64), device.value_or(Device()));
   draw(integer_program("randint", t.dtype(), low, high), g, {}, t);
-  return finish(t, rg);
+  return requiring_grad(t, rg);
 }
 Tensor randint_high(int64_t high, IntList size, DTypeArg dtype, DeviceArg device, bool rg, Generator* g) {
   return randint_body(0, high, size, dtype, device, rg, g);
@@ -114,7 +111,7 @@ Tensor randperm_body(int64_t n, DTypeArg dtype, DeviceArg device, bool rg, Gener
   Tensor keys = empty_tensor({n}, DType::I64, dev), order = empty_tensor({n}, DType::I64, dev);
   draw(make_program(DType::I64, 0, {}, {{Opc::RandBits}}), g, {}, keys);
   if (n > 0) backend(dev).sort(View(keys), 0, false, View(), View(order));
-  return finish(narrow_to(order, dtype.value_or(DType::I64)), rg);
+  return requiring_grad(narrow_to(order, dtype.value_or(DType::I64)), rg);
 }
 
 // ---- normal with a mean or deviation per element
@@ -148,7 +145,7 @@ Tensor normal_float_float(double mean, double std, IntList size, DTypeArg dtype,
   check_std("normal", std);
   Tensor t = made("normal", size, dtype, device);
   draw(normal_program(t.dtype(), mean, std), g, {}, t);
-  return finish(t, rg);
+  return requiring_grad(t, rg);
 }
 
 // ---- filling a tensor: each has a form that fills its first argument and one that fills a new tensor like it
@@ -263,8 +260,6 @@ constexpr Body inplace(void (*)(const Tensor&, P...)) {
   return box<&filled_itself<F, P...>>;
 }
 #define TG_FILL(f) .primitive = functional<&f>(&f), .inplace = inplace<&f>(&f), .grads = {{0, zero_grad}}
-
-Tensor zero_grad(GradCtx& c) { return zeros_like(c.g()); }
 
 // ---- multinomial
 

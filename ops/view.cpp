@@ -1,7 +1,7 @@
 // Views: other geometry over the same memory.
 #include "ops/view.h"
 
-#include "ops/ops.h"
+#include "ops/grads.h"
 
 namespace tg {
 namespace {
@@ -62,7 +62,6 @@ Tensor unflatten_body(const Tensor& x, int64_t dim, IntList sizes) {
 }
 
 Tensor reshape_back(GradCtx& c) { return reshape(c.g(), c.shape(0)); }
-Tensor same_grad(GradCtx& c) { return c.g(); }
 
 // ---- expand
 

@@ -78,11 +78,6 @@ void search_columns(const char* p, int64_t stride, int64_t axis_step, LoadLoop l
   }
 }
 
-template <class T>
-void store_one(const Loops& l, T x, DType t, char* to) {
-  l.store[int(num_of(DTypeOf<T>::value))][int(t)](&x, to, 1, 1);
-}
-
 }  // namespace
 
 void CpuBackend::arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) {
