@@ -36,8 +36,7 @@ if(NOT TG_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
   if(tg_wheel)
     set(tg_stubs ${PROJECT_BINARY_DIR}/python/tinygrad_cpp)
     install(FILES ${tg_stubs}/__init__.pyi DESTINATION tinygrad_cpp)
-    install(FILES ${tg_stubs}/_C/__init__.pyi ${tg_stubs}/_C/ops.pyi ${tg_stubs}/_C/nn_functional.pyi
-      DESTINATION tinygrad_cpp/_C)
+    install(DIRECTORY ${tg_stubs}/_C DESTINATION tinygrad_cpp FILES_MATCHING PATTERN "*.pyi")
   endif()
 endif()
 

@@ -182,7 +182,8 @@ py::object shallow_copy(py::object self) {
 
 py::str format(py::object self, const py::str& spec) {
   const Tensor& t = unwrap(self.ptr());
-  if (t.ndim() == 0 && py::len(spec) > 0)
+  // without a format Parameters, and classes of one's own, show their repr
+  if (t.ndim() == 0 && (py::len(spec) > 0 || Py_TYPE(self.ptr()) == tensor_type))
     return py::str(
         py::reinterpret_steal<py::object>(PyObject_Format(checked(wrap_scalar(t.item_scalar())).ptr(), spec.ptr())));
   TG_CHECK(py::len(spec) == 0, TypeError, "format: only a 0-d tensor takes a format; self=", describe(t));

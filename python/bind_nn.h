@@ -110,7 +110,13 @@ using ModuleClass = py::class_<M, Module, Tramp<M>, py::smart_holder>;
 template <class M>
 ModuleClass<M> module_class(py::module_& m, const char* name, const char* doc) {
   ModuleClass<M> c(m, name, doc, py::custom_type_setup(setup_type));
-  c.def(py::init([](nn::Blank) { return std::make_unique<Tramp<M>>(nn::Blank{}); }), "");
+  // For copies: a constructor without settings. pybind11 knows a constructor by its name, and one among the forms of
+  // __init__ would show in the texts of errors.
+  c.def(
+      "__setstate__", [](py::detail::value_and_holder& v) { v.value_ptr<M>() = new Tramp<M>(nn::Blank{}); },
+      py::detail::is_new_style_constructor());
+  c.attr("_blank") = c.attr("__setstate__");
+  py::delattr(c, "__setstate__");
   return c;
 }
 // Makes a constructor that always builds the trampoline.

@@ -13,9 +13,17 @@ const nn::FnKind& kind_of(PyObject* self) {
   return nn::fn_kind(py::handle(name).cast<std::string>());
 }
 
-nn::Arg to_arg(py::handle h) {
+nn::Arg to_arg(const nn::FnKind& kind, py::handle h) {
   if (is_tensor(h.ptr())) return nn::Arg(unwrap(h.ptr()));
-  return nn::Arg(to_setting(h));
+  if (py::isinstance<py::tuple>(h) || py::isinstance<py::list>(h))
+    for (py::handle item : h)
+      TG_CHECK(!item.is_none(), NotImplementedError, kind.name,
+               ": None among the sizes is not implemented in the module; the function in nn.functional takes it");
+  try {
+    return nn::Arg(to_setting(h));
+  } catch (const py::cast_error&) {
+    fail<TypeError>(kind.name, ": an argument cannot be of type ", Py_TYPE(h.ptr())->tp_name);
+  }
 }
 
 void init_fn_module(py::detail::value_and_holder& v, const py::args& args, const py::kwargs& kwargs) {
@@ -23,10 +31,10 @@ void init_fn_module(py::detail::value_and_holder& v, const py::args& args, const
   std::vector<nn::Arg> list;
   std::vector<std::string> names;
   names.reserve(kwargs.size());
-  for (py::handle a : args) list.push_back(to_arg(a));
+  for (py::handle a : args) list.push_back(to_arg(kind, a));
   for (auto [key, value] : kwargs) {
     names.push_back(key.cast<std::string>());
-    list.push_back(nn::kw(names.back(), to_arg(value)));
+    list.push_back(nn::kw(names.back(), to_arg(kind, value)));
   }
   v.value_ptr<nn::FnModule>() = new Tramp<nn::FnModule>(kind.name, list);
 }

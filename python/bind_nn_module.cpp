@@ -131,7 +131,7 @@ py::object rebuild(py::type cls) {
   for (py::handle base : cls.attr("__mro__").cast<py::tuple>()) {
     auto& info = py::detail::all_type_info(reinterpret_cast<PyTypeObject*>(base.ptr()));
     if (info.size() == 1 && reinterpret_cast<PyObject*>(info[0]->type) == base.ptr()) {
-      base.attr("__init__")(o, nn::Blank{});
+      base.attr(py::hasattr(base, "_blank") ? "_blank" : "__init__")(o);
       return o;
     }
   }
@@ -278,7 +278,6 @@ void bind_state(C& c) {
 }  // namespace
 
 void bind_module(py::module_& m) {
-  py::class_<nn::Blank>(m, "_Blank").def(py::init<>());
   C c(m, "Module", py::dynamic_attr(), py::custom_type_setup(setup_type));
   c.doc() = "Base of all modules: parameters, buffers and children registered by assignment to attributes.";
   c.def(py::init([](const py::args&, const py::kwargs&) { return std::make_unique<Tramp<Module>>(); }))

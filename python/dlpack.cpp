@@ -89,17 +89,25 @@ void destroy_capsule(PyObject* capsule, const char* name) {
   throw_python_error();
 }
 
+std::pair<int, int> int_pair(const py::object& o, const char* what) {
+  try {
+    return o.cast<std::pair<int, int>>();
+  } catch (const py::cast_error&) {
+    fail<TypeError>("__dlpack__: ", what, " must be a pair of integers, not ", Py_TYPE(o.ptr())->tp_name);
+  }
+}
+
 py::object to_dlpack(py::object self, const py::object& stream, const py::object& max_version,
                      const py::object& dl_device, const py::object& copy) {
   Tensor t = unwrap(self.ptr());
   if (t.requires_grad()) buffer_error("__dlpack__: a tensor that requires grad cannot be exported, use detach()");
   if (!t.device().is_cpu()) buffer_error("__dlpack__: only CPU tensors can be exported; self=" + describe(t));
   if (!stream.is_none()) buffer_error("__dlpack__: a CPU tensor takes no stream");
-  if (!dl_device.is_none() && dl_device.cast<std::pair<int, int>>() != std::pair{int(kCpu), 0})
+  if (!dl_device.is_none() && int_pair(dl_device, "dl_device") != std::pair{int(kCpu), 0})
     buffer_error("__dlpack__: cannot export to another device");
   bool copied = !copy.is_none() && copy.cast<bool>();
   if (copied) t = run_op1(find_op("clone"), {Value(t)});
-  bool versioned = !max_version.is_none() && max_version.cast<std::pair<int, int>>().first >= 1;
+  bool versioned = !max_version.is_none() && int_pair(max_version, "max_version").first >= 1;
   if (!versioned) {
     return checked(PyCapsule_New(export_tensor<DLManagedTensor>(t), "dltensor",
                                  [](PyObject* c) { destroy_capsule<DLManagedTensor>(c, "dltensor"); }));

@@ -21,6 +21,15 @@ void set(PyObject* type, const char* text) {
   Py_DECREF(s);
 }
 
+// pybind11 says which type did not fit between <class '...'>; the rest of its text is about how it was compiled.
+std::string type_text(std::string_view text) {
+  constexpr std::string_view mark = "<class '";
+  size_t at = text.find(mark);
+  size_t end = at == text.npos ? at : text.find("'>", at);
+  if (end == text.npos) return "an argument has a type that does not fit";
+  return "an argument cannot be of type " + std::string(text.substr(at + mark.size(), end - at - mark.size()));
+}
+
 // tinygrad_cpp.<name>, derived from `bases`, also added to the module.
 PyObject* make_class(py::module_& m, const char* name, py::tuple bases, const char* doc) {
   std::string full = std::string("tinygrad_cpp.") + name;
@@ -37,6 +46,8 @@ void set_python_error() noexcept {
     throw;
   } catch (py::error_already_set& e) {
     e.restore();
+  } catch (const py::cast_error& e) {
+    set(classes.type, type_text(e.what()).c_str());
   } catch (const py::builtin_exception& e) {
     e.set_error();
   } catch (const ShapeError& e) {
@@ -96,6 +107,8 @@ void init_errors(py::module_& m) {
     try {
       std::rethrow_exception(p);
     } catch (const Error&) {
+      set_python_error();
+    } catch (const py::cast_error&) {
       set_python_error();
     } catch (const std::bad_alloc&) {
       set_python_error();

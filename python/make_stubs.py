@@ -3,7 +3,7 @@
 
     make_stubs.py --module BUILD/python/tinygrad_cpp/_C.*.so --package python/tinygrad_cpp --out BUILD/stubs
 
-Writes _C/__init__.pyi, _C/ops.pyi, _C/nn_functional.pyi and __init__.pyi.
+Writes __init__.pyi, _C/__init__.pyi and a file for every submodule of _C.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ ATTRIBUTES = {
     "grad_fn": "Node | None",
 }
 ANY_ATTRIBUTES = {"_int": "ndim itemsize nbytes output_nr _version", "_bool": "is_cuda is_cpu is_leaf retains_grad"}
+# What Python adds to module classes of C++.
+ADDED = {
+    "Module": ["dump_patches: _bool"],
+    "Embedding": ["from_pretrained: Any"],
+}
 BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
 
 
@@ -117,6 +122,7 @@ class Stubs:
                     groups.setdefault(name, []).append(op)
         lines = []
         for name, ops in sorted(groups.items()):
+            ops = [op for i, op in enumerate(ops) if not any(covers(other, op) for other in ops[:i])]
             forms = list(dict.fromkeys(f for op in ops for f in self.forms(op, name, method)))
             doc = (ops[0]["doc"] or "").replace("\\", "\\\\").replace('"""', "'''")
             for i, form in enumerate(forms):
@@ -219,6 +225,7 @@ class Stubs:
             "_dtype: TypeAlias = dtype",
             "_device: TypeAlias = device",
             COMMON,
+            *(f"from . import {name} as {name}" for name in ("_nn", "_schedule", "nn_functional", "ops")),
             *self.tensor("Tensor", ""),
             *self.tensor("Parameter", "(Tensor)"),
             *self.classes(),
@@ -233,12 +240,73 @@ class Stubs:
         tuples = [self.tuples[k] for k in sorted(self.tuples)]
         return HEAD.format(doc="The compiled part.", extra="import builtins\n") + "\n".join([*tuples, *body]) + "\n"
 
+    def nn(self, package: pathlib.Path) -> str:
+        """The module classes: those bound one by one, and those made from a table."""
+        classes = {k: v for k, v in vars(self.module._nn).items() if inspect.isclass(v)} | self.module._nn.fn_classes
+        python = "\n".join(path.read_text() for path in (package / "nn/modules").glob("*.py"))
+        rewritten = set(re.findall(r"^class (\w+)", python, re.MULTILINE))
+        public = [k for k in sorted(classes) if not k.startswith("_") and k not in rewritten]
+        lines = ["from . import init as init", f"__all__ = {public}", "fn_classes: dict[_str, type[FnModule]]"]
+        for name, cls in classes.items():
+            base = next((b.__name__ for b in cls.__bases__ if b.__name__ in classes), "")
+            result = {"Module": "Any", "MultiheadAttention": "tuple[Tensor, Tensor | None]"}.get(name, "Tensor")
+            lines.append(f"class {name}({base}):" if base else f"class {name}:")
+            lines.append(f'    """{(cls.__doc__ or "").strip()}"""')
+            lines.append("    def __init__(self, *args: Any, **kwargs: Any) -> None: ...")
+            for method in ("__call__", "forward"):
+                lines.append(f"    def {method}(self, *args: Any, **kwargs: Any) -> {result}: ...")
+            if not base:
+                lines.append("    def __getattr__(self, name: _str) -> Any: ...")
+                lines.append("    def __setattr__(self, name: _str, value: Any) -> None: ...")
+            lines += ["    " + line for line in ADDED.get(name, [])]
+            for member, value in sorted(vars(cls).items()):
+                if member.startswith("_") and member not in ("__len__", "_buffers", "_modules", "_parameters"):
+                    continue
+                if member != "forward" and callable(value):
+                    lines.append(f"    def {member}(self, *args: Any, **kwargs: Any) -> Any: ...")
+                elif member != "forward":
+                    lines.append(f"    {member}: Any")
+        return self.nested("..", "Module classes.", lines + self.plain_functions(self.module._nn))
+
+    def plain_functions(self, module: ModuleType) -> list[str]:
+        """Functions of a bound module, with the type hints that pybind11 gives them."""
+        return [
+            line
+            for name, f in sorted(vars(module).items())
+            if callable(f) and not inspect.isclass(f)
+            for line in self.pybind_function(name, f, "")
+        ]
+
+    def nested(self, parent: str, doc: str, body: list[str]) -> str:
+        names = "DeviceLike, DTypeLike, Generator, Number, Tensor, device, dtype"
+        return HEAD.format(doc=doc, extra=f"from {parent} import {names}\n") + "\n".join(body) + "\n"
+
     def submodule(self, where: str, doc: str) -> str:
         self.tuples.clear()
         body = self.functions(where, False, "")
-        names = "DeviceLike, DTypeLike, Generator, Number, Tensor, device, dtype"
-        tuples = [self.tuples[k] for k in sorted(self.tuples)]
-        return HEAD.format(doc=doc, extra=f"from . import {names}\n") + "\n".join([*tuples, *body]) + "\n"
+        return self.nested(".", doc, [*(self.tuples[k] for k in sorted(self.tuples)), *body])
+
+
+def kinds(p: dict[str, Any]) -> set[str]:
+    """The types that a parameter takes, one by one."""
+    found = set(TYPES[p["type"]].split(" | ")) | ({"None"} if p["optional"] else set())
+    if found & {"Number", "_float"}:
+        found |= {"_int", "_float", "_bool"}
+    if "_int" in found:
+        found.add("_bool")
+    return found
+
+
+def covers(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether every call of form b is one of form a as well, so that a checker never gets to b."""
+    if len(a["params"]) < len(b["params"]):
+        return False
+    for p, q in zip(a["params"], b["params"]):
+        if p["name"] != q["name"] or p["keyword_only"] != q["keyword_only"] or not kinds(q) <= kinds(p):
+            return False
+        if p["default"] is None and not p["optional"] and (q["default"] is not None or q["optional"]):
+            return False
+    return all(p["default"] is not None or p["optional"] for p in a["params"][len(b["params"]) :])
 
 
 def python_type(text: str) -> str:
@@ -270,7 +338,7 @@ def split(text: str) -> list[str]:
     return [*parts, current.strip()] if current.strip() else parts
 
 
-def package_stub(source: str) -> str:
+def package_stub(source: str, functions: list[str]) -> str:
     """The package's __init__.py reduced to what a checker needs: imports and constants."""
     lines = ['"""Stubs of the package. Generated by make_stubs.py."""']
     for node in ast.parse(source).body:
@@ -282,7 +350,8 @@ def package_stub(source: str) -> str:
             kind = "None" if ast.unparse(node.value) == "None" else "_float"
             lines.append(f"{node.targets[0].id}: {kind}")
     lines.insert(1, "from builtins import float as _float")
-    lines.append("from ._C.ops import *")
+    own = {line.rpartition(" as ")[2] for line in lines}
+    lines += [f"from ._C.ops import {name} as {name}" for name in functions if name not in own]
     return "\n".join(lines) + "\n"
 
 
@@ -302,12 +371,19 @@ def main() -> None:
     ap.add_argument("--out", type=pathlib.Path, required=True)
     args = ap.parse_args()
     stubs = Stubs(load(args.module))
-    (args.out / "_C").mkdir(parents=True, exist_ok=True)
+    (args.out / "_C/_nn").mkdir(parents=True, exist_ok=True)
+    schedule = ["Plateau: Any", *stubs.plain_functions(stubs.module._schedule)]
     files = {
         "_C/ops.pyi": stubs.submodule("is_function", "Functions of the op table."),
         "_C/nn_functional.pyi": stubs.submodule("is_nn", "Functions of the op table that live in nn.functional."),
+        "_C/_nn/__init__.pyi": stubs.nn(args.package),
+        "_C/_nn/init.pyi": stubs.nested("..", "Initial values.", stubs.plain_functions(stubs.module._nn.init)),
+        "_C/_schedule.pyi": stubs.nested(".", "Formulas of the schedulers.", schedule),
         "_C/__init__.pyi": stubs.main(),
-        "__init__.pyi": package_stub((args.package / "__init__.py").read_text()),
+        "__init__.pyi": package_stub(
+            (args.package / "__init__.py").read_text(),
+            [k for k in sorted(vars(stubs.module.ops)) if not k.startswith("_")],
+        ),
     }
     for name, text in files.items():
         ast.parse(text)

@@ -115,6 +115,13 @@ struct Places {
   bool function = false, method = false, nn = false;
 };
 
+int tensor_params(const OpDef& op) {
+  int n = 0;
+  for (const Param& p : op.params)
+    n += p.type == Param::Type::Tensor || p.type == Param::Type::Tensors || p.type == Param::Type::Operand;
+  return n;
+}
+
 Places places(const OpDef& op) {
   uint32_t f = op.spec.flags;
   if (f & kHidden) return {};
@@ -122,7 +129,8 @@ Places places(const OpDef& op) {
   Places p;
   bool hidden_base = base.spec.flags & kHidden;
   p.nn = (f & (kNN | kAlsoNN)) && !hidden_base;
-  p.function = !(f & (kNN | kMethodOnly)) && !hidden_base;
+  // as in PyTorch, x.add_(y) is a method only, and what takes no second tensor is a function too
+  p.function = !(f & (kNN | kMethodOnly)) && !hidden_base && !(op.inplace_of && tensor_params(op) > 1);
   bool takes_self = !op.params.empty() && !op.params[0].optional &&
                     (op.params[0].type == Param::Type::Tensor || op.params[0].type == Param::Type::Operand) &&
                     (op.params[0].name == "input" || op.params[0].name == "self");

@@ -71,6 +71,18 @@ from ._C import (
     tensor,
     uint8,
 )
+from ._functions import (
+    asarray,
+    broadcast_shapes,
+    channels_last,
+    contiguous_format,
+    is_complex,
+    is_nonzero,
+    preserve_format,
+    set_default_device,
+    strided,
+    tensordot,
+)
 from ._info import finfo, iinfo
 from ._modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .serialization import load, save

@@ -582,3 +582,21 @@ def test_bad_input():
         lin(tg.ones(1, 2))
     with pytest.raises(RuntimeError):
         nn.Linear(3, 2)(tg.ones(1, 2))
+
+
+def test_constructors_name_what_does_not_fit():
+    with pytest.raises(TypeError) as e:
+        nn.Linear("a", 3)
+    assert "Blank" not in str(e.value) and "in_features" in str(e.value)
+    with pytest.raises(tg.NotImplementedError, match="AdaptiveAvgPool2d: None among the sizes"):
+        nn.AdaptiveAvgPool2d((1, None))
+    with pytest.raises(tg.TypeError, match="AdaptiveAvgPool2d: an argument cannot be of type tuple"):
+        nn.AdaptiveAvgPool2d((1, "a"))
+
+
+def test_adaptive_pooling_options():
+    x = tg.rand(1, 2, 4, 6)
+    assert nn.functional.adaptive_avg_pool2d(x, (2, None)).shape == (1, 2, 2, 6)
+    assert nn.functional.adaptive_max_pool2d(x, [None, 3]).shape == (1, 2, 4, 3)
+    with pytest.raises(tg.NotImplementedError, match="adaptive_max_pool2d: return_indices"):
+        nn.functional.adaptive_max_pool2d(x, 2, return_indices=True)

@@ -488,3 +488,12 @@ def test_clip_edges():
     assert p.grad.tolist() == [1.0, -5.0, math.inf]
     tg.nn.utils.clip_grad_value_(p, 2.0)
     assert p.grad.tolist() == [1.0, -2.0, 2.0]
+
+
+def test_errors_are_the_packages():
+    p = tg.rand(2, requires_grad=True)
+    for wrong in ([], [p * 2], [p, p]):
+        with pytest.raises(tg.ValueError):
+            optim.SGD(wrong, lr=0.1)
+    with pytest.raises(tg.TypeError):
+        optim.SGD(p, lr=0.1)

@@ -1,8 +1,10 @@
 """Calling ops from Python: arguments, errors, signatures; modes, custom functions, threads, interruption."""
 
 import _thread
+import ast
 import inspect
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -576,3 +578,46 @@ def test_fork():
         "_, status = os.waitpid(pid, 0)\nassert ok and status == 0"
     )
     assert r.returncode == 0, r.stderr
+
+
+# ---- names
+
+
+def test_functions_of_pytorch_beyond_the_table():
+    a, b = tg.rand(2, 3, 4), tg.rand(4, 3, 5)
+    same = tg.einsum("ijk,kjl->il", a, b)
+    assert tg.allclose(tg.tensordot(a, b, dims=([2, 1], [0, 1])), same, rtol=1e-4)
+    assert tg.tensordot(a, b, dims=1).shape == (2, 3, 3, 5) == tg.tensordot(a, b, dims=(2, 0)).shape
+    assert tg.broadcast_shapes((2, 1), 3, (4, 1, 1)) == (4, 2, 3) and tg.broadcast_shapes((1,), (0,)) == (0,)
+    with pytest.raises(tg.ShapeError, match="broadcast_shapes: .* dimension -1"):
+        tg.broadcast_shapes((2,), (3,))
+    x = tg.asarray([0, 1])
+    assert tg.is_nonzero(x[1]) and not tg.is_nonzero(x[0]) and not tg.is_complex(x)
+    assert x.contiguous(memory_format=tg.contiguous_format).shape == (2,)
+    assert tg.zeros(2, layout=tg.strided).shape == (2,)
+    tg.set_default_device("cpu")
+    with pytest.raises(tg.NotImplementedError, match="set_default_device"):
+        tg.set_default_device("cuda")
+
+
+def test_in_place_functions_take_one_tensor():
+    assert tg.relu_(tg.tensor(-1.0)).item() == 0 and hasattr(tg, "clamp_")
+    for name in ("add_", "scatter_", "masked_fill_", "eq_"):
+        assert not hasattr(tg, name) and hasattr(tg.Tensor, name)
+
+
+def test_stubs_declare_what_the_package_has():
+    root = pathlib.Path(tg.__file__).parent
+    if not list(root.rglob("*.pyi")):
+        pytest.skip("built without stubs")
+    declared = {}
+    for path in [*root.rglob("*.pyi"), *(root / "nn").rglob("*.py"), *(root / "optim").rglob("*.py")]:
+        names = {
+            n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.ClassDef, ast.FunctionDef))
+        }
+        declared[path.relative_to(root).as_posix()] = names
+    made = declared["_C/_nn/__init__.pyi"]
+    assert {"Linear", "Sequential", "Module"} <= made
+    assert set(tg.nn.modules.__all__) <= made | declared["nn/modules/container.py"]
+    assert "Adam" in declared["optim/algorithms.py"]
+    assert {"zeros_", "xavier_normal_"} <= declared["_C/_nn/init.pyi"] and declared["_C/_schedule.pyi"]

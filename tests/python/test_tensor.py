@@ -554,3 +554,15 @@ def test_load_survives_damage(tmp_path):
             pass
     with pytest.raises(OSError):
         tg.load(tmp_path / "missing")
+
+
+def test_format():
+    assert f"{tg.tensor(1.5)}" == "1.5" and f"{tg.tensor(3)}" == "3" and f"{tg.tensor(True):}" == "True"
+    assert f"{tg.tensor(1.5):.2f}" == "1.50" and f"{tg.tensor([1.0])}" == "tensor([1.])"
+    with pytest.raises(tg.TypeError, match="format: only a 0-d tensor"):
+        f"{tg.tensor([1.0]):.2f}"
+
+
+def test_dlpack_arguments_of_the_wrong_type():
+    with pytest.raises(tg.TypeError, match="__dlpack__: max_version must be a pair of integers, not str"):
+        leaf(2).detach().__dlpack__(max_version="a")

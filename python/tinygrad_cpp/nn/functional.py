@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._C import NotImplementedError
 from .._C import nn_functional as _ops
 from .._C.nn_functional import *  # noqa: F403
 
@@ -41,10 +42,14 @@ for _name, _settings in {
 
 def _with_indices(name: str):
     """PyTorch's return_indices=True for a pooling op."""
-    values, both = getattr(_ops, name), getattr(_ops, name + "_with_indices")
+    values, both = getattr(_ops, name), getattr(_ops, name + "_with_indices", None)
 
     def f(input, *args, return_indices=False, **kwargs):
-        return (both if return_indices else values)(input, *args, **kwargs)
+        if not return_indices:
+            return values(input, *args, **kwargs)
+        if both is None:
+            raise NotImplementedError(f"{name}: return_indices=True is not implemented")
+        return both(input, *args, **kwargs)
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = values.__doc__
@@ -59,8 +64,27 @@ for _name in (
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
 ):
-    if hasattr(_ops, _name + "_with_indices"):
-        globals()[_name] = _with_indices(_name)
+    globals()[_name] = _with_indices(_name)
+
+
+def _with_kept_sizes(name: str):
+    """PyTorch's output_size of an adaptive pooling op: None keeps the input's size of that dimension."""
+    op = globals()[name]
+
+    def f(input, output_size, *args, **kwargs):
+        if isinstance(output_size, (tuple, list)) and None in output_size:
+            kept = input.shape[-len(output_size) :]
+            output_size = [k if n is None else n for n, k in zip(output_size, kept)]
+        return op(input, output_size, *args, **kwargs)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = op.__doc__
+    return f
+
+
+for _kind in ("avg", "max"):
+    for _n in (1, 2, 3):
+        globals()[f"adaptive_{_kind}_pool{_n}d"] = _with_kept_sizes(f"adaptive_{_kind}_pool{_n}d")
 
 
 def _with_implicit_dim(name: str):

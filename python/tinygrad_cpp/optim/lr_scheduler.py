@@ -23,7 +23,7 @@ class LRScheduler:
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+            raise _C.TypeError(f"{type(optimizer).__name__} is not an Optimizer")
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -39,7 +39,7 @@ class LRScheduler:
         self.step()
 
     def get_lr(self) -> list[float]:
-        raise NotImplementedError
+        raise _C.NotImplementedError
 
     def get_last_lr(self) -> list[float]:
         """The rates of the present epoch."""
@@ -87,7 +87,7 @@ class _FormulaLR(LRScheduler):
     _formula = ""
 
     def _settings(self) -> tuple:
-        raise NotImplementedError
+        raise _C.NotImplementedError
 
     def get_lr(self) -> list[float]:
         if self._resuming:
@@ -148,7 +148,7 @@ class ConstantLR(_FormulaLR):
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
         if not 0 <= factor <= 1:
-            raise ValueError("Constant multiplicative factor expected to be between 0 and 1.")
+            raise _C.ValueError("Constant multiplicative factor expected to be between 0 and 1.")
         self.factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -170,9 +170,9 @@ class LinearLR(_FormulaLR):
         last_epoch: int = -1,
     ) -> None:
         if not 0 < start_factor <= 1:
-            raise ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
+            raise _C.ValueError("Starting multiplicative factor expected to be greater than 0 and less or equal to 1.")
         if not 0 <= end_factor <= 1:
-            raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
+            raise _C.ValueError("Ending multiplicative factor expected to be between 0 and 1.")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -232,9 +232,9 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
         if T_0 <= 0 or not isinstance(T_0, int):
-            raise ValueError(f"Expected positive integer T_0, but got {T_0}")
+            raise _C.ValueError(f"Expected positive integer T_0, but got {T_0}")
         if T_mult < 1 or not isinstance(T_mult, int):
-            raise ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
+            raise _C.ValueError(f"Expected integer T_mult >= 1, but got {T_mult}")
         self.T_0, self.T_i, self.T_mult, self.eta_min, self.T_cur = T_0, T_0, T_mult, eta_min, float(last_epoch)
         super().__init__(optimizer, last_epoch)
 
@@ -254,7 +254,7 @@ def _functions(optimizer: Optimizer, lr_lambda: Any) -> list[Callable[[int], flo
     if not isinstance(lr_lambda, (list, tuple)):
         return [lr_lambda] * n
     if len(lr_lambda) != n:
-        raise ValueError(f"Expected {n} lr_lambdas, but got {len(lr_lambda)}")
+        raise _C.ValueError(f"Expected {n} lr_lambdas, but got {len(lr_lambda)}")
     return list(lr_lambda)
 
 
@@ -318,19 +318,19 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
-                raise ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
+                raise _C.ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
             total_steps = epochs * steps_per_epoch
         if total_steps <= 0 or not isinstance(total_steps, int):
-            raise ValueError(f"Expected positive integer total_steps, but got {total_steps}")
+            raise _C.ValueError(f"Expected positive integer total_steps, but got {total_steps}")
         if not 0 <= pct_start <= 1:
-            raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
+            raise _C.ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
+            raise _C.ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
         self.total_steps, self.pct_start, self.three_phase = total_steps, pct_start, three_phase
         self.cycle_momentum, self._anneal_func_type = cycle_momentum, anneal_strategy
         self.use_beta1 = "betas" in optimizer.defaults
         if cycle_momentum and not self.use_beta1 and "momentum" not in optimizer.defaults:
-            raise ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
+            raise _C.ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
         if last_epoch == -1:
             self._prepare(optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor)
         super().__init__(optimizer, last_epoch)
@@ -340,7 +340,7 @@ class OneCycleLR(LRScheduler):
             if not isinstance(value, (list, tuple)):
                 return [value] * len(optimizer.param_groups)
             if len(value) != len(optimizer.param_groups):
-                raise ValueError(f"expected {len(optimizer.param_groups)} values for {name}, got {len(value)}")
+                raise _C.ValueError(f"expected {len(optimizer.param_groups)} values for {name}, got {len(value)}")
             return value
 
         tops = per_group("max_lr", max_lr)
@@ -387,16 +387,16 @@ class ReduceLROnPlateau(LRScheduler):
         eps: float = 1e-8,
     ) -> None:
         if factor >= 1.0:
-            raise ValueError("Factor should be < 1.0.")
+            raise _C.ValueError("Factor should be < 1.0.")
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+            raise _C.TypeError(f"{type(optimizer).__name__} is not an Optimizer")
         if mode not in ("min", "max"):
-            raise ValueError(f"mode {mode} is unknown!")
+            raise _C.ValueError(f"mode {mode} is unknown!")
         if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold mode {threshold_mode} is unknown!")
+            raise _C.ValueError(f"threshold mode {threshold_mode} is unknown!")
         n = len(optimizer.param_groups)
         if isinstance(min_lr, (list, tuple)) and len(min_lr) != n:
-            raise ValueError(f"expected {n} min_lrs, got {len(min_lr)}")
+            raise _C.ValueError(f"expected {n} min_lrs, got {len(min_lr)}")
         self.optimizer, self.factor, self.eps = optimizer, factor, eps
         self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * n
         self.mode, self.threshold_mode = mode, threshold_mode
@@ -452,15 +452,15 @@ class SequentialLR(LRScheduler):
         self, optimizer: Optimizer, schedulers: list[LRScheduler], milestones: list[int], last_epoch: int = -1
     ) -> None:
         if not schedulers or len(milestones) != len(schedulers) - 1:
-            raise ValueError(
+            raise _C.ValueError(
                 "Sequential Schedulers expects number of schedulers provided to be one more than the number of "
                 f"milestone points, but got {len(schedulers)} schedulers and {len(milestones)} milestones"
             )
         for s in schedulers:
             if isinstance(s, ReduceLROnPlateau):
-                raise ValueError("SequentialLR does not support `ReduceLROnPlateau`: its step takes a metric")
+                raise _C.ValueError("SequentialLR does not support `ReduceLROnPlateau`: its step takes a metric")
             if s.optimizer is not optimizer:
-                raise ValueError("SequentialLR expects all schedulers to belong to the same optimizer")
+                raise _C.ValueError("SequentialLR expects all schedulers to belong to the same optimizer")
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         self.optimizer = optimizer
         self.last_epoch = last_epoch + 1
@@ -503,10 +503,10 @@ class ChainedScheduler(LRScheduler):
 
     def __init__(self, schedulers: list[LRScheduler], optimizer: Optimizer | None = None) -> None:
         if not schedulers:
-            raise ValueError("ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.")
+            raise _C.ValueError("ChainedScheduler expects at least one scheduler to be chained, but got no scheduler.")
         self.optimizer = optimizer or schedulers[0].optimizer
         if any(s.optimizer is not self.optimizer for s in schedulers):
-            raise ValueError("ChainedScheduler expects all schedulers to belong to the same optimizer")
+            raise _C.ValueError("ChainedScheduler expects all schedulers to belong to the same optimizer")
         self._schedulers = list(schedulers)
         self._last_lr = self._present()
 

@@ -69,11 +69,11 @@ class Optimizer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
-            cls.step = _with_hooks(cls.step)
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         if isinstance(params, _C.Tensor):
-            raise TypeError(
+            raise _C.TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 + repr(type(params))
             )
@@ -86,7 +86,7 @@ class Optimizer:
             _C._optim_check(self._rule, defaults)
         groups = list(params)
         if not groups:
-            raise ValueError("optimizer got an empty parameter list")
+            raise _C.ValueError("optimizer got an empty parameter list")
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
@@ -95,13 +95,13 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own, e.g. layers that are unfrozen during training."""
         if not isinstance(param_group, dict):
-            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+            raise _C.TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = param_group
         params = group["params"]
         if isinstance(params, _C.Tensor):
             params = [params]
         elif isinstance(params, set):
-            raise TypeError(
+            raise _C.TypeError(
                 "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
                 "will change between runs. Please use a list instead."
             )
@@ -111,18 +111,18 @@ class Optimizer:
             params = [p for _, p in params]
         for p in params:
             if not isinstance(p, _C.Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+                raise _C.TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
             if not (p.is_leaf or self.defaults.get("differentiable")):
-                raise ValueError("can't optimize a non-leaf Tensor")
+                raise _C.ValueError("can't optimize a non-leaf Tensor")
         if len({id(p) for p in params}) != len(params):
-            raise ValueError("some parameters appear more than once in a parameter group")
+            raise _C.ValueError("some parameters appear more than once in a parameter group")
         taken = {id(p) for g in self.param_groups for p in g["params"]}
         if any(id(p) in taken for p in params):
-            raise ValueError("some parameters appear in more than one parameter group")
+            raise _C.ValueError("some parameters appear in more than one parameter group")
         group["params"] = params
         for name, default in self.defaults.items():
             if default is required and name not in group:
-                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+                raise _C.ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
         if self._rule is not None:
             _C._optim_check(self._rule, group)
@@ -135,7 +135,7 @@ class Optimizer:
         ``closure`` computes the loss and its gradients again; its result is returned.
         """
         if self._rule is None:
-            raise NotImplementedError(f"{type(self).__name__} does not override step()")
+            raise _C.NotImplementedError(f"{type(self).__name__} does not override step()")
         loss = None
         if closure is not None:
             with _grad_enabled():
@@ -182,9 +182,9 @@ class Optimizer:
         """Takes over the settings and copies the state, cast to each parameter's dtype and device."""
         saved = state_dict["param_groups"]
         if len(saved) != len(self.param_groups):
-            raise ValueError("loaded state dict has a different number of parameter groups")
+            raise _C.ValueError("loaded state dict has a different number of parameter groups")
         if any(len(s["params"]) != len(g["params"]) for s, g in zip(saved, self.param_groups)):
-            raise ValueError(
+            raise _C.ValueError(
                 "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
             )
         by_index = dict(

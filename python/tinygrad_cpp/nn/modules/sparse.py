@@ -1,5 +1,6 @@
 """Embedding."""
 
+from ..._C import ValueError
 from ..._C._nn import Embedding
 from ._classes import at_home
 

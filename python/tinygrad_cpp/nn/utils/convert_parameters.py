@@ -1,5 +1,7 @@
 """Parameters as one vector and back."""
 
+from ..._C import ValueError
+
 __all__ = ["parameters_to_vector", "vector_to_parameters"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..._C import ValueError
+
 __all__ = ["pad_sequence", "unpad_sequence"]
 
 
