@@ -85,7 +85,8 @@ const Tensor& eye_(const Tensor& t) {
 }
 
 const Tensor& dirac_(const Tensor& t, int64_t groups) {
-  TG_CHECK(t.ndim() >= 3 && t.ndim() <= 5, ValueError, "dirac_: expected 3 to 5 dimensions, got ", t.ndim());
+  TG_CHECK(t.defined() && t.ndim() >= 3 && t.ndim() <= 5, ValueError,
+           "dirac_: expected 3 to 5 dimensions; tensor=", describe(t));
   TG_CHECK(groups > 0 && t.size(0) % groups == 0, ValueError, "dirac_: dimension 0 (", t.size(0),
            ") must be divisible by groups (", groups, "); tensor=", describe(t));
   NoGrad guard;
@@ -100,7 +101,8 @@ const Tensor& dirac_(const Tensor& t, int64_t groups) {
 }
 
 std::pair<int64_t, int64_t> fan_in_out(const Tensor& t) {
-  TG_CHECK(t.ndim() >= 2, ValueError, "init: fan in and fan out need at least 2 dimensions; tensor=", describe(t));
+  TG_CHECK(t.defined() && t.ndim() >= 2, ValueError,
+           "init: fan in and fan out need at least 2 dimensions; tensor=", describe(t));
   int64_t field = 1;
   for (int d = 2; d < t.ndim(); ++d) field *= t.size(d);
   return {t.size(1) * field, t.size(0) * field};
@@ -127,18 +129,21 @@ const Tensor& xavier_normal_(const Tensor& t, double gain, Generator* generator)
 }
 const Tensor& kaiming_uniform_(const Tensor& t, double a, std::string_view mode, std::string_view nonlinearity,
                                Generator* generator) {
+  TG_CHECK(t.defined(), TypeError, "kaiming_uniform_: expected a tensor, got None");
   if (t.numel() == 0) return t;
   double bound = std::sqrt(3.0) * gain_std(t, a, mode, nonlinearity, "kaiming_uniform_");
   return init::uniform_(t, -bound, bound, generator);
 }
 const Tensor& kaiming_normal_(const Tensor& t, double a, std::string_view mode, std::string_view nonlinearity,
                               Generator* generator) {
+  TG_CHECK(t.defined(), TypeError, "kaiming_normal_: expected a tensor, got None");
   if (t.numel() == 0) return t;
   return init::normal_(t, 0, gain_std(t, a, mode, nonlinearity, "kaiming_normal_"), generator);
 }
 
 const Tensor& orthogonal_(const Tensor& t, double gain, Generator* generator) {
-  TG_CHECK(t.ndim() >= 2, ValueError, "orthogonal_: expected at least 2 dimensions; tensor=", describe(t));
+  TG_CHECK(t.defined() && t.ndim() >= 2, ValueError,
+           "orthogonal_: expected at least 2 dimensions; tensor=", describe(t));
   if (t.numel() == 0) return t;
   NoGrad guard;
   int64_t rows = t.size(0), cols = t.numel() / rows;

@@ -15,12 +15,19 @@ constexpr double pi = std::numbers::pi;
 // From a (x = 0) to b (x = 1) along half a cosine.
 double half_cosine(double a, double b, double x) { return b + (a - b) * (1 + std::cos(pi * x)) / 2; }
 
+// Epoch counts that are divided by.
+void check_length(const char* scheduler, const char* name, int64_t n) {
+  TG_CHECK(n > 0, ValueError, scheduler, ": ", name, " must be positive, got ", n);
+}
+
 }  // namespace
 
 double step_next(double lr, int64_t e, int64_t step_size, double gamma) {
+  check_length("StepLR", "step_size", step_size);
   return e != 0 && e % step_size == 0 ? lr * gamma : lr;
 }
 double step_at(double base, int64_t e, int64_t step_size, double gamma) {
+  check_length("StepLR", "step_size", step_size);
   return base * std::pow(gamma, double(e / step_size));
 }
 
@@ -39,12 +46,14 @@ double constant_next(double lr, int64_t e, double factor, int64_t total) {
 double constant_at(double base, int64_t e, double factor, int64_t total) { return e >= total ? base : base * factor; }
 
 double linear_next(double lr, int64_t e, double start, double end, int64_t total) {
+  check_length("LinearLR", "total_iters", total);
   if (e == 0) return lr * start;
   if (e > total) return lr;
   double slope = end - start;  // the factor of epoch e is start + slope * e / total
   return lr * (1 + slope / (double(total) * start + double(e - 1) * slope));
 }
 double linear_at(double base, int64_t e, double start, double end, int64_t total) {
+  check_length("LinearLR", "total_iters", total);
   return base * (start + (end - start) * double(std::min(e, total)) / double(total));
 }
 
@@ -52,14 +61,17 @@ double exponential_next(double lr, int64_t e, double gamma) { return e == 0 ? lr
 double exponential_at(double base, int64_t e, double gamma) { return base * std::pow(gamma, double(e)); }
 
 double polynomial_next(double lr, int64_t e, int64_t total, double power) {
+  check_length("PolynomialLR", "total_iters", total);
   if (e == 0 || e > total) return lr;
   return lr * std::pow(double(total - e) / double(total - e + 1), power);
 }
 double polynomial_at(double base, int64_t e, int64_t total, double power) {
+  check_length("PolynomialLR", "total_iters", total);
   return base * std::pow(1 - double(std::min(e, total)) / double(total), power);
 }
 
 double cosine_next(double lr, double base, int64_t e, int64_t t_max, double eta_min) {
+  check_length("CosineAnnealingLR", "T_max", t_max);
   if (e == 0) return lr;
   // at the bottom the quotient below is 0 / 0: one step up from eta_min
   if ((e - 1 - t_max) % (2 * t_max) == 0) return lr + (base - eta_min) * (1 - std::cos(pi / double(t_max))) / 2;

@@ -184,8 +184,7 @@ py::str format(py::object self, const py::str& spec) {
   const Tensor& t = unwrap(self.ptr());
   // without a format Parameters, and classes of one's own, show their repr
   if (t.ndim() == 0 && (py::len(spec) > 0 || Py_TYPE(self.ptr()) == tensor_type))
-    return py::str(
-        py::reinterpret_steal<py::object>(PyObject_Format(checked(wrap_scalar(t.item_scalar())).ptr(), spec.ptr())));
+    return py::str(checked(PyObject_Format(checked(wrap_scalar(t.item_scalar())).ptr(), spec.ptr())));
   TG_CHECK(py::len(spec) == 0, TypeError, "format: only a 0-d tensor takes a format; self=", describe(t));
   return py::str(self);
 }
@@ -293,10 +292,9 @@ void init_attributes(py::module_& m) {
   bind_conversion();
   bind_copying(m);
   m.def("is_tensor", [](py::object o) { return is_tensor(o.ptr()); }, py::arg("obj"), "Whether obj is a Tensor.");
-  m.def(
-      "is_floating_point", [](const Tensor& t) { return is_float(t.dtype()); }, py::arg("input"),
-      "Whether the element type is a floating-point one.");
-  m.def("numel", [](const Tensor& t) { return t.numel(); }, py::arg("input"), "Number of elements.");
+  m.def("is_floating_point", on_tensor(+[](const Tensor& t) { return is_float(t.dtype()); }), py::arg("input"),
+        "Whether the element type is a floating-point one.");
+  m.def("numel", on_tensor(+[](const Tensor& t) { return t.numel(); }), py::arg("input"), "Number of elements.");
 }
 
 }  // namespace tg::python

@@ -38,10 +38,11 @@ inline bool is_tensor(PyObject* o) {
 inline bool is_dtype(PyObject* o) { return Py_TYPE(o) == dtype_type; }
 inline bool is_device(PyObject* o) { return Py_TYPE(o) == device_type; }
 
-// The tensor of a wrapper (is_tensor(o) must hold). If the wrapper was reached by a weak reference while C++ owned it,
-// ownership goes back to Python first.
+// The tensor of a wrapper; TypeError for another object. If the wrapper was reached by a weak reference while C++ owned
+// it, ownership goes back to Python first.
 void reclaim(PyTensor* self);
 inline const Tensor& unwrap(PyObject* o) {
+  if (TG_UNLIKELY(!is_tensor(o))) fail<TypeError>("expected a Tensor, not ", Py_TYPE(o)->tp_name);
   auto* self = reinterpret_cast<PyTensor*>(o);
   if (TG_UNLIKELY(self->t.impl()->owns_py)) reclaim(self);
   return self->t;

@@ -72,11 +72,37 @@ struct type_caster<tg::Dims> {
 
 namespace tg::python {
 
-// Adds a method to Tensor.
+// f itself, or, if its first parameter is a tensor, f that refuses None there (the caster takes it for optional ones).
+template <class R, class... A>
+auto on_tensor(R (*f)(const Tensor&, A...)) {
+  return [f](const Tensor& t, A... a) -> R {
+    TG_CHECK(t.defined(), TypeError, "expected a Tensor, not None");
+    return f(t, std::forward<A>(a)...);
+  };
+}
+template <class R, class... A>
+auto on_tensor(R (*f)(A...)) {
+  return f;
+}
+
+template <class R>
+auto on_tensor(R (Tensor::*f)() const) {
+  return [f](const Tensor& t) -> R {
+    TG_CHECK(t.defined(), TypeError, "expected a Tensor, not None");
+    return (t.*f)();
+  };
+}
+
+// Adds a method to Tensor. A lambda with captures takes its self as an object and unwraps it.
 template <class F, class... E>
 void method(const char* name, F&& f, const E&... extra) {
   py::handle type(reinterpret_cast<PyObject*>(tensor_type));
-  type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), extra...);
+  if constexpr (std::is_member_function_pointer_v<std::decay_t<F>>)
+    type.attr(name) = py::cpp_function(on_tensor(f), py::name(name), py::is_method(type), extra...);
+  else if constexpr (requires { +f; })
+    type.attr(name) = py::cpp_function(on_tensor(+f), py::name(name), py::is_method(type), extra...);
+  else
+    type.attr(name) = py::cpp_function(std::forward<F>(f), py::name(name), py::is_method(type), extra...);
 }
 
 }  // namespace tg::python

@@ -446,6 +446,12 @@ struct Extras {
   py::object kwnames;
 };
 
+bool truth(PyObject* o) {
+  int r = PyObject_IsTrue(o);
+  if (r < 0) throw_python_error();
+  return r == 1;
+}
+
 // Takes out=, requires_grad= and keywords without effect here (pin_memory, layout, memory_format) off the arguments.
 bool strip_extras(PyObject* const* args, size_t n, PyObject* kwnames, Extras& e) {
   if (!kwnames) return false;
@@ -456,7 +462,7 @@ bool strip_extras(PyObject* const* args, size_t n, PyObject* kwnames, Extras& e)
     if (same_text(keyword, "out"))
       e.out = value;
     else if (same_text(keyword, "requires_grad"))
-      e.requires_grad = PyObject_IsTrue(value) == 1;
+      e.requires_grad = truth(value);
     else if (!same_text(keyword, "pin_memory") && !same_text(keyword, "layout") &&
              !same_text(keyword, "memory_format")) {
       rest.append(py::handle(keyword));

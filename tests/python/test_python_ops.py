@@ -601,7 +601,7 @@ def test_functions_of_pytorch_beyond_the_table():
 
 
 def test_in_place_functions_take_one_tensor():
-    assert tg.relu_(tg.tensor(-1.0)).item() == 0 and hasattr(tg, "clamp_")
+    assert tg.relu_(tg.tensor(-1.0)).item() == 0
     for name in ("add_", "scatter_", "masked_fill_", "eq_"):
         assert not hasattr(tg, name) and hasattr(tg.Tensor, name)
 
@@ -618,6 +618,7 @@ def test_stubs_declare_what_the_package_has():
         declared[path.relative_to(root).as_posix()] = names
     made = declared["_C/_nn/__init__.pyi"]
     assert {"Linear", "Sequential", "Module"} <= made
-    assert set(tg.nn.modules.__all__) <= made | declared["nn/modules/container.py"]
+    in_python = set().union(*(names for path, names in declared.items() if path.startswith("nn/modules/")))
+    assert set(tg.nn.modules.__all__) <= made | in_python
     assert "Adam" in declared["optim/algorithms.py"]
     assert {"zeros_", "xavier_normal_"} <= declared["_C/_nn/init.pyi"] and declared["_C/_schedule.pyi"]
