@@ -138,13 +138,18 @@ void panel(Image& im, const Chart& chart, int left, int width, int height) {
   }
   line(im, x0, y0, x1, y0, kBlack, 1);
   line(im, x0, y0, x0, y1, kBlack, 1);
+  // The legend goes to the right, away from where the curves end.
+  double ends = 0;
+  for (const Curve& c : chart.curves)
+    if (!c.y.empty() && std::isfinite(c.y.back())) ends += (c.y.back() - lo) / (hi - lo) - 0.5;
+  int legend = ends > 0 ? y0 - 8 - 16 * int(chart.curves.size()) : y1 + 4;
   for (size_t k = 0; k < chart.curves.size(); ++k) {
     const Curve& c = chart.curves[k];
     Color color = kColors[k % std::size(kColors)];
     for (size_t i = 1; i < c.y.size(); ++i)
       if (std::isfinite(c.y[i - 1]) && std::isfinite(c.y[i]))
         line(im, px(double(i - 1)), py(c.y[i - 1]), px(double(i)), py(c.y[i]), color, 2);
-    text(im, x1 - 8 - int(c.label.size()) * kAdvance, y1 + 4 + int(k) * 16, c.label, color);
+    text(im, x1 - 8 - int(c.label.size()) * kAdvance, legend + int(k) * 16, c.label, color);
   }
 }
 
