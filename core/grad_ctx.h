@@ -79,7 +79,6 @@ class TG_API GradCtx {
   const Dims& shape(int i, int k = 0) const { return call_.metas[call_.first_edge[i] + k].sizes; }
   DType dtype(int i, int k = 0) const { return call_.metas[call_.first_edge[i] + k].dtype; }
   Device device() const { return call_.out_metas[0].device; }
-  const Dims& out_shape(int j = 0) const { return call_.out_metas[j].sizes; }
   // Number of tensors in list argument i.
   int list_size(int i) const;
   // True if the gradient of argument i (element k of a list) is wanted.

@@ -111,11 +111,6 @@ TG_API std::vector<const OpDef*> overloads(std::string_view base);
 
 // Runs an op: profile/anomaly -> autocast -> record -> capture -> execute.
 TG_API void call(const OpDef& op, Args args, Outputs& out);
-inline Tensor call1(const OpDef& op, Args args) {
-  Outputs out;
-  call(op, args, out);
-  return std::move(out[0]);
-}
 // Runs the op's computation below the tape (used by the recorder).
 TG_API void execute(const OpDef& op, Args args, Outputs& out);
 

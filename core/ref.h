@@ -57,12 +57,6 @@ class Ref {
   }
   // Gives up ownership without touching the count.
   T* detach() { return std::exchange(p_, nullptr); }
-  // Takes over a reference somebody else already counted.
-  static Ref adopt(T* p) {
-    Ref r;
-    r.p_ = p;
-    return r;
-  }
   T* get() const { return p_; }
   T* operator->() const { return p_; }
   T& operator*() const { return *p_; }
