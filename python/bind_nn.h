@@ -125,6 +125,21 @@ auto init_tramp() {
   return py::init([](A... a) { return std::make_unique<Tramp<M>>(std::forward<A>(a)...); });
 }
 
+// The last two arguments of every layer.
+struct Where {
+  std::optional<Device> device;
+  std::optional<DType> dtype;
+  nn::Options options() const { return {dtype, device}; }
+};
+
+// Names the settings of a class that copies and pickles carry over, besides those of its base.
+template <class Class>
+void fields(Class& c, std::initializer_list<const char*> names) {
+  py::list l(c.attr("_fields"));
+  for (const char* n : names) l.append(n);
+  c.attr("_fields") = py::tuple(l);
+}
+
 // Module.forward and super().forward: the C++ class's own.
 py::object native_forward(py::object self, const py::args& args);
 py::object sequential_native_forward(py::object self, py::object input);
@@ -140,6 +155,8 @@ py::object from_setting(const nn::Attr& a);
 
 void bind_module(py::module_& m);
 void bind_layers(py::module_& m);
+void bind_rnn(py::module_& m);
+void bind_transformer(py::module_& m);
 void bind_fn_modules(py::module_& m);
 void bind_containers(py::module_& m);
 void bind_init(py::module_& m);

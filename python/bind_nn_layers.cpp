@@ -8,13 +8,6 @@ using namespace py::literals;
 using OptInt = std::optional<int64_t>;
 using OptFloat = std::optional<double>;
 
-// The last two arguments of every layer.
-struct Where {
-  std::optional<Device> device;
-  std::optional<DType> dtype;
-  nn::Options options() const { return {dtype, device}; }
-};
-
 nn::Ints ints(py::handle h) {
   std::vector<int64_t> v;
   TG_CHECK(to_ints(h.ptr(), v), TypeError, "expected an integer or a sequence of integers, not ",
@@ -22,13 +15,6 @@ nn::Ints ints(py::handle h) {
   nn::Ints r;
   r.assign(v.begin(), v.end());
   return r;
-}
-
-template <class Class>
-void fields(Class& c, std::initializer_list<const char*> names) {
-  py::list l(c.attr("_fields"));
-  for (const char* n : names) l.append(n);
-  c.attr("_fields") = py::tuple(l);
 }
 
 template <class M>
