@@ -137,7 +137,7 @@ static void record(const OpDef& op, Args args, Outputs& out) {
     if (is_float(out[j].dtype())) set_history(out[j], n, j);
 }
 
-static const bool installed = [] { return slots().record = record, true; }();
+static const bool record_installed = [] { return slots().record = record, true; }();
 
 Tensor GradCtx::y(int j) const {
   const SavedTensor& s = call_.outputs[j];

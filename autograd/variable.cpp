@@ -153,6 +153,6 @@ void detach_(const Tensor& t) {
 }
 
 static std::string backward_name(const Tensor& t) { return "<" + t.grad_fn()->name() + ">"; }
-static const bool installed = [] { return grad_fn_name = backward_name, true; }();
+static const bool name_installed = [] { return grad_fn_name = backward_name, true; }();
 
 }  // namespace tg

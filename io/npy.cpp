@@ -8,7 +8,7 @@
 namespace tg::io {
 namespace {
 
-constexpr std::pair<const char*, DType> kTypes[] = {{"|b1", DType::Bool}, {"|u1", DType::U8},  {"|i1", DType::I8},
+constexpr std::pair<const char*, DType> kDescr[] = {{"|b1", DType::Bool}, {"|u1", DType::U8},  {"|i1", DType::I8},
                                                     {"<i2", DType::I16},  {"<i4", DType::I32}, {"<i8", DType::I64},
                                                     {"<f2", DType::F16},  {"<f4", DType::F32}, {"<f8", DType::F64}};
 
@@ -60,7 +60,7 @@ Tensor from_npy(const std::string& bytes, const std::string& what) {
   TG_CHECK(after(header, "'fortran_order'", what).starts_with("False"), FormatError, what,
            ": only C order is supported");
   Dims shape = parse_shape(after(header, "'shape'", what), what);
-  for (auto& [code, dtype] : kTypes) {
+  for (auto& [code, dtype] : kDescr) {
     if (!descr.starts_with(std::string("'") + code + "'")) continue;
     int64_t n = numel_of(shape, "npy"), size;
     TG_CHECK(!__builtin_mul_overflow(n, itemsize(dtype), &size) && size_t(size) == bytes.size() - start - len,
@@ -76,7 +76,7 @@ Tensor load_npy(const std::string& path) { return from_npy(read_file(path), "'" 
 
 void save_npy(const Tensor& t, const std::string& path) {
   const char* code = nullptr;
-  for (auto& [c, d] : kTypes)
+  for (auto& [c, d] : kDescr)
     if (d == t.dtype()) code = c;
   TG_CHECK(code, DTypeError, "save_npy: NumPy has no type for ", t.dtype(), "; self=", describe(t));
   std::string header = std::string("{'descr': '") + code + "', 'fortran_order': False, 'shape': (";

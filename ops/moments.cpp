@@ -6,7 +6,7 @@ namespace {
 
 using OptDims = std::optional<IntList>;
 
-DType check_float(const char* op, const Tensor& x) {
+DType float_compute_type(const char* op, const Tensor& x) {
   TG_CHECK(is_float(x.dtype()), DTypeError, op, ": expected a floating-point tensor, got ", x.dtype(),
            "; input=", describe(x));
   return compute_type(x.dtype());
@@ -18,7 +18,7 @@ double correction_of(bool unbiased, std::optional<Scalar> correction) {
 
 // Sum of squared distances from the mean, divided by max(0, n - correction).
 Tensor variance(const char* op, const Tensor& x, const OptDims& dim, double correction, bool keepdim, bool root) {
-  DType c = check_float(op, x);
+  DType c = float_compute_type(op, x);
   Dims axes = reduced_axes(op, dim, x);
   double n = double(reduced_count(x, axes));
   Program divide = make_program(c, 1, {n}, {{Opc::div, {0, 1}}});

@@ -105,7 +105,7 @@ Scalar one_value(PyObject* o, const char* what) {
   return t.item_scalar();
 }
 
-int truth(PyObject* o) {
+int truth_of_tensor(PyObject* o) {
   return guarded([&]() -> int {
     const Tensor& t = unwrap(o);
     TG_CHECK(t.numel() == 1, ValueError, "bool: the truth value of a tensor with ", t.numel(),
@@ -247,7 +247,7 @@ std::vector<PyType_Slot> operator_slots() {
       {Py_nb_positive, p(unary_slot<"positive">)},
       {Py_nb_absolute, p(unary_slot<"abs">)},
       {Py_nb_invert, p(unary_slot<"bitwise_not">)},
-      {Py_nb_bool, reinterpret_cast<void*>(truth)},
+      {Py_nb_bool, reinterpret_cast<void*>(truth_of_tensor)},
       {Py_nb_float, p(to_python_float)},
       {Py_nb_int, p(to_python_int)},
       {Py_nb_index, p(to_python_index)},
