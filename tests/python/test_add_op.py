@@ -63,7 +63,7 @@ def test_one_row_is_an_op():
         target.write_text(table)
 
     (scratch / "tests/consumer/main.cpp").write_text(MAIN)
-    options = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", "-DTG_BUILD_PYTHON=ON"]
+    options = ["-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O0", "-DTG_BUILD_PYTHON=ON", "-DCMAKE_UNITY_BUILD=ON"]
     run("cmake", "-S", scratch / "tests/consumer", "-B", build, "-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}",
         f"-DTG_SOURCE={scratch}", *options)
     run("cmake", "--build", build)
