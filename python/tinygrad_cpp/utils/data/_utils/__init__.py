@@ -1,0 +1,3 @@
+"""Parts of the loader: collating samples, worker processes, and how batches travel."""
+
+from . import collate, worker
