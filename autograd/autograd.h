@@ -41,13 +41,15 @@ class TG_API FunctionCtx {
   void save_for_backward(const std::vector<Tensor>& tensors) { to_save_ = tensors; }
   std::vector<Tensor> saved() const;
   void mark_non_differentiable(const std::vector<Tensor>& tensors) { non_differentiable_ = tensors; }
+  // Inputs that forward edited in place and returns: they become outputs of this function.
+  void mark_dirty(const std::vector<Tensor>& tensors) { dirty_ = tensors; }
   bool needs_input_grad(int i) const { return needs_[size_t(i)]; }
   std::any data;  // anything else
 
  private:
   friend struct FunctionNode;
   friend TG_API std::vector<Tensor> apply_function(struct CustomFunction, const std::vector<Tensor>&);
-  std::vector<Tensor> to_save_, non_differentiable_;
+  std::vector<Tensor> to_save_, non_differentiable_, dirty_;
   std::vector<SavedTensor> saved_;
   std::vector<bool> needs_;
   Node* node_ = nullptr;

@@ -1,4 +1,6 @@
 // Custom functions: user code with its own backward, from C++ and (through the same node) from Python.
+#include <algorithm>
+
 #include "autograd/autograd.h"
 #include "ops/ops.h"
 
@@ -48,6 +50,27 @@ std::vector<Tensor> FunctionCtx::saved() const {
   return out;
 }
 
+namespace {
+
+bool holds(const std::vector<Tensor>& list, const Tensor& t) {
+  return std::any_of(list.begin(), list.end(), [&](const Tensor& x) { return x.is_same(t); });
+}
+
+// Inputs edited in place get a new history, which leaves and views cannot take.
+void check_dirty(const std::string& name, const std::vector<Tensor>& dirty, const std::vector<Tensor>& out) {
+  for (const Tensor& t : dirty) {
+    TG_CHECK(holds(out, t), AutogradError, name,
+             ": mark_dirty: an edited input must also be returned; input=", describe(t));
+    TG_CHECK(!(t.is_leaf() && t.requires_grad()), AutogradError, name,
+             ": mark_dirty: a leaf tensor that requires gradients is being edited in place; input=", describe(t));
+    TG_CHECK(!t.is_view(), AutogradError, name,
+             ": mark_dirty: a view cannot be edited in place here; input=", describe(t));
+    t.bump_version("a custom function");
+  }
+}
+
+}  // namespace
+
 std::vector<Tensor> apply_function(CustomFunction f, const std::vector<Tensor>& inputs) {
   auto node = make_ref<FunctionNode>();
   bool record = false;
@@ -66,10 +89,10 @@ std::vector<Tensor> apply_function(CustomFunction f, const std::vector<Tensor>& 
     return node->fn.forward(ctx, inputs);
   }();
   if (!record) return out;
+  check_dirty(ctx.name_, ctx.dirty_, out);
   for (Tensor& t : out) {
     // An input handed through would otherwise get this node as its own history.
-    for (const Tensor& in : inputs)
-      if (t.is_same(in)) t = detach(t);
+    if (holds(inputs, t) && !holds(ctx.dirty_, t)) t = detach(t);
     node->outputs.push_back(meta_info(t));
   }
   for (const Tensor& t : ctx.to_save_) {
@@ -83,11 +106,11 @@ std::vector<Tensor> apply_function(CustomFunction f, const std::vector<Tensor>& 
   }
   ctx.to_save_.clear();
   for (size_t j = 0; j < out.size(); ++j) {
-    bool skip = !is_float(out[j].dtype());
-    for (const Tensor& t : ctx.non_differentiable_) skip |= t.is_same(out[j]);
+    bool skip = !is_float(out[j].dtype()) || holds(ctx.non_differentiable_, out[j]);
     if (!skip) set_history(out[j], node, int(j));
   }
   ctx.non_differentiable_.clear();
+  ctx.dirty_.clear();
   return out;
 }
 

@@ -67,18 +67,21 @@ py::object convert_to(const py::object& self, Device device) {
   return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(device), Value(), Value(false), Value(false)}));
 }
 
-// The name PyTorch gives the type: "torch.FloatTensor" spelt with our module.
+// The name PyTorch gives the type, its module included: programs compare with it.
 std::string type_name(const Tensor& t) {
   static const char* names[] = {"BoolTensor", "ByteTensor", "CharTensor",     "ShortTensor", "IntTensor",
                                 "LongTensor", "HalfTensor", "BFloat16Tensor", "FloatTensor", "DoubleTensor"};
-  return std::string(t.device().is_cpu() ? "tinygrad_cpp." : "tinygrad_cpp.cuda.") + names[int(t.dtype())];
+  return std::string(t.device().is_cpu() ? "torch." : "torch.cuda.") + names[int(t.dtype())];
 }
 
-py::object type_method(py::object self, py::object dtype) {
+py::object type_method(py::object self, py::object dtype, const py::kwargs&) {
   const Tensor& t = unwrap(self.ptr());
   if (dtype.is_none()) return py::str(type_name(t));
   DType d;
   if (to_dtype(dtype.ptr(), d)) return convert_to(self, d);
+  // the classes LongTensor, FloatTensor ...
+  if (PyType_Check(dtype.ptr()) && py::hasattr(dtype, "dtype") && to_dtype(dtype.attr("dtype").ptr(), d))
+    return convert_to(self, d);
   TG_CHECK(PyUnicode_Check(dtype.ptr()), TypeError, "type(): argument 'dtype' must be dtype or str, not ",
            Py_TYPE(dtype.ptr())->tp_name);
   auto wanted = dtype.cast<std::string>();
@@ -209,6 +212,13 @@ void bind_geometry() {
   for (const char* name : {"numel", "nelement"}) method(name, &Tensor::numel, "Number of elements.");
   method("element_size", [](const Tensor& t) { return itemsize(t.dtype()); }, "Bytes of one element.");
   method("data_ptr", [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data()); }, "Address of element 0.");
+  method(
+      "_storage",
+      [](const Tensor& t) {
+        const Storage& s = *t.impl()->storage;
+        return py::make_tuple(reinterpret_cast<uintptr_t>(s.data), s.nbytes);
+      },
+      "Address and bytes of the memory that views of one tensor share.");
   method("storage_offset", &Tensor::storage_offset, "Elements before the first one in the storage.");
   method("is_contiguous", [](const Tensor& t, py::kwargs) { return t.is_contiguous(); }, "Row-major without gaps.");
   method("is_floating_point", [](const Tensor& t) { return is_float(t.dtype()); }, "True for floating-point types.");

@@ -243,6 +243,7 @@ void bind_functions(py::module_& m) {
       .def("save_for_backward", &FunctionCtx::save_for_backward)
       .def("saved", &FunctionCtx::saved)
       .def("mark_non_differentiable", &FunctionCtx::mark_non_differentiable)
+      .def("mark_dirty", &FunctionCtx::mark_dirty)
       .def("needs_input_grad", &FunctionCtx::needs_input_grad);
   m.def("_apply_function", &apply_python);
   m.def("_gradcheck", [](py::object f, const Tensors& inputs, double eps, double atol, double rtol) {

@@ -161,7 +161,7 @@ Tensor share(const Tensor& src) {
   return t;
 }
 
-// Tensor(data) is an alias of float32 tensor(data); Tensor(2, 3) an uninitialised tensor of that size.
+// Tensor(data) is an alias of float32 tensor(data); Tensor(2, 3) and Tensor(Size([2, 3])) uninitialised tensors.
 PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   return guarded([&]() -> PyObject* {
     Tensor t;
@@ -173,6 +173,8 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     } else if (n == 1 && is_tensor(PyTuple_GET_ITEM(args, 0))) {
       const Tensor& src = unwrap(PyTuple_GET_ITEM(args, 0));
       t = share(src);
+    } else if (n == 1 && Py_TYPE(PyTuple_GET_ITEM(args, 0)) == size_type && to_ints(PyTuple_GET_ITEM(args, 0), sizes)) {
+      t = empty_tensor(sizes, default_dtype());
     } else if (PyLong_Check(PyTuple_GET_ITEM(args, 0)) && to_ints(args, sizes)) {
       t = empty_tensor(sizes, default_dtype());
     } else if (n == 1 || subclass_init) {
@@ -180,8 +182,11 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     } else {
       fail<TypeError>("Tensor(): expected sizes, or one argument with the data; use tensor(data, dtype=...) for more");
     }
-    TG_CHECK(!kwargs || PyDict_GET_SIZE(kwargs) == 0 || subclass_init, TypeError,
-             "Tensor(): takes no keyword arguments; use tensor(data, dtype=..., requires_grad=...)");
+    PyObject* where = kwargs && PyDict_GET_SIZE(kwargs) == 1 ? PyDict_GetItemString(kwargs, "device") : nullptr;
+    TG_CHECK(!kwargs || PyDict_GET_SIZE(kwargs) == 0 || where || subclass_init, TypeError,
+             "Tensor(): takes no keyword argument but device; use tensor(data, dtype=..., requires_grad=...)");
+    if (Device d; where && where != Py_None && !subclass_init)
+      TG_CHECK(to_device(where, d) && d.is_cpu(), DeviceError, "Tensor(): only makes tensors on the CPU");
     return make_wrapper(type, std::move(t));
   });
 }

@@ -8,6 +8,7 @@ tensor([2., 4.])
 """
 
 import builtins as _builtins
+from typing import TYPE_CHECKING
 
 from . import _C
 from ._C import (
@@ -71,26 +72,73 @@ from ._C import (
     tensor,
     uint8,
 )
+
+# Functions that PyTorch has in nn.functional and here.
+from ._C.nn_functional import (
+    adaptive_avg_pool1d,
+    bilinear,
+    celu,
+    celu_,
+    max_pool1d_with_indices,
+    pairwise_distance,
+    rrelu,
+    selu,
+    selu_,
+)
 from ._functions import (
     asarray,
     broadcast_shapes,
     channels_last,
     contiguous_format,
+    frobenius_norm,
+    frombuffer,
     is_complex,
     is_nonzero,
+    narrow_copy,
     preserve_format,
+    range,
     set_default_device,
     strided,
     tensordot,
+    unravel_index,
+    vander,
 )
 from ._info import finfo, iinfo
 from ._modes import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ._settings import (
+    are_deterministic_algorithms_enabled,
+    compile,
+    compiled_with_cxx11_abi,
+    get_default_device,
+    get_deterministic_debug_mode,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    is_autocast_enabled,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_inference,
+    is_storage,
+    is_warn_always_enabled,
+    set_default_tensor_type,
+    set_deterministic_debug_mode,
+    set_float32_matmul_precision,
+    set_flush_denormal,
+    set_num_interop_threads,
+    set_warn_always,
+    typename,
+    use_deterministic_algorithms,
+    vmap,
+)
+from ._suggest import lazy as _lazy
+from ._tensor import install as _install
+from ._windows import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window
 from .serialization import load, save
+
+_install()
 
 # One function per op of the table; what is written here by hand takes precedence.
 globals().update({_k: _v for _k, _v in vars(_C.ops).items() if not _k.startswith("_") and _k not in globals()})
 
-from . import autograd, memory, nn, optim, utils, version  # noqa: E402
+from . import autograd, nn, optim, serialization, utils, version  # noqa: E402
 from .version import __version__  # noqa: E402
 
 pi = 3.141592653589793
@@ -100,11 +148,54 @@ nan = _builtins.float("nan")
 newaxis = None
 
 
-def __getattr__(name: str) -> object:
-    from ._suggest import unknown_name
+# Modules that few programs need are imported when they are asked for.
+_MODULES = """_dynamo _inductor accelerator amp backends compiler cuda distributed distributions fft func fx hub jit
+linalg memory mps multiprocessing onnx overrides profiler random special testing types""".split()
+_unknown = _lazy(__name__, globals(), _MODULES)
 
-    raise AttributeError(unknown_name(__name__, name, globals()))
+if TYPE_CHECKING:
+    from . import (
+        accelerator,
+        amp,
+        backends,
+        compiler,
+        cuda,
+        distributed,
+        func,
+        fx,
+        hub,
+        jit,
+        memory,
+        mps,
+        multiprocessing,
+        onnx,
+        overrides,
+        profiler,
+        random,
+        special,
+        testing,
+        types,
+    )
+    from ._typed import TypedStorage, UntypedStorage
+    from .amp import GradScaler, autocast
+
+
+def __getattr__(name: str) -> object:
+    if name in ("autocast", "GradScaler"):
+        from . import amp
+
+        return getattr(amp, name)
+    if name in ("Storage", "TypedStorage", "UntypedStorage") or name.endswith("Tensor"):
+        from . import _typed
+
+        if name in _typed.NAMES:
+            return globals().setdefault(name, _typed.make_type(name))
+        if name.endswith("Storage"):
+            return _typed.TypedStorage if name == "Storage" else getattr(_typed, name)
+    return _unknown(name)
 
 
 def __dir__() -> list[str]:
-    return sorted(k for k in globals() if not k.startswith("_") or (k.startswith("__") and k.endswith("__")))
+    return sorted(
+        k for k in {*globals(), *_MODULES} if not k.startswith("_") or (k.startswith("__") and k.endswith("__"))
+    )

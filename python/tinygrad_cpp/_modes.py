@@ -11,7 +11,7 @@ from . import _C
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Mode:
+class Scope:
     """Base: `_enter` switches something and returns what `_leave` needs to switch it back."""
 
     def __init__(self) -> None:
@@ -23,10 +23,10 @@ class _Mode:
     def _leave(self, old: Any) -> None:
         raise NotImplementedError
 
-    def _fresh(self) -> "_Mode":
+    def _fresh(self) -> "Scope":
         return type(self)()
 
-    def __enter__(self) -> "_Mode":
+    def __enter__(self) -> "Scope":
         self._old.append(self._enter())
         return self
 
@@ -68,7 +68,7 @@ class _Mode:
         return wrapped
 
 
-class _GradMode(_Mode):
+class _GradMode(Scope):
     _on = False
 
     def __new__(cls, function: Any = None) -> Any:
@@ -93,7 +93,7 @@ class enable_grad(_GradMode):
     _on = True
 
 
-class set_grad_enabled(_Mode):
+class set_grad_enabled(Scope):
     """Turns recording on or off: at once as a function, inside as a context manager or decorator."""
 
     def __init__(self, mode: bool) -> None:
@@ -108,7 +108,7 @@ class set_grad_enabled(_Mode):
     def _leave(self, old: Any) -> None:
         _C._set_grad_enabled(old)
 
-    def _fresh(self) -> "_Mode":
+    def _fresh(self) -> "Scope":
         return set_grad_enabled(self.mode)
 
     def __call__(self, function: F) -> F:
@@ -116,7 +116,7 @@ class set_grad_enabled(_Mode):
         return super().__call__(function)
 
 
-class inference_mode(_Mode):
+class inference_mode(Scope):
     """Like no_grad, and what is made inside can never take part in a graph."""
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -138,11 +138,11 @@ class inference_mode(_Mode):
         _C._set_grad_enabled(grad)
         _C._set_inference(inference)
 
-    def _fresh(self) -> "_Mode":
+    def _fresh(self) -> "Scope":
         return inference_mode(self.mode)
 
 
-class set_anomaly(_Mode):
+class set_anomaly(Scope):
     """Anomaly detection: nodes remember where they were made, gradients are checked for NaN."""
 
     def __init__(self, mode: bool = True) -> None:
@@ -155,5 +155,5 @@ class set_anomaly(_Mode):
     def _leave(self, old: Any) -> None:
         _C._set_anomaly(old)
 
-    def _fresh(self) -> "_Mode":
+    def _fresh(self) -> "Scope":
         return set_anomaly(self.mode)

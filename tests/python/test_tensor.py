@@ -219,7 +219,7 @@ def test_conversions():
     assert x.to("cpu", tg.float64).dtype is tg.float64 and x.to(dtype=tg.float16).dtype is tg.float16
     assert x.to(tg.zeros(1, dtype=tg.float64)).dtype is tg.float64
     assert x.to(tg.float32, copy=True) is not x
-    assert x.type() == "tinygrad_cpp.FloatTensor" and x.type(tg.int32).dtype is tg.int32
+    assert x.type() == "torch.FloatTensor" and x.type(tg.int32).dtype is tg.int32
     for name in "float double half bfloat16 int long short char byte bool".split():
         assert getattr(x, name)().shape == (2,)
     with pytest.raises(TypeError):

@@ -1,82 +1,15 @@
-"""Differentiation: backward and grad over any tensors, functions with their own backward, checks."""
+"""Functions with their own backward."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from . import _C
-from ._modes import enable_grad, inference_mode, no_grad, set_anomaly, set_grad_enabled
+from .. import _C
+from .._modes import no_grad
 
-__all__ = [
-    "Function",
-    "Variable",
-    "backward",
-    "detect_anomaly",
-    "enable_grad",
-    "grad",
-    "gradcheck",
-    "gradgradcheck",
-    "inference_mode",
-    "no_grad",
-    "set_detect_anomaly",
-    "set_grad_enabled",
-]
+__all__ = ["Function", "FunctionCtx", "once_differentiable"]
 
 Tensor = _C.Tensor
-Tensors = Tensor | Sequence[Tensor]
-
-
-def backward(
-    tensors: Tensors,
-    grad_tensors: Tensors | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Tensors | None = None,
-) -> None:
-    """Adds the gradients of the tensors to the .grad of every leaf, or only of `inputs`."""
-    _C._backward(tensors, grad_tensors, retain_graph, create_graph, inputs)
-
-
-def grad(
-    outputs: Tensors,
-    inputs: Tensors,
-    grad_outputs: Tensors | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    materialize_grads: bool = False,
-) -> tuple[Tensor, ...]:
-    """Gradients of the outputs with respect to the inputs; no .grad is touched."""
-    return _C._grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
-
-
-def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
-    """The tensor itself: variables and tensors are the same."""
-    return data.requires_grad_(requires_grad) if requires_grad != data.requires_grad else data
-
-
-class detect_anomaly(set_anomaly):
-    """Inside, a NaN in a gradient is an error that shows where the forward call was made."""
-
-    def __init__(self, check_nan: bool = True) -> None:
-        super().__init__(True)
-
-    def _fresh(self) -> "detect_anomaly":
-        return detect_anomaly()
-
-
-class set_detect_anomaly(set_anomaly):
-    """Turns anomaly detection on or off: at once, and inside as a context manager."""
-
-    def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        super().__init__(mode)
-        self._before = _C._set_anomaly(mode)
-
-    def _enter(self) -> Any:
-        _C._set_anomaly(self.mode)
-        return self._before
-
-
-# ---- custom functions
 
 
 class FunctionCtx:
@@ -87,6 +20,7 @@ class FunctionCtx:
         self._core: Any = None
         self._to_save: tuple[Tensor | None, ...] = ()
         self._non_differentiable: tuple[Tensor, ...] = ()
+        self._dirty: tuple[Tensor, ...] = ()
         self._materialize = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -98,8 +32,8 @@ class FunctionCtx:
         self._non_differentiable = outputs
 
     def mark_dirty(self, *inputs: Tensor) -> None:
-        """Not supported: return a new tensor instead of writing into an input."""
-        raise _C.NotImplementedError("mark_dirty: a Function cannot write into its inputs here; return new tensors")
+        """These inputs were edited in place and are returned: they take this function as their history."""
+        self._dirty = inputs
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether gradients of unused outputs are zeros (the default) or None."""
@@ -157,7 +91,8 @@ class Function:
             shapes.extend((tuple(o.shape), o.dtype, o.device) for o in outputs)
             core.save_for_backward(list(ctx._to_save))
             core.mark_non_differentiable(list(ctx._non_differentiable))
-            ctx._to_save = ()
+            core.mark_dirty(list(ctx._dirty))
+            ctx._to_save = ctx._dirty = ()
             return outputs
 
         def run_backward(core: Any, grads: list[Tensor | None]) -> list[Tensor | None]:
@@ -196,6 +131,7 @@ class Function:
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Marks a backward that cannot be differentiated again: trying to is an error."""
 
+    @functools.wraps(backward)
     def wrapped(ctx: Any, *grads: Any) -> Any:
         tracked = _C.is_grad_enabled() and any(isinstance(g, Tensor) and g.requires_grad for g in grads)
         with no_grad():
@@ -218,62 +154,3 @@ class _NotTwice(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         raise _C.AutogradError("once_differentiable: this function cannot be differentiated twice")
-
-
-function = type("function", (), {"once_differentiable": staticmethod(once_differentiable), "Function": Function})
-
-
-# ---- checks
-
-
-class GradcheckError(_C.AutogradError):
-    """A gradient differs from finite differences."""
-
-
-def _check(
-    which: Callable[..., str], func: Callable[..., Any], inputs: Any, eps: float, atol: float, rtol: float, stop: bool
-) -> bool:
-    args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-
-    def call(*tensors: Tensor) -> Any:
-        full = list(args)
-        for i, t in zip(places, tensors[0], strict=True):
-            full[i] = t
-        result = func(*full)
-        if isinstance(result, Tensor):
-            return result
-        return [r for r in result if isinstance(r, Tensor)]
-
-    text = which(call, [args[i] for i in places], eps, atol, rtol)
-    if text and stop:
-        raise GradcheckError(text)
-    return not text
-
-
-def gradcheck(
-    func: Callable[..., Any],
-    inputs: Any,
-    *,
-    eps: float = 1e-3,
-    atol: float = 1e-7,
-    rtol: float = 1e-6,
-    raise_exception: bool = True,
-    **ignored: Any,
-) -> bool:
-    """Compares the gradients of func at float64 inputs with 4th-order differences."""
-    return _check(_C._gradcheck, func, inputs, eps, atol, rtol, raise_exception)
-
-
-def gradgradcheck(
-    func: Callable[..., Any],
-    inputs: Any,
-    *,
-    eps: float = 1e-3,
-    atol: float = 1e-6,
-    rtol: float = 1e-5,
-    raise_exception: bool = True,
-    **ignored: Any,
-) -> bool:
-    """The same for second derivatives."""
-    return _check(_C._gradgradcheck, func, inputs, eps, atol, rtol, raise_exception)

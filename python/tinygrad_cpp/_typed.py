@@ -1,0 +1,127 @@
+"""Tensor types by name, as LongTensor, and storages: names of PyTorch's older interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _C
+from ._C import Tensor
+
+NAMES = {
+    "BoolTensor": _C.bool,
+    "ByteTensor": _C.uint8,
+    "CharTensor": _C.int8,
+    "ShortTensor": _C.int16,
+    "IntTensor": _C.int32,
+    "LongTensor": _C.int64,
+    "HalfTensor": _C.float16,
+    "BFloat16Tensor": _C.bfloat16,
+    "FloatTensor": _C.float32,
+    "DoubleTensor": _C.float64,
+}
+
+
+class TensorType(type):
+    """Makes tensors of one element type when called; its instances are all tensors of that type."""
+
+    dtype: _C.dtype
+
+    def __call__(cls, *args: Any, device: Any = None) -> Tensor:
+        """Of a list, an array or a tensor: its values. Of ints or a Size: a tensor of these sizes, not initialised."""
+        if device is not None and _C.device(device).type != "cpu":
+            raise _C.DeviceError(f"{cls.__name__}: only makes tensors on the CPU, not {device}")
+        if not args:
+            return _C.ops.empty([0], dtype=cls.dtype)
+        if isinstance(args[0], int) or isinstance(args[0], _C.Size):
+            return _C.ops.empty(list(args[0]) if isinstance(args[0], _C.Size) else list(args), dtype=cls.dtype)
+        if len(args) > 1:
+            raise _C.TypeError(f"{cls.__name__}(): expected sizes, or one argument with the data")
+        return _C.tensor(args[0], dtype=cls.dtype)
+
+    def __instancecheck__(cls, obj: object) -> bool:
+        return isinstance(obj, Tensor) and obj.dtype is cls.dtype
+
+
+def make_type(name: str) -> type:
+    """The class of one of the names above."""
+    dtype = NAMES[name]
+    return TensorType(name, (), {"dtype": dtype, "__module__": "tinygrad_cpp", "__doc__": f"Tensors of {dtype.name}."})
+
+
+def make_refusal(name: str) -> type:
+    """The class of a tensor type that needs a device which is not there."""
+
+    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
+        raise _C.DeviceError(f"{name}: there is no CUDA device; cuda.is_available() is False")
+
+    return type(name.rpartition(".")[2], (), {"__new__": __new__, "__module__": "tinygrad_cpp.cuda"})
+
+
+class UntypedStorage:
+    """The memory under a tensor and its views."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def data_ptr(self) -> int:
+        """Address of the first byte."""
+        return self._tensor._storage()[0]
+
+    def nbytes(self) -> int:
+        """Bytes."""
+        return self._tensor._storage()[1]
+
+    def size(self) -> int:
+        """Bytes of an untyped storage."""
+        return self.nbytes()
+
+    def element_size(self) -> int:
+        return 1
+
+    @property
+    def device(self) -> _C.device:
+        return self._tensor.device
+
+    @property
+    def is_cuda(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return self.size()
+
+    def tolist(self) -> list[int]:
+        """The bytes as numbers."""
+        return self._flat().view(_C.uint8).tolist()
+
+    def _flat(self) -> Tensor:
+        t = self._tensor.detach()
+        return t.as_strided([self.nbytes() // t.element_size()], [1], 0)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.size()} on {self.device}>"
+
+
+class TypedStorage(UntypedStorage):
+    """The memory under a tensor and its views, counted in elements."""
+
+    @property
+    def dtype(self) -> _C.dtype:
+        return self._tensor.dtype
+
+    def size(self) -> int:
+        """Elements."""
+        return self.nbytes() // self._tensor.element_size()
+
+    def element_size(self) -> int:
+        return self._tensor.element_size()
+
+    def untyped(self) -> UntypedStorage:
+        """The same memory in bytes."""
+        return UntypedStorage(self._tensor)
+
+    def tolist(self) -> list[Any]:
+        """The elements."""
+        return self._flat().tolist()
+
+    def __getitem__(self, i: int) -> Any:
+        return self._flat()[i].item()

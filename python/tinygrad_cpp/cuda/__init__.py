@@ -1,0 +1,256 @@
+"""CUDA devices: there are none here. What asks about them is answered, what needs one is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .. import _C
+from .._suggest import lazy
+
+Device = _C.device | str | int | None
+
+
+def _refuse(what: str) -> Exception:
+    return _C.DeviceError(f"{what}: there is no CUDA device; cuda.is_available() is False")
+
+
+# ---- what there is
+
+
+def is_available() -> bool:
+    """False: there is no CUDA device."""
+    return False
+
+
+def device_count() -> int:
+    """0."""
+    return 0
+
+
+def is_initialized() -> bool:
+    """False."""
+    return False
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """False without a device."""
+    return False
+
+
+def get_arch_list() -> list[str]:
+    """Empty."""
+    return []
+
+
+def init() -> None:
+    """Refused: there is no device."""
+    raise _refuse("cuda.init")
+
+
+def current_device() -> int:
+    """Refused: there is no device."""
+    raise _refuse("cuda.current_device")
+
+
+def set_device(device: Device) -> None:
+    """Refused; a negative number means no device and is accepted."""
+    if not isinstance(device, int) or device >= 0:
+        raise _refuse("cuda.set_device")
+
+
+def get_device_name(device: Device = None) -> str:
+    """Refused: there is no device."""
+    raise _refuse("cuda.get_device_name")
+
+
+def get_device_capability(device: Device = None) -> tuple[int, int]:
+    """Refused: there is no device."""
+    raise _refuse("cuda.get_device_capability")
+
+
+def get_device_properties(device: Device = None) -> Any:
+    """Refused: there is no device."""
+    raise _refuse("cuda.get_device_properties")
+
+
+def mem_get_info(device: Device = None) -> tuple[int, int]:
+    """Refused: there is no device."""
+    raise _refuse("cuda.mem_get_info")
+
+
+def synchronize(device: Device = None) -> None:
+    """Refused: there is no device to wait for."""
+    raise _refuse("cuda.synchronize")
+
+
+# ---- memory: none is used
+
+
+def memory_allocated(device: Device = None) -> int:
+    """0."""
+    return 0
+
+
+max_memory_allocated = memory_reserved = max_memory_reserved = memory_cached = max_memory_cached = memory_allocated
+
+
+def memory_stats(device: Device = None) -> dict[str, int]:
+    """Empty."""
+    return {}
+
+
+def memory_summary(device: Device = None, abbreviated: bool = False) -> str:
+    """Says that there is no device."""
+    return "no CUDA device"
+
+
+def empty_cache() -> None:
+    """Nothing is kept."""
+
+
+ipc_collect = empty_cache
+
+
+def reset_peak_memory_stats(device: Device = None) -> None:
+    """Nothing is counted."""
+
+
+reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+
+
+def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:
+    """Refused: there is no device."""
+    raise _refuse("cuda.set_per_process_memory_fraction")
+
+
+# ---- random numbers
+
+
+def manual_seed(seed: int) -> None:
+    """There is no generator on a device; accepted, so that programs seed whatever there is."""
+    int(seed)
+
+
+manual_seed_all = manual_seed
+
+
+def seed() -> None:
+    """There is no generator to seed."""
+
+
+seed_all = seed
+
+
+def get_rng_state(device: Device = "cuda") -> _C.Tensor:
+    """Refused: there is no device."""
+    raise _refuse("cuda.get_rng_state")
+
+
+def set_rng_state(new_state: _C.Tensor, device: Device = "cuda") -> None:
+    """Refused: there is no device."""
+    raise _refuse("cuda.set_rng_state")
+
+
+def get_rng_state_all() -> list[_C.Tensor]:
+    """Empty: one state per device."""
+    return []
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Accepts the empty list."""
+    for _ in new_states:
+        raise _refuse("cuda.set_rng_state_all")
+
+
+# ---- devices, streams, events
+
+
+class device(contextlib.nullcontext[None]):
+    """Selects a device inside a with block: harmless for none (a negative number), else refused on entry."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.idx = device
+
+    def __enter__(self) -> None:
+        if isinstance(self.idx, int) and self.idx < 0 or self.idx is None:
+            return
+        raise _refuse("cuda.device")
+
+
+class Stream:
+    """Refused: there is no device to queue work on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise _refuse("cuda.Stream")
+
+
+class Event:
+    """A moment in time. Work on the CPU is done when its call returns, so it is the moment of record()."""
+
+    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
+        self._timing = enable_timing
+        self._at: float | None = None
+
+    def record(self, stream: Any = None) -> None:
+        """Notes the time."""
+        self._at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Returns at once."""
+
+    def wait(self, stream: Any = None) -> None:
+        """Returns at once."""
+
+    def query(self) -> bool:
+        """True: nothing is outstanding."""
+        return True
+
+    def elapsed_time(self, end_event: Event) -> float:
+        """Milliseconds between two recorded events."""
+        if self._at is None or end_event._at is None or not (self._timing and end_event._timing):
+            raise _C.ValueError("Event.elapsed_time: both events need enable_timing=True and a record() before")
+        return (end_event._at - self._at) * 1e3
+
+
+def current_stream(device: Device = None) -> Any:
+    """Refused: there is no device."""
+    raise _refuse("cuda.current_stream")
+
+
+def stream(stream: Any) -> contextlib.AbstractContextManager[None]:
+    """Queues work on a stream inside a with block; None is harmless."""
+    if stream is not None:
+        raise _refuse("cuda.stream")
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def device_of(obj: Any) -> Iterator[None]:
+    """Selects the device of a tensor; harmless for tensors on the CPU."""
+    yield
+
+
+_TENSORS = frozenset(t + "Tensor" for t in "Float Double Half BFloat16 Byte Char Short Int Long Bool".split())
+
+
+class CUDAGraph:
+    """Refused: there is no device to capture work on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise _refuse("cuda.CUDAGraph")
+
+
+OutOfMemoryError = _C.OutOfMemoryError
+_unknown = lazy(__name__, globals(), ["amp", "nvtx", "random"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TENSORS:
+        return _unknown(name)
+    from .._typed import make_refusal
+
+    return make_refusal(f"cuda.{name}")
