@@ -89,62 +89,80 @@ void Optimizer::load_state_dict(const StateDict& d) {
              "loaded state dict contains a parameter group that doesn't match the size of optimizer's group, ",
              d.param_groups[i].params.size(), " vs ", param_groups[i].params.size());
   NoGrad guard;
-  state_.clear();
+  std::unordered_map<const TensorImpl*, State> loaded;
   for (size_t i = 0; i < param_groups.size(); ++i) {
-    ParamGroup& g = param_groups[i];
-    g.options = d.param_groups[i].options;
+    const ParamGroup& g = param_groups[i];
+    if (rule_) rule_->check(d.param_groups[i].options);
     for (size_t k = 0; k < g.params.size(); ++k) {
       auto it = d.state.find(d.param_groups[i].params[k]);
       if (it == d.state.end()) continue;
       for (const auto& [name, value] : it->second) {
         bool follows = value.defined() && name != "step" && is_float(g.params[k].dtype());
         Tensor copy = value.defined() ? clone(value) : value;
-        state(g.params[k])[name] = follows ? cast(copy, g.params[k].dtype()) : copy;
+        loaded[g.params[k].impl()][name] = follows ? cast(copy, g.params[k].dtype()) : copy;
       }
     }
   }
+  state_ = std::move(loaded);
+  for (size_t i = 0; i < param_groups.size(); ++i) param_groups[i].options = d.param_groups[i].options;
 }
 
+#define TG_SETTING(name) {#name, name}
 SGDOptions::operator Options() const {
-  return {{"lr", lr},
-          {"momentum", momentum},
-          {"dampening", dampening},
-          {"weight_decay", weight_decay},
-          {"nesterov", nesterov},
-          {"maximize", maximize}};
+  return {TG_SETTING(lr),           TG_SETTING(momentum), TG_SETTING(dampening),
+          TG_SETTING(weight_decay), TG_SETTING(nesterov), TG_SETTING(maximize)};
 }
 AdamOptions::operator Options() const {
-  return {{"lr", lr},
-          {"betas", betas},
-          {"eps", eps},
-          {"weight_decay", weight_decay},
-          {"amsgrad", amsgrad},
-          {"maximize", maximize},
-          {"decoupled_weight_decay", decoupled_weight_decay}};
+  return {TG_SETTING(lr),
+          TG_SETTING(betas),
+          TG_SETTING(eps),
+          TG_SETTING(weight_decay),
+          TG_SETTING(amsgrad),
+          TG_SETTING(maximize),
+          TG_SETTING(decoupled_weight_decay)};
 }
 AdamWOptions::operator Options() const {
-  return {{"lr", lr},           {"betas", betas},      {"eps", eps}, {"weight_decay", weight_decay},
-          {"amsgrad", amsgrad}, {"maximize", maximize}};
+  return {TG_SETTING(lr),           TG_SETTING(betas),   TG_SETTING(eps),
+          TG_SETTING(weight_decay), TG_SETTING(amsgrad), TG_SETTING(maximize)};
+}
+AdamaxOptions::operator Options() const {
+  return {TG_SETTING(lr), TG_SETTING(betas), TG_SETTING(eps), TG_SETTING(weight_decay), TG_SETTING(maximize)};
+}
+NAdamOptions::operator Options() const {
+  return {TG_SETTING(lr),           TG_SETTING(betas),          TG_SETTING(eps),
+          TG_SETTING(weight_decay), TG_SETTING(momentum_decay), TG_SETTING(decoupled_weight_decay),
+          TG_SETTING(maximize)};
+}
+RAdamOptions::operator Options() const {
+  return {TG_SETTING(lr),
+          TG_SETTING(betas),
+          TG_SETTING(eps),
+          TG_SETTING(weight_decay),
+          TG_SETTING(decoupled_weight_decay),
+          TG_SETTING(maximize)};
 }
 RMSpropOptions::operator Options() const {
-  return {{"lr", lr},
-          {"alpha", alpha},
-          {"eps", eps},
-          {"weight_decay", weight_decay},
-          {"momentum", momentum},
-          {"centered", centered},
-          {"maximize", maximize}};
+  return {TG_SETTING(lr),       TG_SETTING(alpha),    TG_SETTING(eps),     TG_SETTING(weight_decay),
+          TG_SETTING(momentum), TG_SETTING(centered), TG_SETTING(maximize)};
 }
 AdagradOptions::operator Options() const {
-  return {{"lr", lr},
-          {"lr_decay", lr_decay},
-          {"eps", eps},
-          {"weight_decay", weight_decay},
-          {"initial_accumulator_value", initial_accumulator_value},
-          {"maximize", maximize}};
+  return {TG_SETTING(lr),
+          TG_SETTING(lr_decay),
+          TG_SETTING(eps),
+          TG_SETTING(weight_decay),
+          TG_SETTING(initial_accumulator_value),
+          TG_SETTING(maximize)};
 }
 AdadeltaOptions::operator Options() const {
-  return {{"lr", lr}, {"rho", rho}, {"eps", eps}, {"weight_decay", weight_decay}, {"maximize", maximize}};
+  return {TG_SETTING(lr), TG_SETTING(rho), TG_SETTING(eps), TG_SETTING(weight_decay), TG_SETTING(maximize)};
 }
+ASGDOptions::operator Options() const {
+  return {TG_SETTING(lr), TG_SETTING(lambd),        TG_SETTING(alpha),
+          TG_SETTING(t0), TG_SETTING(weight_decay), TG_SETTING(maximize)};
+}
+RpropOptions::operator Options() const {
+  return {TG_SETTING(lr), TG_SETTING(etas), TG_SETTING(step_sizes), TG_SETTING(maximize)};
+}
+#undef TG_SETTING
 
 }  // namespace tg::optim

@@ -1,4 +1,5 @@
-// Optimizers: parameter groups, state, and the classes SGD, Adam, AdamW, RMSprop, Adagrad, Adadelta.
+// Optimizers: parameter groups, state, and the classes SGD, Adam, AdamW, Adamax, NAdam,
+// RAdam, RMSprop, Adagrad, Adadelta, ASGD, Rprop.
 //
 //   optim::Adam opt(model->parameters(), {.lr = 1e-3});
 //   opt.zero_grad(); loss.backward(); opt.step();
@@ -91,6 +92,38 @@ struct AdadeltaOptions {
   bool maximize = false;
   TG_API operator Options() const;
 };
+struct AdamaxOptions {
+  double lr = 2e-3;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8, weight_decay = 0;
+  bool maximize = false;
+  TG_API operator Options() const;
+};
+struct NAdamOptions {
+  double lr = 2e-3;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
+  bool decoupled_weight_decay = false, maximize = false;
+  TG_API operator Options() const;
+};
+struct RAdamOptions {
+  double lr = 1e-3;
+  std::array<double, 2> betas = {0.9, 0.999};
+  double eps = 1e-8, weight_decay = 0;
+  bool decoupled_weight_decay = false, maximize = false;
+  TG_API operator Options() const;
+};
+struct ASGDOptions {
+  double lr = 1e-2, lambd = 1e-4, alpha = 0.75, t0 = 1e6, weight_decay = 0;
+  bool maximize = false;
+  TG_API operator Options() const;
+};
+struct RpropOptions {
+  double lr = 1e-2;
+  std::array<double, 2> etas = {0.5, 1.2}, step_sizes = {1e-6, 50};
+  bool maximize = false;
+  TG_API operator Options() const;
+};
 
 #define TG_OPTIMIZER(NAME)                                                     \
   class NAME : public Optimizer {                                              \
@@ -103,9 +136,14 @@ struct AdadeltaOptions {
 TG_OPTIMIZER(SGD);
 TG_OPTIMIZER(Adam);
 TG_OPTIMIZER(AdamW);
+TG_OPTIMIZER(Adamax);
+TG_OPTIMIZER(NAdam);
+TG_OPTIMIZER(RAdam);
 TG_OPTIMIZER(RMSprop);
 TG_OPTIMIZER(Adagrad);
 TG_OPTIMIZER(Adadelta);
+TG_OPTIMIZER(ASGD);
+TG_OPTIMIZER(Rprop);
 #undef TG_OPTIMIZER
 
 }  // namespace tg::optim

@@ -3,9 +3,12 @@
 #include <cmath>
 
 #include "ops/ops.h"
+#include "optim/fused.h"
 
 namespace tg::optim {
 namespace {
+
+// ---- settings
 
 void check_not_negative(const Options& o, const char* name, const char* label) {
   double v = o.number(name);
@@ -17,32 +20,60 @@ void check_common(const Options& o) {
   check_not_negative(o, "weight_decay", "weight_decay value");
 }
 
-// The gradient the rule works with: of -f when maximizing, plus the L2 penalty's unless weight decay is decoupled.
-Tensor descent_gradient(const Options& o, const Slot& s, bool with_decay = true) {
-  Tensor g = o.flag("maximize") ? neg(s.grad) : s.grad;
-  double decay = o.number("weight_decay");
-  return with_decay && decay != 0 ? add(g, s.param, decay) : g;
+void check_adam(const Options& o) {
+  check_common(o);
+  check_not_negative(o, "eps", "epsilon value");
+  auto betas = o.pair("betas");
+  for (size_t i = 0; i < 2; ++i)
+    TG_CHECK(betas[i] >= 0 && betas[i] < 1, ValueError, "Invalid beta parameter at index ", i, ": ", betas[i]);
 }
 
-// The named state, zeros of the parameter's shape when it is new.
-Tensor zeros_state(Slot& s, const char* name) {
+// A setting that checkpoints of older versions and C++ options may lack.
+bool flag_or_false(const Options& o, const char* name) { return o.find(name) && o.flag(name); }
+
+// The first coefficients of every formula; weight decay acts on the gradient or, decoupled, on the parameter.
+struct Common {
+  double sign, decay, keep, lr;
+  Common(const Options& o, bool decoupled = false)
+      : sign(o.flag("maximize") ? -1 : 1), decay(0), keep(1), lr(o.number("lr")) {
+    double weight_decay = o.find("weight_decay") ? o.number("weight_decay") : 0;
+    (decoupled ? keep : decay) = decoupled ? 1 - lr * weight_decay : weight_decay;
+  }
+};
+
+// ---- state
+
+// The named state, filled with `value` in the parameter's shape when it is new.
+Tensor state_of(Slot& s, const char* name, double value = 0) {
   Tensor& t = (*s.state)[name];
-  if (!t.defined()) t = zeros_like(s.param);
+  if (!t.defined()) t = full_like(s.param, value);
   return t;
 }
 
-// Steps are counted in a float32 scalar, as in PyTorch's checkpoints.
-Tensor zero_count() {
-  Tensor t = empty_tensor({}, DType::F32);
-  *t.data<float>() = 0;
+// A scalar that is kept in the state as a tensor of the default dtype, as in PyTorch's checkpoints.
+Tensor scalar_of(Slot& s, const char* name, double value = 0) {
+  Tensor& t = (*s.state)[name];
+  if (!t.defined()) t = full({}, value, default_dtype());
   return t;
+}
+
+// Rounded to the default dtype also where a checkpoint came with another.
+void set_scalar(const Tensor& t, double value) {
+  if (default_dtype() == DType::F32) value = float(value);
+  TG_CHECK(t.numel() == 1, ValueError, "optimizer: a number in the state has ", t.numel(), " elements");
+  if (t.device().is_cpu() && t.dtype() == DType::F32) {
+    *t.data<float>() = float(value);
+    t.bump_version("optimizer step");
+  } else {
+    fill_(t, value);
+  }
 }
 
 double count_step(Slot& s) {
-  Tensor& t = (*s.state)["step"];
-  if (!t.defined()) t = zero_count();
-  add_(t, 1.0);
-  return t.item();
+  Tensor t = scalar_of(s, "step");
+  double step = t.item() + 1;
+  set_scalar(t, step);
+  return step;
 }
 
 // ---- SGD
@@ -55,55 +86,104 @@ void check_sgd(const Options& o) {
 }
 
 void update_sgd(const Options& o, std::vector<Slot>& slots) {
-  double lr = o.number("lr"), momentum = o.number("momentum"), dampening = o.number("dampening");
+  const Common c(o);
+  double momentum = o.number("momentum"), dampening = o.number("dampening");
+  bool nesterov = o.flag("nesterov");
+  Batch batch("SGD");
   for (Slot& s : slots) {
-    Tensor g = descent_gradient(o, s);
-    if (momentum != 0) {
-      Tensor& buffer = (*s.state)["momentum_buffer"];
-      if (!buffer.defined())
-        buffer = clone(g);
-      else
-        add_(mul_(buffer, momentum), g, 1 - dampening);
-      g = o.flag("nesterov") ? add(g, buffer, momentum) : buffer;
+    if (momentum == 0) {
+      batch.add(Formula::Sgd, {s.param, s.grad}, {c.sign, c.decay, c.keep, c.lr});
+      continue;
     }
-    add_(s.param, g, -lr);
+    const Tensor* old = s.state->find("momentum_buffer");
+    bool first = !old || !old->defined();  // the buffer starts as the gradient, undampened
+    batch.add(Formula::SgdMomentum, {s.param, s.grad, state_of(s, "momentum_buffer")},
+              {c.sign, c.decay, c.keep, c.lr, first ? 0 : momentum, first ? 1 : 1 - dampening, nesterov ? 1.0 : 0.0,
+               nesterov ? momentum : 1.0});
   }
+  batch.run();
 }
 
-// ---- Adam and AdamW
-
-void check_adam(const Options& o) {
-  check_common(o);
-  check_not_negative(o, "eps", "epsilon value");
-  auto betas = o.pair("betas");
-  for (int i = 0; i < 2; ++i)
-    TG_CHECK(betas[size_t(i)] >= 0 && betas[size_t(i)] < 1, ValueError, "Invalid beta parameter at index ", i, ": ",
-             betas[size_t(i)]);
-}
+// ---- Adam and its kin
 
 void update_adam_group(const Options& o, std::vector<Slot>& slots, bool decoupled) {
-  double lr = o.number("lr"), eps = o.number("eps"), decay = o.number("weight_decay");
+  const Common c(o, decoupled);
   auto [beta1, beta2] = o.pair("betas");
+  bool amsgrad = o.flag("amsgrad");
+  Batch batch("Adam");
   for (Slot& s : slots) {
-    double step = count_step(s);
-    Tensor g = descent_gradient(o, s, !decoupled);
-    if (decoupled && decay != 0) mul_(s.param, 1 - lr * decay);
-    Tensor mean = lerp_(zeros_state(s, "exp_avg"), g, 1 - beta1);
-    Tensor square = addcmul_(mul_(zeros_state(s, "exp_avg_sq"), beta2), g, g, 1 - beta2);
-    if (o.flag("amsgrad")) {
-      Tensor largest = zeros_state(s, "max_exp_avg_sq");
-      square = copy_(largest, maximum(largest, square));
-    }
-    Tensor scale = add_(div_(sqrt(square), std::sqrt(1 - std::pow(beta2, step))), eps);
-    addcdiv_(s.param, mean, scale, -lr / (1 - std::pow(beta1, step)));
+    double step = count_step(s), rate = c.lr / (1 - std::pow(beta1, step));
+    auto coefs = {c.sign,         c.decay, c.keep,    rate,
+                  1 - beta1,      beta2,   1 - beta2, 1 / std::sqrt(1 - std::pow(beta2, step)),
+                  o.number("eps")};
+    Tensor mean = state_of(s, "exp_avg"), square = state_of(s, "exp_avg_sq");
+    if (amsgrad)
+      batch.add(Formula::AdamLargest, {s.param, s.grad, mean, square, state_of(s, "max_exp_avg_sq")}, coefs);
+    else
+      batch.add(Formula::Adam, {s.param, s.grad, mean, square}, coefs);
   }
+  batch.run();
 }
-
 void update_adam(const Options& o, std::vector<Slot>& slots) {
-  const Setting* decoupled = o.find("decoupled_weight_decay");
-  update_adam_group(o, slots, decoupled && o.flag("decoupled_weight_decay"));
+  update_adam_group(o, slots, flag_or_false(o, "decoupled_weight_decay"));
 }
 void update_adamw(const Options& o, std::vector<Slot>& slots) { update_adam_group(o, slots, true); }
+
+void update_adamax(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o);
+  auto [beta1, beta2] = o.pair("betas");
+  Batch batch("Adamax");
+  for (Slot& s : slots) {
+    double rate = c.lr / (1 - std::pow(beta1, count_step(s)));
+    batch.add(Formula::Adamax, {s.param, s.grad, state_of(s, "exp_avg"), state_of(s, "exp_inf")},
+              {c.sign, c.decay, c.keep, rate, 1 - beta1, beta2, o.number("eps")});
+  }
+  batch.run();
+}
+
+void check_nadam(const Options& o) {
+  check_adam(o);
+  check_not_negative(o, "momentum_decay", "momentum_decay value");
+}
+
+void update_nadam(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o, flag_or_false(o, "decoupled_weight_decay"));
+  auto [beta1, beta2] = o.pair("betas");
+  double decay = o.number("momentum_decay");
+  auto momentum = [&, b = beta1](double step) { return b * (1 - 0.5 * std::pow(0.96, step * decay)); };
+  Batch batch("NAdam");
+  for (Slot& s : slots) {
+    double step = count_step(s), now = momentum(step), next = momentum(step + 1);
+    Tensor product = scalar_of(s, "mu_product", 1);
+    mul_(product, now);
+    double so_far = product.item();  // rounded to its dtype, as PyTorch has it
+    batch.add(Formula::NAdam, {s.param, s.grad, state_of(s, "exp_avg"), state_of(s, "exp_avg_sq")},
+              {c.sign, c.decay, c.keep, c.lr * (1 - now) / (1 - so_far), 1 - beta1, beta2, 1 - beta2,
+               1 / std::sqrt(1 - std::pow(beta2, step)), o.number("eps"), c.lr * next / (1 - so_far * next)});
+  }
+  batch.run();
+}
+
+void update_radam(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o, flag_or_false(o, "decoupled_weight_decay"));
+  auto [beta1, beta2] = o.pair("betas");
+  double longest = 2 / (1 - beta2) - 1;  // length of the moving average in the limit
+  Batch batch("RAdam");
+  for (Slot& s : slots) {
+    double step = count_step(s), power = std::pow(beta2, step), correction = 1 - power;
+    double rate = c.lr / (1 - std::pow(beta1, step)), length = longest - 2 * step * power / correction;
+    Tensor mean = state_of(s, "exp_avg"), square = state_of(s, "exp_avg_sq");
+    if (length > 5) {  // the variance of the second mean is finite: rectify it
+      rate *= std::sqrt(correction * (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length));
+      batch.add(Formula::Adam, {s.param, s.grad, mean, square},
+                {c.sign, c.decay, c.keep, rate, 1 - beta1, beta2, 1 - beta2, 1, o.number("eps")});
+    } else {
+      batch.add(Formula::AdamMean, {s.param, s.grad, mean, square},
+                {c.sign, c.decay, c.keep, rate, 1 - beta1, beta2, 1 - beta2});
+    }
+  }
+  batch.run();
+}
 
 // ---- RMSprop
 
@@ -115,21 +195,25 @@ void check_rmsprop(const Options& o) {
 }
 
 void update_rmsprop(const Options& o, std::vector<Slot>& slots) {
-  double lr = o.number("lr"), alpha = o.number("alpha"), eps = o.number("eps"), momentum = o.number("momentum");
+  const Common c(o);
+  double alpha = o.number("alpha"), eps = o.number("eps"), momentum = o.number("momentum");
+  Batch batch("RMSprop");
   for (Slot& s : slots) {
     count_step(s);
-    Tensor g = descent_gradient(o, s);
-    Tensor square = addcmul_(mul_(zeros_state(s, "square_avg"), alpha), g, g, 1 - alpha);
-    if (o.flag("centered")) {
-      Tensor mean = lerp_(zeros_state(s, "grad_avg"), g, 1 - alpha);
-      square = addcmul(square, mean, mean, -1);
-    }
-    Tensor scale = add_(sqrt(square), eps);
-    if (momentum > 0)
-      add_(s.param, addcdiv_(mul_(zeros_state(s, "momentum_buffer"), momentum), g, scale), -lr);
+    auto coefs = {c.sign, c.decay, c.keep, c.lr, alpha, 1 - alpha, eps, momentum};
+    Tensor square = state_of(s, "square_avg"), mean, buffer;
+    if (o.flag("centered")) mean = state_of(s, "grad_avg");
+    if (momentum > 0) buffer = state_of(s, "momentum_buffer");
+    if (mean.defined() && buffer.defined())
+      batch.add(Formula::RMSpropCenteredMomentum, {s.param, s.grad, square, mean, buffer}, coefs);
+    else if (mean.defined())
+      batch.add(Formula::RMSpropCentered, {s.param, s.grad, square, mean}, coefs);
+    else if (buffer.defined())
+      batch.add(Formula::RMSpropMomentum, {s.param, s.grad, square, buffer}, coefs);
     else
-      addcdiv_(s.param, g, scale, -lr);
+      batch.add(Formula::RMSprop, {s.param, s.grad, square}, coefs);
   }
+  batch.run();
 }
 
 // ---- Adagrad and Adadelta
@@ -142,18 +226,20 @@ void check_adagrad(const Options& o) {
 }
 
 void init_adagrad(const Options& o, const Tensor& param, State& state) {
-  state["step"] = zero_count();
-  state["sum"] = add_(zeros_like(param), o.number("initial_accumulator_value"));
+  Slot s{param, {}, &state};
+  scalar_of(s, "step");
+  state_of(s, "sum", o.number("initial_accumulator_value"));
 }
 
 void update_adagrad(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o);
+  Batch batch("Adagrad");
   for (Slot& s : slots) {
-    if (!s.state->find("sum")) init_adagrad(o, s.param, *s.state);
-    double lr = o.number("lr") / (1 + (count_step(s) - 1) * o.number("lr_decay"));
-    Tensor g = descent_gradient(o, s);
-    Tensor sum = addcmul_((*s.state)["sum"], g, g, 1);
-    addcdiv_(s.param, g, add_(sqrt(sum), o.number("eps")), -lr);
+    double rate = c.lr / (1 + (count_step(s) - 1) * o.number("lr_decay"));
+    batch.add(Formula::Adagrad, {s.param, s.grad, state_of(s, "sum", o.number("initial_accumulator_value"))},
+              {c.sign, c.decay, c.keep, rate, o.number("eps")});
   }
+  batch.run();
 }
 
 void check_adadelta(const Options& o) {
@@ -164,25 +250,67 @@ void check_adadelta(const Options& o) {
 }
 
 void update_adadelta(const Options& o, std::vector<Slot>& slots) {
-  double rho = o.number("rho"), eps = o.number("eps");
+  const Common c(o);
+  double rho = o.number("rho");
+  Batch batch("Adadelta");
   for (Slot& s : slots) {
     count_step(s);
-    Tensor g = descent_gradient(o, s);
-    Tensor square = addcmul_(mul_(zeros_state(s, "square_avg"), rho), g, g, 1 - rho);
-    Tensor moved = zeros_state(s, "acc_delta");
-    Tensor delta = mul_(div_(sqrt_(add(moved, eps)), sqrt_(add(square, eps))), g);
-    addcmul_(mul_(moved, rho), delta, delta, 1 - rho);
-    add_(s.param, delta, -o.number("lr"));
+    batch.add(Formula::Adadelta, {s.param, s.grad, state_of(s, "square_avg"), state_of(s, "acc_delta")},
+              {c.sign, c.decay, c.keep, c.lr, rho, 1 - rho, o.number("eps")});
   }
+  batch.run();
+}
+
+// ---- ASGD and Rprop
+
+void update_asgd(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o);
+  double lambd = o.number("lambd");
+  Batch batch("ASGD");
+  for (Slot& s : slots) {
+    double step = count_step(s);
+    Tensor eta = scalar_of(s, "eta", c.lr), mu = scalar_of(s, "mu", 1);
+    double rate = eta.item();
+    batch.add(Formula::ASGD, {s.param, s.grad, state_of(s, "ax")},
+              {c.sign, c.decay, 1 - lambd * rate, rate, mu.item()});
+    set_scalar(eta, c.lr / std::pow(1 + lambd * c.lr * step, o.number("alpha")));
+    set_scalar(mu, 1 / std::max(1.0, step - o.number("t0")));
+  }
+  batch.run();
+}
+
+void check_rprop(const Options& o) {
+  check_not_negative(o, "lr", "learning rate");
+  auto [shrink, grow] = o.pair("etas");
+  TG_CHECK(0 < shrink && shrink < 1 && 1 < grow, ValueError, "Invalid eta values: ", shrink, ", ", grow);
+  o.pair("step_sizes");
+}
+
+void update_rprop(const Options& o, std::vector<Slot>& slots) {
+  const Common c(o);
+  auto [shrink, grow] = o.pair("etas");
+  auto [smallest, largest] = o.pair("step_sizes");
+  Batch batch("Rprop");
+  for (Slot& s : slots) {
+    count_step(s);
+    batch.add(Formula::Rprop, {s.param, s.grad, state_of(s, "prev"), state_of(s, "step_size", c.lr)},
+              {c.sign, c.decay, c.keep, c.lr, 0, 1, shrink, grow, smallest, largest});
+  }
+  batch.run();
 }
 
 constexpr Rule kRules[] = {
     {"SGD", check_sgd, nullptr, update_sgd},
     {"Adam", check_adam, nullptr, update_adam},
     {"AdamW", check_adam, nullptr, update_adamw},
+    {"Adamax", check_adam, nullptr, update_adamax},
+    {"NAdam", check_nadam, nullptr, update_nadam},
+    {"RAdam", check_adam, nullptr, update_radam},
     {"RMSprop", check_rmsprop, nullptr, update_rmsprop},
     {"Adagrad", check_adagrad, init_adagrad, update_adagrad},
     {"Adadelta", check_adadelta, nullptr, update_adadelta},
+    {"ASGD", check_common, nullptr, update_asgd},
+    {"Rprop", check_rprop, nullptr, update_rprop},
 };
 
 // `get` of the setting's alternatives, or an error that tells what was wanted.

@@ -23,7 +23,8 @@ struct Rule {
   void (*update)(const Options& o, std::vector<Slot>& slots);
 };
 
-// "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta"; ValueError for another name.
+// The rule of an optimizer whose step is a function of each element alone: "SGD", "Adam", "AdamW", "Adamax", "NAdam",
+// "RAdam", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop"; ValueError for another name.
 TG_API const Rule& find_rule(std::string_view name);
 
 }  // namespace tg::optim

@@ -15,6 +15,7 @@ Setting to_setting(py::handle v) {
   PyObject* o = v.ptr();
   double d;
   if (PyBool_Check(o)) return o == Py_True;
+  if (is_tensor(o) && unwrap(o).numel() == 1) return unwrap(o).item();  // a rate, of any number of axes
   if (PyTuple_Check(o) || PyList_Check(o)) {
     std::array<double, 2> pair;
     auto seq = py::reinterpret_borrow<py::sequence>(v);

@@ -5,107 +5,35 @@ from __future__ import annotations
 
 import math
 import types
-import warnings
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import _C
+from ._lr_base import LRScheduler, _FormulaLR, _LRScheduler, _schedule, _set_rate
+from ._lr_cycles import CyclicLR, OneCycleLR
 from .optimizer import Optimizer
 
-_schedule = _C._schedule
-
-
-class LRScheduler:
-    """Sets the rates of an optimizer's groups. Subclasses override ``get_lr``, which gives the rates of epoch
-    ``self.last_epoch`` from ``self.base_lrs`` or from the groups' present ``lr``."""
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise _C.TypeError(f"{type(optimizer).__name__} is not an Optimizer")
-        self.optimizer = optimizer
-        for i, group in enumerate(optimizer.param_groups):
-            if last_epoch == -1:
-                group.setdefault("initial_lr", group["lr"])
-            elif "initial_lr" not in group:
-                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{i}] when resuming an optimizer")
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
-        self._initial_step()
-
-    def _initial_step(self) -> None:
-        self._step_count = 0
-        self.step()
-
-    def get_lr(self) -> list[float]:
-        raise _C.NotImplementedError
-
-    def get_last_lr(self) -> list[float]:
-        """The rates of the present epoch."""
-        return self._last_lr
-
-    def step(self, epoch: int | None = None) -> None:
-        """Goes to the next epoch, or to a given one."""
-        if self._step_count == 1 and not getattr(self.optimizer, "_opt_called", False):
-            warnings.warn(
-                "Detected call of `lr_scheduler.step()` before `optimizer.step()`: the first value of the schedule is "
-                "skipped. Call them in the opposite order.",
-                UserWarning,
-                stacklevel=2,
-            )
-        self._step_count += 1
-        self._update_lr(epoch)
-
-    def _update_lr(self, epoch: int | None = None) -> None:
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        closed = getattr(self, "_get_closed_form_lr", None)
-        self._set(self.get_lr() if epoch is None or closed is None else closed())
-
-    def _set(self, rates: list[float]) -> None:
-        for group, lr in zip(self.optimizer.param_groups, rates):
-            group["lr"] = lr
-        self._last_lr = self._present()
-
-    def _present(self) -> list[float]:
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """All attributes but the optimizer."""
-        return {key: value for key, value in self.__dict__.items() if key != "optimizer"}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.__dict__.update(state_dict)
-
-
-_LRScheduler = LRScheduler
-
-
-class _FormulaLR(LRScheduler):
-    """A scheduler that is a pair of functions of the library: from the present rate, and from the initial one."""
-
-    _formula = ""
-
-    def _settings(self) -> tuple:
-        raise _C.NotImplementedError
-
-    def get_lr(self) -> list[float]:
-        if self._resuming:
-            return self._present()
-        f = getattr(_schedule, self._formula + "_next")
-        return [f(lr, self.last_epoch, *self._settings()) for lr in self._present()]
-
-    def _get_closed_form_lr(self) -> list[float]:
-        f = getattr(_schedule, self._formula + "_at")
-        return [f(base, self.last_epoch, *self._settings()) for base in self.base_lrs]
-
-    _stands_on_resume = True  # resuming: the groups already have the rates of last_epoch
-    _resuming = False
-
-    def _initial_step(self) -> None:
-        self._resuming = self._stands_on_resume and self.last_epoch >= 0
-        super()._initial_step()
-        self._resuming = False
+__all__ = [
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "MultiplicativeLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "SequentialLR",
+    "StepLR",
+    "_LRScheduler",
+]
 
 
 class StepLR(_FormulaLR):
@@ -221,7 +149,7 @@ class CosineAnnealingLR(_FormulaLR):
     def get_lr(self) -> list[float]:
         if self._resuming:
             return self._present()
-        rates = zip(self._present(), self.base_lrs)
+        rates = zip(self._present(), map(float, self.base_lrs))
         return [_schedule.cosine_next(lr, base, self.last_epoch, self.T_max, self.eta_min) for lr, base in rates]
 
 
@@ -239,7 +167,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        return [_schedule.cosine_at(base, self.T_cur, self.T_i, self.eta_min) for base in self.base_lrs]
+        return [_schedule.cosine_at(float(base), self.T_cur, self.T_i, self.eta_min) for base in self.base_lrs]
 
     def _update_lr(self, epoch: float | None = None) -> None:
         epoch = self.last_epoch + 1 if epoch is None else epoch
@@ -271,7 +199,7 @@ class LambdaLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs)]
+        return [float(base) * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs)]
 
     def state_dict(self) -> dict[str, Any]:
         """Functions are left out; of callable objects the attributes are kept."""
@@ -294,81 +222,6 @@ class MultiplicativeLR(LambdaLR):
         if self.last_epoch == 0:
             return self._present()
         return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._present())]
-
-
-class OneCycleLR(LRScheduler):
-    """The 1cycle policy: up to max_lr, down to almost nothing, momentum the other way. Step it after every batch."""
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float | list[float],
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: float | list[float] = 0.85,
-        max_momentum: float | list[float] = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        last_epoch: int = -1,
-    ) -> None:
-        if total_steps is None:
-            if epochs is None or steps_per_epoch is None:
-                raise _C.ValueError("You must define either total_steps OR (epochs AND steps_per_epoch)")
-            total_steps = epochs * steps_per_epoch
-        if total_steps <= 0 or not isinstance(total_steps, int):
-            raise _C.ValueError(f"Expected positive integer total_steps, but got {total_steps}")
-        if not 0 <= pct_start <= 1:
-            raise _C.ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
-        if anneal_strategy not in ("cos", "linear"):
-            raise _C.ValueError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
-        self.total_steps, self.pct_start, self.three_phase = total_steps, pct_start, three_phase
-        self.cycle_momentum, self._anneal_func_type = cycle_momentum, anneal_strategy
-        self.use_beta1 = "betas" in optimizer.defaults
-        if cycle_momentum and not self.use_beta1 and "momentum" not in optimizer.defaults:
-            raise _C.ValueError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
-        if last_epoch == -1:
-            self._prepare(optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor)
-        super().__init__(optimizer, last_epoch)
-
-    def _prepare(self, optimizer, max_lr, base_momentum, max_momentum, div_factor, final_div_factor) -> None:
-        def per_group(name, value):
-            if not isinstance(value, (list, tuple)):
-                return [value] * len(optimizer.param_groups)
-            if len(value) != len(optimizer.param_groups):
-                raise _C.ValueError(f"expected {len(optimizer.param_groups)} values for {name}, got {len(value)}")
-            return value
-
-        tops = per_group("max_lr", max_lr)
-        low, high = per_group("base_momentum", base_momentum), per_group("max_momentum", max_momentum)
-        for i, group in enumerate(optimizer.param_groups):
-            group["initial_lr"] = tops[i] / div_factor
-            group["max_lr"] = tops[i]
-            group["min_lr"] = group["initial_lr"] / final_div_factor
-            if self.cycle_momentum:
-                group["max_momentum"], group["base_momentum"] = high[i], low[i]
-
-    def _at(self, start: float, top: float, low: float) -> float:
-        cosine = self._anneal_func_type == "cos"
-        shape = self.total_steps, self.pct_start, cosine, self.three_phase
-        return _schedule.one_cycle(self.last_epoch, *shape, start, top, low)
-
-    def get_lr(self) -> list[float]:
-        rates = []
-        for group in self.optimizer.param_groups:
-            rates.append(self._at(group["initial_lr"], group["max_lr"], group["min_lr"]))
-            if not self.cycle_momentum:
-                continue
-            momentum = self._at(group["max_momentum"], group["base_momentum"], group["max_momentum"])
-            if self.use_beta1:
-                group["betas"] = (momentum, *group["betas"][1:])
-            else:
-                group["momentum"] = momentum
-        return rates
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -409,9 +262,9 @@ class ReduceLROnPlateau(LRScheduler):
         if self._plateau.update(float(metrics)):
             lowest = self.min_lrs + [0.0] * (len(self.optimizer.param_groups) - len(self.min_lrs))
             for group, bound in zip(self.optimizer.param_groups, lowest):
-                lr = max(group["lr"] * self.factor, bound)
-                if group["lr"] - lr > self.eps:
-                    group["lr"] = lr
+                lr = max(float(group["lr"]) * self.factor, bound)
+                if float(group["lr"]) - lr > self.eps:
+                    _set_rate(group, lr)
         self._last_lr = self._present()
 
     @property
@@ -466,7 +319,7 @@ class SequentialLR(LRScheduler):
         self.last_epoch = last_epoch + 1
         # the constructors of the schedulers have each set the rates: start again with the first
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"]
+            _set_rate(group, float(group["initial_lr"]))
         self._undo_step()
         self._schedulers[0]._initial_step()
         self._last_lr = schedulers[0].get_last_lr()

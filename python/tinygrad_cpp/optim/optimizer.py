@@ -1,4 +1,4 @@
-"""Base of all optimizers: parameter groups, state, checkpoints."""
+"""Base of all optimizers: parameter groups, state, hooks, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import copy
 import functools
 import itertools
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import _C
+from .._modes import enable_grad, no_grad
 
 
 class _Required:
@@ -17,34 +19,20 @@ class _Required:
 
 
 required: Any = _Required()
+ParamsT = Iterable[Any]  # tensors, (name, tensor) pairs, or dicts with "params" and settings
 
 
-class _grad_enabled:
-    """Records on the tape inside, whatever the mode outside."""
+class _Hooks(OrderedDict):
+    """Functions called in order; ``add`` gives a handle that removes its function."""
 
-    def __enter__(self) -> None:
-        self.old = _C._set_grad_enabled(True)
+    _ids = itertools.count()
 
-    def __exit__(self, *exc: object) -> None:
-        _C._set_grad_enabled(self.old)
-
-
-def _with_hooks(step):
-    """The step of a subclass, between the hooks registered for it."""
-
-    @functools.wraps(step)
-    def wrapper(self, *args, **kwargs):
-        self._opt_called = True  # a scheduler warns when it is stepped first
-        for hook in self._pre_hooks.values():
-            changed = hook(self, args, kwargs)
-            if changed is not None:
-                args, kwargs = changed
-        out = step(self, *args, **kwargs)
-        for hook in self._post_hooks.values():
-            hook(self, args, kwargs)
-        return out
-
-    return wrapper
+    def add(self, hook: Callable, prepend: bool = False) -> _HookHandle:
+        key = next(self._ids)
+        self[key] = hook
+        if prepend:
+            self.move_to_end(key, last=False)
+        return _HookHandle(self, key)
 
 
 class _HookHandle:
@@ -53,6 +41,50 @@ class _HookHandle:
 
     def remove(self) -> None:
         self._hooks.pop(self._key, None)
+
+
+_global_step_pre_hooks, _global_step_post_hooks = _Hooks(), _Hooks()
+
+
+def register_optimizer_step_pre_hook(hook: Callable) -> _HookHandle:
+    """``hook(optimizer, args, kwargs)`` before every step of every optimizer."""
+    return _global_step_pre_hooks.add(hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable) -> _HookHandle:
+    """``hook(optimizer, args, kwargs)`` after every step of every optimizer."""
+    return _global_step_post_hooks.add(hook)
+
+
+def _with_hooks(step: Callable) -> Callable:
+    """The step of a class between the hooks; a step that calls its parent's runs them once."""
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._stepping:
+            return step(self, *args, **kwargs)
+        self._opt_called = True  # a scheduler warns when it is stepped first
+        for hook in (*_global_step_pre_hooks.values(), *self._step_pre_hooks.values()):
+            changed = hook(self, args, kwargs)
+            if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise _C.Error(f"{hook} must return None or a tuple (args, kwargs), but got {changed!r}")
+                args, kwargs = changed
+        self._stepping = True
+        try:
+            out = step(self, *args, **kwargs)
+        finally:
+            self._stepping = False
+        for hook in (*self._step_post_hooks.values(), *_global_step_post_hooks.values()):
+            hook(self, args, kwargs)
+        return out
+
+    return wrapper
+
+
+def _use_grad_for_differentiable(step: Callable) -> Callable:
+    """What steps of subclasses written for PyTorch are decorated with: they run without recording."""
+    return no_grad()(step)
 
 
 class Optimizer:
@@ -64,26 +96,24 @@ class Optimizer:
     """
 
     _rule: str | None = None  # the update rule of the compiled library
-    _hook_ids = itertools.count()
+    _stepping = _opt_called = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
             cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
-    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         if isinstance(params, _C.Tensor):
             raise _C.TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                 + repr(type(params))
             )
         self.defaults = defaults
+        self._make_hooks()
         self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
-        self._pre_hooks: OrderedDict[int, Any] = OrderedDict()
-        self._post_hooks: OrderedDict[int, Any] = OrderedDict()
-        if self._rule is not None:
-            _C._optim_check(self._rule, defaults)
+        self._check(defaults)
         groups = list(params)
         if not groups:
             raise _C.ValueError("optimizer got an empty parameter list")
@@ -92,12 +122,51 @@ class Optimizer:
         for group in groups:
             self.add_param_group(group)
 
+    def _make_hooks(self) -> None:
+        self._step_pre_hooks, self._step_post_hooks = _Hooks(), _Hooks()
+        self._state_dict_pre_hooks, self._state_dict_post_hooks = _Hooks(), _Hooks()
+        self._load_state_dict_pre_hooks, self._load_state_dict_post_hooks = _Hooks(), _Hooks()
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """ValueError for settings out of range or that contradict each other."""
+        lr = group.get("lr")
+        if isinstance(lr, _C.Tensor) and lr.numel() != 1:
+            raise _C.ValueError(f"Tensor lr must be 1-element, got {lr.numel()} elements")
+        if group.get("fused"):
+            if group.get("differentiable"):
+                raise _C.Error("`fused` does not support `differentiable`")
+            if group.get("foreach"):
+                raise _C.Error("`fused` and `foreach` cannot be `True` together.")
+        if self._rule is not None:
+            _C._optim_check(self._rule, group)
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds parameters with settings of their own, e.g. layers that are unfrozen during training."""
         if not isinstance(param_group, dict):
             raise _C.TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = param_group
-        params = group["params"]
+        params, names = self._unpack(group["params"])
+        if len({id(p) for p in params}) != len(params):
+            raise _C.ValueError("some parameters appear more than once in a parameter group")
+        taken = {id(p) for g in self.param_groups for p in g["params"]}
+        if any(id(p) in taken for p in params):
+            raise _C.ValueError("some parameters appear in more than one parameter group")
+        if self.param_groups and ("param_names" in self.param_groups[0]) != (names is not None):
+            raise _C.ValueError("all optimizer params should be with/without names. Some param names are missing")
+        group["params"] = params
+        if names is not None:
+            group["param_names"] = names
+        for name, default in self.defaults.items():
+            if default is required and name not in group:
+                raise _C.ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+            group.setdefault(name, default)
+        self._check(group)
+        if self._rule is not None:
+            _C._optim_init(self._rule, group, self.state)
+        self.param_groups.append(group)
+
+    def _unpack(self, params: Any) -> tuple[list[Any], list[str] | None]:
+        """The tensors of a group, and their names if it has names."""
         if isinstance(params, _C.Tensor):
             params = [params]
         elif isinstance(params, set):
@@ -105,46 +174,47 @@ class Optimizer:
                 "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
                 "will change between runs. Please use a list instead."
             )
-        params = list(params)
-        if params and isinstance(params[0], tuple):
-            group["param_names"] = [name for name, _ in params]
+        params, names = list(params), None
+        if any(isinstance(p, tuple) for p in params):
+            if not all(isinstance(p, tuple) and len(p) == 2 for p in params):
+                raise _C.ValueError("all optimizer params should be with/without names. Some param names are missing")
+            names = [name for name, _ in params]
             params = [p for _, p in params]
         for p in params:
             if not isinstance(p, _C.Tensor):
                 raise _C.TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
-            if not (p.is_leaf or self.defaults.get("differentiable")):
+            if not p.is_leaf and (self._rule is not None or not self.defaults.get("differentiable")):
                 raise _C.ValueError("can't optimize a non-leaf Tensor")
-        if len({id(p) for p in params}) != len(params):
-            raise _C.ValueError("some parameters appear more than once in a parameter group")
-        taken = {id(p) for g in self.param_groups for p in g["params"]}
-        if any(id(p) in taken for p in params):
-            raise _C.ValueError("some parameters appear in more than one parameter group")
-        group["params"] = params
-        for name, default in self.defaults.items():
-            if default is required and name not in group:
-                raise _C.ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
-            group.setdefault(name, default)
-        if self._rule is not None:
-            _C._optim_check(self._rule, group)
-            _C._optim_init(self._rule, group, self.state)
-        self.param_groups.append(group)
+        return params, names
 
-    def step(self, closure: Any = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
 
         ``closure`` computes the loss and its gradients again; its result is returned.
         """
+        loss = self._evaluate(closure)
         if self._rule is None:
             raise _C.NotImplementedError(f"{type(self).__name__} does not override step()")
-        loss = None
-        if closure is not None:
-            with _grad_enabled():
-                loss = closure()
         for group in self.param_groups:
             _C._optim_step(self._rule, group, self.state)
         return loss
 
     step = _with_hooks(step)
+
+    @staticmethod
+    def _evaluate(closure: Callable[[], Any] | None) -> Any:
+        """The loss of a closure, recorded on the tape whatever the mode."""
+        if closure is None:
+            return None
+        with enable_grad():
+            return closure()
+
+    def _with_grad(self) -> Iterator[tuple[dict[str, Any], Any, Any]]:
+        """``(group, parameter, gradient)`` of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    yield group, p, -p.grad if group.get("maximize") else p.grad
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, or fills them with zeros."""
@@ -157,30 +227,54 @@ class Optimizer:
                 else:
                     p.grad = _C.ops.zeros_like(p.grad)
 
-    def register_step_pre_hook(self, hook: Any) -> _HookHandle:
+    def register_step_pre_hook(self, hook: Callable) -> _HookHandle:
         """``hook(optimizer, args, kwargs)`` before every step; it may return other arguments."""
-        key = next(self._hook_ids)
-        self._pre_hooks[key] = hook
-        return _HookHandle(self._pre_hooks, key)
+        return self._step_pre_hooks.add(hook)
 
-    def register_step_post_hook(self, hook: Any) -> _HookHandle:
+    def register_step_post_hook(self, hook: Callable) -> _HookHandle:
         """``hook(optimizer, args, kwargs)`` after every step."""
-        key = next(self._hook_ids)
-        self._post_hooks[key] = hook
-        return _HookHandle(self._post_hooks, key)
+        return self._step_post_hooks.add(hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> _HookHandle:
+        """``hook(optimizer)`` before every ``state_dict``."""
+        return self._state_dict_pre_hooks.add(hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> _HookHandle:
+        """``hook(optimizer, state_dict)`` after every ``state_dict``; it may return another dict."""
+        return self._state_dict_post_hooks.add(hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> _HookHandle:
+        """``hook(optimizer, state_dict)`` before every ``load_state_dict``; it may return another dict."""
+        return self._load_state_dict_pre_hooks.add(hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> _HookHandle:
+        """``hook(optimizer)`` after every ``load_state_dict``."""
+        return self._load_state_dict_post_hooks.add(hook, prepend)
 
     def state_dict(self) -> dict[str, Any]:
         """``{'state': {index: {...}}, 'param_groups': [...]}`` with parameters numbered through all groups."""
+        for hook in self._state_dict_pre_hooks.values():
+            hook(self)
         index = {id(p): i for i, p in enumerate(p for g in self.param_groups for p in g["params"])}
         state = {index[id(p)] if isinstance(p, _C.Tensor) else p: s for p, s in self.state.items()}
         groups = [{k: v for k, v in g.items() if k != "params"} for g in self.param_groups]
         for packed, g in zip(groups, self.param_groups):
             packed["params"] = [index[id(p)] for p in g["params"]]
-        return {"state": state, "param_groups": groups}
+        result = {"state": state, "param_groups": groups}
+        for hook in self._state_dict_post_hooks.values():
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over the settings and copies the state, cast to each parameter's dtype and device."""
-        saved = state_dict["param_groups"]
+        """Takes over the settings and copies the state, cast to each parameter's dtype and device.
+
+        A dict that does not fit raises a ValueError, TypeError or ShapeError and changes nothing.
+        """
+        for hook in self._load_state_dict_pre_hooks.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        saved = _checked(state_dict)
         if len(saved) != len(self.param_groups):
             raise _C.ValueError("loaded state dict has a different number of parameter groups")
         if any(len(s["params"]) != len(g["params"]) for s, g in zip(saved, self.param_groups)):
@@ -196,7 +290,12 @@ class Optimizer:
         state: defaultdict[Any, Any] = defaultdict(dict)
         for index, value in state_dict["state"].items():
             param = by_index.get(index)
-            state[index if param is None else param] = value if param is None else _copy_state(param, value)
+            if param is None:
+                state[index] = value
+            else:
+                state[param] = _copy_state(param, value)
+                if self._rule is not None:
+                    _check_state(param, state[param])
         groups = []
         for s, g in zip(saved, self.param_groups):
             group = copy.deepcopy({k: v for k, v in s.items() if k != "params"})
@@ -205,8 +304,19 @@ class Optimizer:
             group = {"params": g["params"], **group}
             for name, default in self.defaults.items():  # settings that a checkpoint of another version lacks
                 group.setdefault(name, default)
+            self._check(group)
             groups.append(group)
         self.state, self.param_groups = state, groups
+        for hook in self._load_state_dict_post_hooks.values():
+            hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if "_step_pre_hooks" not in self.__dict__:
+            self._make_hooks()
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
@@ -216,7 +326,22 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _copy_state(param: Any, value: Any, key: str = "") -> Any:
+def _checked(state_dict: Any) -> list[dict[str, Any]]:
+    """The groups of a state dict that has the right form."""
+    if not isinstance(state_dict, dict) or not {"state", "param_groups"} <= state_dict.keys():
+        raise _C.ValueError("load_state_dict: expected a dict with 'state' and 'param_groups'")
+    groups, state = state_dict["param_groups"], state_dict["state"]
+    if not isinstance(groups, (list, tuple)) or not isinstance(state, dict):
+        raise _C.TypeError("load_state_dict: 'param_groups' must be a list and 'state' a dict")
+    for group in groups:
+        if not isinstance(group, dict) or not isinstance(group.get("params"), (list, tuple)):
+            raise _C.TypeError("load_state_dict: a parameter group must be a dict with a list 'params'")
+        if not all(isinstance(i, (int, str)) for i in group["params"]):
+            raise _C.TypeError("load_state_dict: 'params' of a group must be numbers of parameters")
+    return list(groups)
+
+
+def _copy_state(param: Any, value: Any, key: Any = "") -> Any:
     """The state of `param` with tensors copied; other than step counts they follow the parameter."""
     if isinstance(value, _C.Tensor):
         moved = value.detach().clone()
@@ -224,8 +349,22 @@ def _copy_state(param: Any, value: Any, key: str = "") -> Any:
             return moved
         return moved.to(dtype=param.dtype, device=param.device)
     if isinstance(value, dict):
-        state = {k: _copy_state(param, v, k) for k, v in value.items()}
-        if isinstance(state.get("step"), (int, float)):  # as old checkpoints have it
-            state["step"] = _C.tensor(float(state["step"]))
-        return state
+        return {k: _copy_state(param, v, k) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_copy_state(param, v) for v in value)
     return copy.deepcopy(value)
+
+
+def _check_state(param: Any, state: Any) -> None:
+    """Makes tensors of plain numbers (old checkpoints), refuses what a compiled rule could not use."""
+    if not isinstance(state, dict):
+        raise _C.TypeError(f"load_state_dict: the state of a parameter must be a dict, got {type(state).__name__}")
+    for key, value in state.items():
+        if isinstance(value, (int, float)):
+            state[key] = _C.tensor(float(value))
+        elif not isinstance(value, _C.Tensor) and value is not None:
+            raise _C.TypeError(f"load_state_dict: {key!r} must be a tensor, got {type(value).__name__}")
+        elif value is not None and value.numel() != 1 and value.shape != param.shape:
+            raise _C.ShapeError(
+                f"load_state_dict: {key!r} has the shape {tuple(value.shape)}, its parameter {tuple(param.shape)}"
+            )
