@@ -169,6 +169,14 @@ def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
 
 
 @_method
+def to_sparse(self: Tensor, sparse_dim: int | None = None) -> Any:
+    """The elements that are not zero, with their coordinates: a sparse tensor (module sparse)."""
+    from .sparse import to_sparse
+
+    return to_sparse(self, sparse_dim)
+
+
+@_method
 def dim_order(self: Tensor) -> tuple[int, ...]:
     """Dimensions from the slowest to the fastest in memory."""
     return tuple(sorted(range(self.ndim), key=lambda d: (-self.stride(d), d)))
@@ -190,6 +198,28 @@ def __reversed__(self: Tensor) -> Tensor:
 def __complex__(self: Tensor) -> complex:
     """The value of a one-element tensor as a complex number of Python."""
     return complex(float(self))
+
+
+@_method
+def __array_namespace__(self: Tensor, *, api_version: str | None = None) -> Any:
+    """The module of the Python array API standard; ValueError for a version of it that is not offered."""
+    from .array_api._inspect import _array_namespace
+
+    return _array_namespace(self, api_version=api_version)
+
+
+@_method
+def to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """The tensor on a device; itself if it is there already. stream must be None."""
+    if stream is not None:
+        raise _C.ValueError("to_device: streams are not supported")
+    return self.to(device)
+
+
+@_method
+def __imatmul__(self: Tensor, other: Tensor) -> Tensor:
+    """x @= y: the product written into x."""
+    return self.copy_(_C.ops.matmul(self, other))
 
 
 def install() -> None:
