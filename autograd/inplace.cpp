@@ -86,6 +86,21 @@ Tensor copy_before_edit(const Tensor& self) {
   return c;
 }
 
+// squeeze_ and the like: the elements stay, the history is that of the view op on what `self` was.
+void record_geometry(const OpDef& op, Args args, Outputs& out) {
+  const Tensor& self = args[0].tensor();
+  Edge e = edge_of(self);
+  Tensor before = without_history(self);
+  set_history(before, e.node, e.slot);
+  std::vector<Value> values(args.begin(), args.end());
+  values[0] = Value(before);
+  Outputs view;
+  call(*op.inplace_of, {values.data(), args.n}, view);
+  execute_inplace(op, args, out);
+  Edge after = edge_of(view[0]);
+  set_history(self, after.node, after.slot);
+}
+
 void record_inplace(const OpDef& op, Args args, Outputs& out) {
   const Tensor& self = args[0].tensor();
   const OpDef& base_op = *op.inplace_of;
@@ -94,6 +109,7 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
            is_tracked_view(self) ? ": a view of a leaf tensor that requires gradients"
                                  : ": a leaf tensor that requires gradients",
            " is being used in an in-place operation; self=", describe(self));
+  if (base_op.spec.flags & kView) return record_geometry(op, args, out);
   if (!base_op.spec.primitive) {  // composite: compute on the tape from the value before, then copy in place
     Tensor before = copy_before_edit(self);
     std::vector<Value> values(args.begin(), args.end());
@@ -120,7 +136,7 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
   rebuild_view_history(self);
 }
 
-const bool installed = [] { return slots().record_inplace = record_inplace, true; }();
+const bool inplace_installed = [] { return slots().record_inplace = record_inplace, true; }();
 
 }  // namespace
 

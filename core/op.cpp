@@ -235,6 +235,16 @@ static const char* edit_site(const OpDef& op) {
   return sites->insert(std::move(text)).first->c_str();
 }
 
+// squeeze_ and the like: the handle becomes the view that the op makes of it.
+static void take_geometry(const Tensor& self, const Tensor& view) {
+  TensorImpl *to = self.impl(), *from = view.impl();
+  to->sizes = from->sizes;
+  to->strides = from->strides;
+  to->offset = from->offset;
+  to->numel = from->numel;
+  to->contiguous = from->contiguous;
+}
+
 void execute_inplace(const OpDef& op, Args args, Outputs& out) {
   const OpDef& base = *op.inplace_of;
   const Tensor& self = args[0].tensor();
@@ -245,6 +255,10 @@ void execute_inplace(const OpDef& op, Args args, Outputs& out) {
     static const OpDef& copy = find_op("copy");
     Outputs r;
     (base.spec.primitive ? base.spec.primitive : base.spec.composite)(args, r);
+    if (base.spec.flags & kView) {
+      take_geometry(self, r[0]);
+      return self.bump_version(op.name.c_str());
+    }
     TG_CHECK(r[0].sizes() == self.sizes(), ShapeError, op.base, ": the result has size ", r[0].sizes(),
              ", which does not fit the tensor written in place; self=", describe(self));
     TG_CHECK(can_cast(r[0].dtype(), self.dtype()), DTypeError, op.base, ": result type ", r[0].dtype(),

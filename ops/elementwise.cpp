@@ -8,9 +8,28 @@
 namespace tg {
 namespace {
 
-Tensor add_alpha(const Operand& a, const Operand& b, Scalar alpha) { return add(a, mul(b, alpha)); }
-Tensor sub_alpha(const Operand& a, const Operand& b, Scalar alpha) { return sub(a, mul(b, alpha)); }
-Tensor rsub_impl(const Tensor& a, const Operand& b, Scalar alpha) { return sub(b, mul(a, alpha)); }
+// As in PyTorch alpha may not widen the result: no fraction for integers, no bool for numbers.
+void check_alpha(const char* op, const Operand& a, const Operand& b, Scalar alpha) {
+  auto value = [](const Operand& o) { return o.is_tensor() ? Value(o.tensor()) : Value(o.scalar()); };
+  const Value v[] = {value(a), value(b)};
+  DType p = promoted_dtype({v, 2});
+  TG_CHECK(is_float(p) || !alpha.is_float(), DTypeError, op, ": alpha ", alpha.d(),
+           " must be an integer for integer operands; input=", describe(a), ", other=", describe(b));
+  TG_CHECK(p == DType::Bool || alpha.kind() != Scalar::Kind::Bool, DTypeError, op,
+           ": a bool alpha is for bool operands only; input=", describe(a), ", other=", describe(b));
+}
+Tensor add_alpha(const Operand& a, const Operand& b, Scalar alpha) {
+  check_alpha("add", a, b, alpha);
+  return add(a, mul(b, alpha));
+}
+Tensor sub_alpha(const Operand& a, const Operand& b, Scalar alpha) {
+  check_alpha("sub", a, b, alpha);
+  return sub(a, mul(b, alpha));
+}
+Tensor rsub_impl(const Tensor& a, const Operand& b, Scalar alpha) {
+  check_alpha("rsub", a, b, alpha);
+  return sub(b, mul(a, alpha));
+}
 
 TG_OP("add.alpha(Operand input, Operand other, *, Scalar alpha) -> Tensor", .doc = "input + alpha * other.",
       .composite = box<add_alpha>, .flags = kMakeInplace,
@@ -82,13 +101,30 @@ TG_OP("logit(Tensor input, float? eps=None) -> Tensor",
       .doc = "log(x / (1 - x)); with eps the input is clamped to [eps, 1 - eps].", .composite = box<logit_impl>,
       .flags = kMakeInplace, .samples = "T(3,4, lo=0.1, hi=0.9); T(3,4, lo=0.1, hi=0.9), eps=0.05");
 
+Tensor mvlgamma_impl(const Tensor& x, int64_t p) {
+  TG_CHECK(p >= 1, ValueError, "mvlgamma: p must be at least 1, got ", p, "; input=", describe(x));
+  DType t = is_float(x.dtype()) ? x.dtype() : default_dtype();
+  Tensor shifts = mul(arange(0, p, 1, DType::F64, x.device()), -0.5);
+  Tensor y = sum(lgamma(unsqueeze(narrow_to(x, t), -1) + narrow_to(shifts, t)), -1);
+  return y + double(p) * double(p - 1) / 4 * std::log(M_PI);
+}
+TG_OP("mvlgamma(Tensor input, int p) -> Tensor", .doc = "Logarithm of the multivariate gamma function of dimension p.",
+      .composite = box<mvlgamma_impl>, .flags = kMakeInplace,
+      .samples = "T(3,4, lo=2, hi=4), 3; T(3, lo=1, hi=4), 1; T(lo=1, hi=3), 2");
+
+Tensor polygamma_method(const Tensor& x, Scalar n) { return polygamma(n, x); }
+TG_OP("polygamma.method(Tensor input, Scalar n) -> Tensor", .doc = "n-th derivative of digamma.",
+      .composite = box<polygamma_method>, .flags = kMethodOnly | kMakeInplace, .torch = "Tensor.polygamma",
+      .samples = "T(3,4, lo=0.5, hi=4), 1; T(3, lo=0.5, hi=4), 2");
+
 Tensor float_power_impl(const Operand& a, const Operand& b) {
   auto wide = [](const Operand& o) { return o.is_tensor() ? cast(o.tensor(), DType::F64) : Tensor(); };
   Tensor x = wide(a), y = wide(b);
   return pow(a.is_tensor() ? Operand(x) : a, b.is_tensor() ? Operand(y) : b);
 }
 TG_OP("float_power(Operand input, Operand exponent) -> Tensor", .doc = "Power computed and returned in float64.",
-      .composite = box<float_power_impl>, .samples = "T(3,4, lo=0.5, hi=2), 2; T(3, lo=0.5, hi=2), T(3)");
+      .composite = box<float_power_impl>, .flags = kMakeInplace,
+      .samples = "T(3,4, lo=0.5, hi=2), 2; T(3, lo=0.5, hi=2), T(3)");
 
 Tensor round_decimals(const Tensor& x, int64_t decimals) {
   if (!is_float(x.dtype())) {
@@ -110,6 +146,7 @@ Tensor ldexp_impl(const Tensor& x, const Tensor& e) {
   return narrow_to(narrow_to(x, wide) * exp2(narrow_to(e, wide)), result);
 }
 TG_OP("ldexp(Tensor input, Tensor other) -> Tensor", .doc = "input * 2^other.", .composite = box<ldexp_impl>,
+      .flags = kMakeInplace,
       .samples =
           "T(3,4), I(4, hi=5); T(3), T(3, lo=-2, hi=2); I(3, hi=5), I(3, lo=-2, hi=3); T(), I(3, hi=5); I(3), T()");
 

@@ -204,6 +204,7 @@ def main() -> None:
             ret, params = op.cpp_return(), op.params[1:]
             methods.append(f"  {ret} {op.base}({op.signature(params, True)}) const;")
             code = body(op).replace(f"Value({op.params[0].name})", "Value(*this)", 1)
+            code = code.replace(f"return {op.params[0].name};", "return *this;")
             defs.append(f"{ret} Tensor::{op.base}({op.signature(params, False)}) const {{\n  {code}\n}}")
             continue
         ret, doc = op.cpp_return(), op.doc.replace("\\n", " ")

@@ -132,7 +132,7 @@ Tensor as_strided_scatter_body(const Tensor& x, const Tensor& src, IntList size,
 
 TG_OP("as_strided(Tensor input, int[] size, int[] stride, int? storage_offset=None) -> Tensor",
       .doc = "View of the input's storage with any sizes and strides; ShapeError if it reaches outside of it.",
-      .composite = box<as_strided_body>,
+      .composite = box<as_strided_body>, .flags = kView | kMakeInplace,
       .samples =
           "T(3,4), [2, 2], [4, 1]; T(3,4), [3], [5], 0; T(6), [4, 3], [1, 1]; T(6), [2, 3], [0, 1]; T(3,4), [2, 3], "
           "[1, 4], 1; T(4), [], [], 2; T(5), [0, 3], [3, 1]",

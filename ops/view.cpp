@@ -19,6 +19,34 @@ Tensor reshape_body(const Tensor& x, IntList shape) {
   Dims sizes = infer_size("reshape", shape, x);
   return view(view_strides(geometry_of(x), sizes) ? x : clone(x), sizes);
 }
+// The same bytes as elements of another type. The last dimension takes up a change of width.
+Tensor view_dtype_body(const Tensor& x, DType dtype) {
+  int64_t from = itemsize(x.dtype()), to = itemsize(dtype), ratio = std::max(from, to) / std::min(from, to);
+  TG_CHECK(dtype != DType::Bool || x.dtype() == DType::Bool, DTypeError,
+           "view: bytes other than 0 and 1 are no bool; use bool() or ne(0); input=", describe(x));
+  Geometry g = geometry_of(x);
+  int last = x.ndim() - 1;
+  if (ratio > 1) {
+    TG_CHECK(last >= 0 && g.strides[last] == 1, ShapeError, "view: from ", x.dtype(), " to ", dtype,
+             " the last dimension must be contiguous; input=", describe(x));
+    bool fits = from > to || (g.offset % ratio == 0 && g.sizes[last] % ratio == 0);
+    for (int i = 0; i <= last; ++i) {
+      if (from < to && i < last) fits = fits && g.strides[i] % ratio == 0;
+      if (i < last) g.strides[i] = from > to ? g.strides[i] * ratio : g.strides[i] / ratio;
+    }
+    TG_CHECK(fits, ShapeError, "view: from ", x.dtype(), " to ", dtype, " last size, strides and offset must be ",
+             "multiples of ", ratio, "; strides ", x.strides(), ", offset ", x.storage_offset(),
+             ", input=", describe(x));
+    g.sizes[last] = from > to ? g.sizes[last] * ratio : g.sizes[last] / ratio;
+    g.offset = from > to ? g.offset * ratio : g.offset / ratio;
+    TG_CHECK(reinterpret_cast<uintptr_t>(x.impl()->storage->data) % uintptr_t(to) == 0, ShapeError,
+             "view: the memory is not aligned for ", dtype, "; input=", describe(x));
+  }
+  Tensor y = view_of(x, g);
+  y.impl()->dtype = dtype;
+  y.impl()->base = nullptr;  // as detach: bits have no gradient
+  return y;
+}
 Tensor view_as_body(const Tensor& x, const Tensor& other) { return view(x, other.sizes()); }
 Tensor reshape_as_body(const Tensor& x, const Tensor& other) { return reshape(x, other.sizes()); }
 Tensor ravel_body(const Tensor& x) { return reshape(x, {-1}); }
@@ -224,6 +252,14 @@ TG_OP("view(Tensor input, int[] size) -> Tensor",
       .primitive = box<view_body>, .grads = {{0, reshape_back}}, .flags = kView | kMethodOnly,
       .samples = "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, 1]; T(0,3), [3, 0]; T(1), []; T(6), [2, 3]",
       .notes = "layout");
+TG_OP(
+    "view.dtype(Tensor input, dtype dtype) -> Tensor",
+    .doc =
+        "The same memory as elements of another type, without gradient. Where they are wider or narrower the last "
+        "dimension, which must be contiguous, changes its size. Nothing but bool can be seen as bool.",
+    .primitive = box<view_dtype_body>, .flags = kView | kNoGrad | kMethodOnly, .torch = "Tensor.view",
+    .samples = "I(3,4), DT('float64'); I(3,4), DT('int32'); I(2,8), DT('int64'); B(3,4), DT('uint8'); I(), DT('int64')",
+    .notes = "layout");
 TG_OP("reshape(Tensor input, int[] shape) -> Tensor",
       .doc = "The elements in the same order with other sizes (one may be -1): a view where possible, else a copy.",
       .composite = box<reshape_body>,
@@ -252,27 +288,28 @@ TG_OP("permute(Tensor input, int[] dims) -> Tensor", .doc = "Dimensions in anoth
       .primitive = box<permute_body>, .grads = {{0, permute_grad}}, .flags = kView,
       .samples = "T(2,3,4), [2, 0, 1]; T(3,4), [1, 0]; T(2,3,4), [0, -1, 1]; T(), []; T(0,2), [1, 0]");
 TG_OP("transpose(Tensor input, int dim0, int dim1) -> Tensor", .doc = "Two dimensions exchanged.",
-      .primitive = box<transpose_body>, .grads = {{0, transpose_grad}}, .flags = kView, .aliases = "swapdims",
-      .samples = "T(3,4), 0, 1; T(2,3,4), -1, 0; T(3), 0, 0; T(), 0, -1");
+      .primitive = box<transpose_body>, .grads = {{0, transpose_grad}}, .flags = kView | kMakeInplace,
+      .aliases = "swapdims", .samples = "T(3,4), 0, 1; T(2,3,4), -1, 0; T(3), 0, 0; T(), 0, -1");
 TG_OP("swapaxes(Tensor input, int axis0, int axis1) -> Tensor", .doc = "Two dimensions exchanged.",
-      .composite = box<swapaxes_body>, .samples = "T(3,4), 0, 1; T(2,3,4), -1, 0");
+      .composite = box<swapaxes_body>, .flags = kView | kMakeInplace, .samples = "T(3,4), 0, 1; T(2,3,4), -1, 0");
 TG_OP("t(Tensor input) -> Tensor", .doc = "Transpose of a matrix; vectors and numbers stay.", .composite = box<t_body>,
-      .samples = "T(3,4); T(3); T()");
+      .flags = kView | kMakeInplace, .samples = "T(3,4); T(3); T()");
 TG_OP("movedim.int(Tensor input, int source, int destination) -> Tensor", .doc = "One dimension moved.",
       .composite = box<movedim_int>, .aliases = "moveaxis", .samples = "T(2,3,4), 0, 2; T(2,3,4), -1, 0; T(3), 0, 0");
 TG_OP("movedim.list(Tensor input, int[] source, int[] destination) -> Tensor",
       .doc = "Dimensions moved to new positions, the others keep their order.", .composite = box<movedim_list>,
       .aliases = "moveaxis", .samples = "T(2,3,4), [0, 1], [2, 0]; T(2,3,4), [-1], [0]");
 TG_OP("squeeze(Tensor input) -> Tensor", .doc = "Without the dimensions of size 1.", .primitive = box<squeeze_all>,
-      .grads = {{0, reshape_back}}, .flags = kView, .samples = "T(1,3,1); T(2,3); T(); T(1); T(0,1)");
+      .grads = {{0, reshape_back}}, .flags = kView | kMakeInplace, .samples = "T(1,3,1); T(2,3); T(); T(1); T(0,1)");
 TG_OP("squeeze.dim(Tensor input, int dim) -> Tensor", .doc = "Without dimension dim if its size is 1.",
-      .primitive = box<squeeze_dim>, .grads = {{0, reshape_back}}, .flags = kView,
+      .primitive = box<squeeze_dim>, .grads = {{0, reshape_back}}, .flags = kView | kMakeInplace,
       .samples = "T(1,3,1), 0; T(1,3,1), -1; T(1,3,1), 1; T(), 0");
 TG_OP("squeeze.dims(Tensor input, int[] dim) -> Tensor",
       .doc = "Without those of the given dimensions whose size is 1.", .primitive = box<squeeze_list>,
-      .grads = {{0, reshape_back}}, .flags = kView, .samples = "T(1,3,1), [0, 2]; T(1,3,1), [0, 1]; T(1,3,1), [-1]");
+      .grads = {{0, reshape_back}}, .flags = kView | kMakeInplace,
+      .samples = "T(1,3,1), [0, 2]; T(1,3,1), [0, 1]; T(1,3,1), [-1]");
 TG_OP("unsqueeze(Tensor input, int dim) -> Tensor", .doc = "With a new dimension of size 1 at dim.",
-      .primitive = box<unsqueeze_body>, .grads = {{0, reshape_back}}, .flags = kView,
+      .primitive = box<unsqueeze_body>, .grads = {{0, reshape_back}}, .flags = kView | kMakeInplace,
       .samples = "T(3,4), 0; T(3,4), 1; T(3,4), -1; T(), 0; T(0), 1");
 TG_OP("select(Tensor input, int dim, int index) -> Tensor",
       .doc = "One position of dim; negative index counts from the end.", .primitive = box<select_body>,

@@ -114,6 +114,8 @@ py::object make_op(PyTypeObject* type, const OpGroup* group) {
 struct Places {
   bool function = false, method = false, nn = false;
 };
+// Functions of this prefix are bound in the module linalg, without it, and nowhere else.
+constexpr std::string_view kLinalg = "linalg_";
 
 int tensor_params(const OpDef& op) {
   int n = 0;
@@ -129,8 +131,10 @@ Places places(const OpDef& op) {
   Places p;
   bool hidden_base = base.spec.flags & kHidden;
   p.nn = (f & (kNN | kAlsoNN)) && !hidden_base;
-  // as in PyTorch, x.add_(y) is a method only, and what takes no second tensor is a function too
-  p.function = !(f & (kNN | kMethodOnly)) && !hidden_base && !(op.inplace_of && tensor_params(op) > 1);
+  // as in PyTorch, x.add_(y) and x.squeeze_() are methods only; what takes no second tensor and keeps the size of the
+  // first is a function too
+  bool method_only = op.inplace_of && (tensor_params(op) > 1 || (base.spec.flags & kView));
+  p.function = !(f & (kNN | kMethodOnly)) && !hidden_base && !method_only;
   bool takes_self = !op.params.empty() && !op.params[0].optional &&
                     (op.params[0].type == Param::Type::Tensor || op.params[0].type == Param::Type::Operand) &&
                     (op.params[0].name == "input" || op.params[0].name == "self");
@@ -217,7 +221,9 @@ py::dict describe_op(const OpDef& op) {
   d["composite"] = op.spec.composite != nullptr;
   d["primitive"] = op.spec.primitive != nullptr;
   d["pointwise"] = op.opcode >= 0;
-  d["is_function"] = where.function;
+  bool linalg = std::string_view(op.base).starts_with(kLinalg);
+  d["is_function"] = where.function && !linalg;
+  d["is_linalg"] = where.function && linalg;
   d["is_method"] = where.method;
   d["is_nn"] = where.nn;
   return d;
@@ -234,18 +240,24 @@ py::list op_table() {
 void init_ops(py::module_& m) {
   function_type = make_type("tinygrad_cpp.function", false);
   method_type = make_type("tinygrad_cpp.method", true);
-  Groups functions, methods, nn;
+  Groups functions, methods, nn, linalg;
   for (const OpDef* op : all_ops()) {
     Places where = places(*op);
     for (const std::string& name : names_of(*op)) {
+      if (name.starts_with(kLinalg)) {
+        if (where.function) add_to(linalg, name.substr(kLinalg.size()), "tinygrad_cpp.linalg", *op);
+        continue;
+      }
       if (where.function) add_to(functions, name, "tinygrad_cpp", *op);
       if (where.method) add_to(methods, name, "tinygrad_cpp", *op);
       if (where.nn) add_to(nn, name, "tinygrad_cpp.nn.functional", *op);
     }
   }
-  for (auto* groups : {&functions, &methods, &nn}) sort_overloads(*groups);
+  for (auto* groups : {&functions, &methods, &nn, &linalg}) sort_overloads(*groups);
   auto ops = m.def_submodule("ops", "Functions of the op table.");
   auto nn_functional = m.def_submodule("nn_functional", "Functions of the op table that live in nn.functional.");
+  auto linalg_ops = m.def_submodule("linalg", "Functions of the op table that live in linalg.");
+  for (auto& [name, g] : linalg) linalg_ops.attr(name.c_str()) = make_op(function_type, g);
   for (auto& [name, g] : functions) ops.attr(name.c_str()) = make_op(function_type, g);
   for (auto& [name, g] : nn) nn_functional.attr(name.c_str()) = make_op(function_type, g);
   py::handle type(reinterpret_cast<PyObject*>(tensor_type));
