@@ -226,6 +226,23 @@ Tensor multi_margin_body(const Tensor& input, const Tensor& target, Scalar p, do
   return reduce_loss(op, input.ndim() == 1 ? squeeze(loss, 0) : loss, reduction);
 }
 
+// Of each row of targets the classes before the first negative entry count.
+Tensor multilabel_margin_body(const Tensor& input, const Tensor& target, std::string_view reduction) {
+  const char* op = "multilabel_margin_loss";
+  TG_CHECK(input.ndim() == 1 || input.ndim() == 2, ShapeError, op,
+           ": expected 1 or 2 dimensions, input=", describe(input));
+  TG_CHECK(input.sizes() == target.sizes() && is_int(target.dtype()), ShapeError, op,
+           ": target must be integers of the size of input; input=", describe(input), ", target=", describe(target));
+  Tensor x = batched(input), rows = input.ndim() == 1 ? unsqueeze(target, 0) : target;
+  Tensor listed = cast(cumprod(narrow_to(ge(rows, 0), DType::I64), 1), DType::Bool);
+  Tensor index = check_targets(op, where(listed, rows, 0), x.size(1), std::nullopt).index;
+  Tensor hit = scatter_add(zeros(x.sizes(), DType::I64, x.device()), 1, index, narrow_to(listed, DType::I64));
+  Tensor pairs = logical_and(unsqueeze(listed, 2), unsqueeze(eq(hit, 0), 1));  // (n, listed class, other class)
+  Tensor z = relu(1.0 - unsqueeze(gather(x, 1, index), 2) + unsqueeze(x, 1));
+  Tensor loss = sum(where(pairs, z, 0.0), {1, 2}) / double(std::max<int64_t>(x.size(1), 1));
+  return reduce_loss(op, input.ndim() == 1 ? squeeze(loss, 0) : loss, reduction);
+}
+
 TG_OP(
     "nll_loss(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, str reduction='mean') -> "
     "Tensor",
@@ -263,6 +280,15 @@ TG_OP(
     .doc = "Mean over the other classes of max(0, margin - input[target] + input[class])^p.",
     .composite = box<multi_margin_body>, .flags = kNN,
     .samples = "T(5,3), I(5, hi=3); T(5,3), I(5, hi=3), 2, 0.5, C(3, lo=0.5, hi=2), reduction='none'");
+
+TG_OP("multilabel_margin_loss(Tensor input, Tensor target, *, str reduction='mean') -> Tensor",
+      .doc =
+          "Mean over classes of max(0, 1 - input[target] + input[class]) summed over the targets, for each class that "
+          "is none. A negative entry ends the list of targets of its row.",
+      .composite = box<multilabel_margin_body>, .flags = kNN,
+      .samples =
+          "T(3,4), I(3,4, lo=-1, hi=4); T(4), I(4, lo=-1, hi=4), reduction='sum'; T(5,3), I(5,3, hi=3), "
+          "reduction='none'");
 
 }  // namespace
 }  // namespace tg

@@ -224,6 +224,20 @@ Tensor scatter_reduce_body(const Tensor& input, int64_t dim, const Tensor& index
   return is_float(x.dtype()) ? total / count : floor_divide(total, count);
 }
 
+// index names the slice of dim that each slice of source goes to.
+Tensor index_reduce_body(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source,
+                         std::string_view reduce, bool include_self) {
+  TG_CHECK(reduce != "sum", ValueError, "index_reduce: reduce must be prod, mean, amax or amin, got 'sum'");
+  TG_CHECK(index.ndim() <= 1, ShapeError, "index_reduce: index must be a vector; index=", describe(index));
+  int d = wrap_dim("index_reduce", dim, x.ndim());
+  Dims whole = x.sizes(), along = Dims::filled(x.ndim(), 1);
+  if (x.ndim() > 0) whole[d] = along[d] = index.numel();
+  TG_CHECK(source.sizes() == whole, ShapeError, "index_reduce: source must have size ", whole, "; input=", describe(x),
+           ", source=", describe(source));
+  Tensor at = expand(reshape(index, along), source.sizes());
+  return scatter_reduce(x, dim, at, source, reduce, include_self);
+}
+
 Tensor scatter_reduce_src(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src,
                           std::string_view reduce) {
   TG_CHECK(reduce == "add" || reduce == "multiply", ValueError, "scatter: reduce must be add or multiply, got '",
@@ -265,21 +279,31 @@ Tensor index_select_grad(GradCtx& c) {
   return index_add(zeros_for(c, 0), c.arg<int64_t>(1), c.x(2), c.g());
 }
 
+// Scales those rows of weight that are used, and whose norm is above max_norm, down to it: in place, as PyTorch does.
+void bound_rows(const Tensor& weight, const Tensor& used, double max_norm, double norm_type) {
+  Tensor rows = index_select(weight, 0, used), n = norm(rows, norm_type, 1, true);
+  index_copy_(weight, 0, used, where(gt(n, max_norm), rows * (max_norm / (n + 1e-7)), rows));
+}
 Tensor embedding_body(const Tensor& input, const Tensor& weight, std::optional<int64_t>, std::optional<double> max_norm,
-                      double, bool by_freq, bool) {
+                      double norm_type, bool, bool) {
   TG_CHECK(weight.ndim() == 2, ShapeError, "embedding: weight must have 2 dimensions; weight=", describe(weight));
   TG_CHECK(is_int(input.dtype()), DTypeError, "embedding: input must be an integer tensor; input=", describe(input));
-  TG_CHECK(!max_norm && !by_freq, NotImplementedError, "embedding: max_norm and scale_grad_by_freq are not supported");
-  Tensor i = checked_index("embedding", input, weight.sizes()[0], 0, false);
+  Tensor i = reshape(checked_index("embedding", input, weight.sizes()[0], 0, false), {-1});
+  if (max_norm) bound_rows(weight, i, *max_norm, norm_type);
   Dims sizes = input.sizes();
   sizes.push_back(weight.sizes()[1]);
-  return reshape(index_select_body(weight, 0, reshape(i, {-1})), sizes);
+  return reshape(index_select_body(weight, 0, i), sizes);
 }
 Tensor embedding_grad(GradCtx& c) {
   Tensor index = reshape(c.x(0), {-1}), g = reshape(c.g(), {index.numel(), c.shape(1)[1]});
   if (auto padding = c.arg<std::optional<int64_t>>(2)) {
     int64_t row = *padding < 0 ? *padding + c.shape(1)[0] : *padding;
     g = masked_fill(g, unsqueeze(eq(index, row), -1), 0);
+  }
+  if (c.arg<bool>(5)) {  // the mean over the uses of a row instead of their sum
+    Tensor one = ones({index.numel()}, g.dtype(), g.device());
+    Tensor uses = index_add(zeros({c.shape(1)[0]}, g.dtype(), g.device()), 0, index, one);
+    g = g / unsqueeze(index_select(uses, 0, index), -1);
   }
   return index_add(zeros_for(c, 1), 0, index, g);
 }
@@ -357,6 +381,16 @@ TG_OP(
         "'mean'; T(4), 0, I(9, hi=4), T(9), 'amax'; T(4), 0, I(9, hi=4), T(9), 'amin'; T(4), 0, I(5, hi=4), T(5), "
         "'prod', include_self=False; T(4), 0, I(5, hi=4), T(5), 'mean', include_self=False; T(4), 0, I(5, hi=4), T(5), "
         "'amax', include_self=False; T(4), 0, I(5, hi=4), T(5), 'sum', include_self=False");
+TG_OP(
+    "index_reduce(Tensor input, int dim, Tensor index, Tensor source, str reduce, *, bool include_self=True) -> Tensor",
+    .doc =
+        "The slices of source that index sends to each place along dim reduced by 'prod', 'mean', 'amax' or 'amin', "
+        "together with input's own unless include_self is False.",
+    .composite = box<index_reduce_body>, .flags = kMakeInplace,
+    .samples =
+        "T(3,4), 0, I(5, hi=3), T(5,4), 'prod'; T(3,4), 1, I(6, hi=4), T(3,6), 'mean'; T(4), -1, I(9, hi=4), T(9), "
+        "'amax'; T(3,4), 0, I(5, hi=3), T(5,4), 'amin', include_self=False; T(3,4), 0, I(2, hi=3), T(2,4), 'mean', "
+        "include_self=False");
 TG_OP("scatter_set(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
       .doc = "scatter with src of the size of index.", .primitive = box<scatter_set_body>,
       .grads = {{in(2), keep_untouched}, {}, {}, {in(2), from_positions}}, .flags = kHidden | kFunctionOnly,
@@ -388,12 +422,15 @@ TG_OP(
     "scale_grad_by_freq=False, bool sparse=False) -> Tensor",
     .doc =
         "The rows of weight (n, d) that input names, in a new last dimension. The row padding_idx gets no gradient. "
-        "The gradient is dense whatever `sparse` says.",
+        "With max_norm the rows used are first scaled down to that norm_type-norm, in place. scale_grad_by_freq "
+        "divides "
+        "the gradient of a row by how often it was used. The gradient is dense whatever `sparse` says.",
     .primitive = box<embedding_body>, .grads = {{}, {in(0), embedding_grad}}, .flags = kNN,
     .torch = "nn.functional.embedding",
     .samples =
         "I(5, hi=4), T(4,3); I(2,3, hi=4), T(4,3); I(hi=4), T(4,3); I(6, hi=4), C(4,3), padding_idx=1; I(6, hi=4), "
-        "C(4,3), padding_idx=-1; I(0, hi=4), T(4,3)");
+        "C(4,3), padding_idx=-1; I(0, hi=4), T(4,3); I(6, hi=4), C(4,3), max_norm=0.5; I(2,3, hi=4), C(4,3), "
+        "max_norm=0.7, norm_type=1.0");
 TG_OP("one_hot(Tensor tensor, int num_classes=-1) -> Tensor",
       .doc =
           "int64 tensor with a new last dimension of size num_classes (largest value + 1 if -1): 1 at the class, 0 "

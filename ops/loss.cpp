@@ -6,6 +6,8 @@
 
 namespace tg {
 
+void (*warn_user)(const std::string&) = nullptr;
+
 Tensor reduce_loss(const char* op, const Tensor& loss, std::string_view reduction) {
   if (reduction == "mean") return mean(loss);
   if (reduction == "sum") return sum(loss);
@@ -31,6 +33,9 @@ Tensor difference(const char* op, const Tensor& x, const Tensor& target) {
   check_float_pair(op, x, target);
   if (x.sizes() == target.sizes()) return x - target;
   Dims shape = broadcast_shapes(op, x.sizes(), target.sizes());
+  if (warn_user)
+    warn_user(str(op, ": input ", describe(x), " and target ", describe(target),
+                  " have different sizes; they are broadcast to ", shape, ", which is rarely what is meant"));
   return expand(x, shape) - expand(target, shape);
 }
 

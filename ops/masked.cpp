@@ -165,13 +165,15 @@ TG_OP("nonzero(Tensor input) -> Tensor", .doc = "Positions (n, ndim) of the non-
       .primitive = box<nonzero_body>, .flags = kNoGrad, .aliases = "argwhere",
       .samples = "I(3,4, hi=2); B(5); T(2,2); T(0,3); I(2,2,2, hi=2); I(hi=2)");
 std::vector<Tensor> nonzero_tuple(const Tensor& x, bool as_tuple) {
-  TG_CHECK(as_tuple, ValueError, "nonzero: leave as_tuple out for one tensor of positions; input=", describe(x));
+  if (!as_tuple) return {nonzero(x)};
   return unbind(nonzero(x.ndim() ? x : unsqueeze(x, 0)), 1);
 }
 TG_OP("nonzero.tuple(Tensor input, *, bool as_tuple) -> Tensor[]",
       .doc = "With as_tuple=True the positions as one tensor per dimension, ready to index with.",
       .composite = box<nonzero_tuple>, .flags = kNoGrad,
-      .samples = "I(3,4, hi=2), as_tuple=True; B(5), as_tuple=True; T(0,3), as_tuple=True; I(hi=2), as_tuple=True");
+      .samples =
+          "I(3,4, hi=2), as_tuple=False; B(5), as_tuple=False; I(3,4, hi=2), as_tuple=True; B(5), as_tuple=True; "
+          "T(0,3), as_tuple=True; I(hi=2), as_tuple=True");
 TG_OP("masked_fill(Tensor input, Tensor mask, Operand value) -> Tensor",
       .doc = "value (a number or 0-d tensor) where the bool mask is true, input elsewhere.",
       .composite = box<masked_fill_body>, .inplace = masked_fill_inplace, .flags = kMakeInplace,

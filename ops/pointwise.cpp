@@ -109,6 +109,9 @@ Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
 // One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
 Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
+  if (rule == Rule::Where)
+    TG_CHECK(o.v[0].tensor().dtype() == DType::Bool || o.v[0].tensor().dtype() == DType::U8, DTypeError, op,
+             ": condition must be a bool tensor, not ", o.v[0].tensor().dtype());
   if (rule == Rule::IntDiv && !is_float(p)) reject_zero_divisor(op, o.v[1]);
   if (code == Opc::pow && !is_float(p)) reject_negative_power(op, o);
   if (code == Opc::bitwise_not && p == DType::Bool) code = Opc::logical_not;

@@ -283,16 +283,25 @@ Tensor adaptive_avg_nd(const char* op, int n, const Tensor& x, IntList output_si
   return y;
 }
 
-Tensor adaptive_max_nd(const char* op, int n, const Tensor& x, IntList output_size) {
-  Dims out = adaptive_sizes(op, n, x, output_size);
-  Tensor y = x;
-  for (int i = 0; i < n; ++i) {
+// The winners are found axis by axis, the last one first: of equal elements that in row-major order first stays.
+Winners adaptive_max_nd(const char* op, int n, const Tensor& x, IntList output_size, bool want_indices) {
+  Dims out = adaptive_sizes(op, n, x, output_size), spatial(x.sizes().end() - n, x.sizes().end());
+  Tensor y = x, at;
+  if (want_indices) at = expand(reshape(arange(numel_of(spatial, op), std::nullopt, x.device()), spatial), x.sizes());
+  for (int i = n - 1; i >= 0; --i) {
     int d = x.ndim() - n + i;
     Cells c = split_cells(y, d, out[i]);
     Tensor v = where(c.inside, c.values, -std::numeric_limits<double>::infinity());
-    y = v.numel() == 0 ? sum(v, d + 1) : std::get<0>(max(v, d + 1));
+    if (v.numel() == 0) {
+      y = sum(v, d + 1);
+      if (want_indices) at = zeros(y.sizes(), DType::I64, x.device());
+      continue;
+    }
+    auto [values, cell] = max(v, d + 1);
+    if (want_indices) at = squeeze(gather(split_cells(at, d, out[i]).values, d + 1, unsqueeze(cell, d + 1)), d + 1);
+    y = values;
   }
-  return y;
+  return {y, at};
 }
 
 #define TG_POOL(N)                                                                                                    \
@@ -318,7 +327,10 @@ Tensor adaptive_max_nd(const char* op, int n, const Tensor& x, IntList output_si
     return adaptive_avg_nd("adaptive_avg_pool" #N "d", N, x, size);                                                   \
   }                                                                                                                   \
   Tensor adaptive_max_pool##N##d_body(const Tensor& x, IntList size) {                                                \
-    return adaptive_max_nd("adaptive_max_pool" #N "d", N, x, size);                                                   \
+    return std::get<0>(adaptive_max_nd("adaptive_max_pool" #N "d", N, x, size, false));                               \
+  }                                                                                                                   \
+  Winners adaptive_max_pool##N##d_indices(const Tensor& x, IntList size) {                                            \
+    return adaptive_max_nd("adaptive_max_pool" #N "d_with_indices", N, x, size, true);                                \
   }
 TG_POOL(1)
 TG_POOL(2)
@@ -433,6 +445,10 @@ TG_OP("adaptive_max_pool1d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, L) or (C, L) evenly.",
       .composite = box<adaptive_max_pool1d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool1d",
       .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
+TG_OP("adaptive_max_pool1d_with_indices(Tensor input, int[] output_size) -> (Tensor output, Tensor indices)",
+      .doc = "adaptive_max_pool1d and the flat position of each winner in the spatial dimensions.",
+      .composite = box<adaptive_max_pool1d_indices>, .flags = kNN,
+      .torch = "nn.functional.adaptive_max_pool1d_with_indices", .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
 TG_OP("adaptive_avg_pool2d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Mean of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
       .composite = box<adaptive_avg_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool2d",
@@ -440,6 +456,11 @@ TG_OP("adaptive_avg_pool2d(Tensor input, int[] output_size) -> Tensor",
 TG_OP("adaptive_max_pool2d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
       .composite = box<adaptive_max_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool2d",
+      .samples = "T(1,2,7,5), 3; T(1,8,6), [4,2]; T(1,2,5,7), [1,1]; T(2,3,2,3), [4,5]");
+TG_OP("adaptive_max_pool2d_with_indices(Tensor input, int[] output_size) -> (Tensor output, Tensor indices)",
+      .doc = "adaptive_max_pool2d and the flat position of each winner in the spatial dimensions.",
+      .composite = box<adaptive_max_pool2d_indices>, .flags = kNN,
+      .torch = "nn.functional.adaptive_max_pool2d_with_indices",
       .samples = "T(1,2,7,5), 3; T(1,8,6), [4,2]; T(1,2,5,7), [1,1]; T(2,3,2,3), [4,5]");
 TG_OP("adaptive_avg_pool3d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Mean of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
@@ -449,5 +470,9 @@ TG_OP("adaptive_max_pool3d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, D, H, W) or (C, D, H, W) evenly.",
       .composite = box<adaptive_max_pool3d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool3d",
       .samples = "T(1,1,4,5,3), 2; T(1,4,4,4), [2,1,3]");
+TG_OP("adaptive_max_pool3d_with_indices(Tensor input, int[] output_size) -> (Tensor output, Tensor indices)",
+      .doc = "adaptive_max_pool3d and the flat position of each winner in the spatial dimensions.",
+      .composite = box<adaptive_max_pool3d_indices>, .flags = kNN,
+      .torch = "nn.functional.adaptive_max_pool3d_with_indices", .samples = "T(1,1,4,5,3), 2; T(1,4,4,4), [2,1,3]");
 }  // namespace
 }  // namespace tg

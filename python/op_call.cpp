@@ -2,8 +2,10 @@
 // the Python objects, which outlive the call.
 #include "python/op_call.h"
 
+#include <algorithm>
 #include <memory>
 
+#include "ops/loss.h"
 #include "ops/ops.h"
 
 namespace tg::python {
@@ -316,16 +318,24 @@ PyObject* wrap_several(const Overload& o, Outputs& out) {
   return tuple.release().ptr();
 }
 
-PyObject* wrap_outputs(const Overload& o, Outputs& out) {
+// Whether the one result comes without a tuple: by the note "unwrap" (optional further results, as of unique), or
+// because as_tuple=False asks for it.
+bool comes_alone(const OpDef& op, const Outputs& out, const Value* args) {
+  if (out.size() != 1) return false;
+  if (std::string_view(op.spec.notes).find("unwrap") != std::string_view::npos) return true;
+  for (size_t i = 0; i < op.params.size(); ++i)
+    if (op.params[i].name == "as_tuple") return args[i].i() == 0;
+  return false;
+}
+
+PyObject* wrap_outputs(const Overload& o, Outputs& out, const Value* args) {
   const OpDef& op = *o.op;
   if (op.return_type == "Tensor") {
     if (op.returns.size() == 1) return wrap(std::move(out[0]));
     return wrap_several(o, out);
   }
   if (op.return_type == "Tensor[]") {
-    // "unwrap": optional extra results, as of unique; the first alone comes without a tuple
-    if (out.size() == 1 && std::string_view(op.spec.notes).find("unwrap") != std::string_view::npos)
-      return wrap(std::move(out[0]));
+    if (comes_alone(op, out, args)) return wrap(std::move(out[0]));
     return wrap_several(o, out);
   }
   return wrap_scalar(out.value.scalar());
@@ -335,7 +345,7 @@ PyObject* run(const Overload& o, PyObject* const* args, Frame& frame) {
   Outputs out;
   run_op(*o.op, {frame.values(), int(o.op->params.size())}, out);
   if (o.op->inplace_of) return Py_NewRef(args[0]);
-  return wrap_outputs(o, out);
+  return wrap_outputs(o, out, frame.values());
 }
 
 PyObject* try_overloads(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames, Frame& frame) {
@@ -443,7 +453,7 @@ struct Extras {
   PyObject* out = nullptr;
   bool requires_grad = false;
   std::vector<PyObject*> args;
-  py::object kwnames;
+  py::object kwnames, reduction;
 };
 
 bool truth(PyObject* o) {
@@ -452,9 +462,13 @@ bool truth(PyObject* o) {
   return r == 1;
 }
 
-// Takes out=, requires_grad= and keywords without effect here (pin_memory, layout, memory_format) off the arguments.
-bool strip_extras(PyObject* const* args, size_t n, PyObject* kwnames, Extras& e) {
+// Takes out=, requires_grad= and keywords without effect here (pin_memory, layout, memory_format) off the arguments. A
+// loss's size_average= and reduce=, which PyTorch keeps from its early days, become reduction=.
+bool strip_extras(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames, Extras& e) {
   if (!kwnames) return false;
+  const auto& params = g.overloads[0].op->params;
+  bool loss = std::any_of(params.begin(), params.end(), [](const Param& p) { return p.name == "reduction"; });
+  bool average = true, reduce = true, old_style = false;
   py::list rest;
   e.args.assign(args, args + n);
   for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(kwnames); ++k) {
@@ -463,13 +477,23 @@ bool strip_extras(PyObject* const* args, size_t n, PyObject* kwnames, Extras& e)
       e.out = value;
     else if (same_text(keyword, "requires_grad"))
       e.requires_grad = truth(value);
-    else if (!same_text(keyword, "pin_memory") && !same_text(keyword, "layout") &&
-             !same_text(keyword, "memory_format")) {
+    else if (loss && (same_text(keyword, "size_average") || same_text(keyword, "reduce"))) {
+      if (value == Py_None) continue;
+      old_style = true;
+      (same_text(keyword, "reduce") ? reduce : average) = truth(value);
+    } else if (!same_text(keyword, "pin_memory") && !same_text(keyword, "layout") &&
+               !same_text(keyword, "memory_format")) {
       rest.append(py::handle(keyword));
       e.args.push_back(value);
     }
   }
-  if (py::ssize_t(rest.size()) == PyTuple_GET_SIZE(kwnames)) return false;
+  if (old_style) {
+    rest.append("reduction");
+    e.reduction = py::str(!reduce ? "none" : average ? "mean" : "sum");
+    e.args.push_back(e.reduction.ptr());
+  } else if (py::ssize_t(rest.size()) == PyTuple_GET_SIZE(kwnames)) {
+    return false;
+  }
   e.kwnames = py::tuple(rest);
   return true;
 }
@@ -499,7 +523,7 @@ py::object write_out(const OpGroup& g, PyObject* out, py::object result) {
 
 PyObject* call_with_extras(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames, Frame& frame) {
   Extras e;
-  if (!strip_extras(args, n, kwnames, e)) fail_call(g, args, n, kwnames, frame);
+  if (!strip_extras(g, args, n, kwnames, e)) fail_call(g, args, n, kwnames, frame);
   PyObject* r = try_overloads(g, e.args.data(), n, e.kwnames.ptr(), frame);
   if (!r) fail_call(g, e.args.data(), n, e.kwnames.ptr(), frame);
   py::object result = py::reinterpret_steal<py::object>(r);
@@ -507,6 +531,30 @@ PyObject* call_with_extras(const OpGroup& g, PyObject* const* args, size_t n, Py
   if (e.requires_grad && is_tensor(r)) unwrap(r).set_requires_grad(true);
   return result.release().ptr();
 }
+
+// Lets an argument run the function whose type has a static method __tg_function__(name, args, kwargs), as sparse tensors
+// do; null if there is none. Asked only when the arguments fit no form.
+PyObject* delegate(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames) {
+  const size_t n_keywords = kwnames ? size_t(PyTuple_GET_SIZE(kwnames)) : 0;
+  for (size_t i = 0; i < n + n_keywords; ++i) {
+    py::handle type(reinterpret_cast<PyObject*>(Py_TYPE(args[i])));
+    if (is_tensor(args[i]) || !py::hasattr(type, "__tg_function__")) continue;
+    py::tuple positional(n);
+    for (size_t k = 0; k < n; ++k) positional[k] = py::handle(args[k]);
+    py::dict keywords;
+    for (size_t k = 0; k < n_keywords; ++k)
+      keywords[py::handle(PyTuple_GET_ITEM(kwnames, Py_ssize_t(k)))] = py::handle(args[n + k]);
+    return type.attr("__tg_function__")(g.name, positional, keywords).release().ptr();
+  }
+  return nullptr;
+}
+
+// Warnings of ops reach the user's line, also from a computation that gave up the interpreter lock.
+void show_warning(const std::string& text) {
+  py::gil_scoped_acquire gil;
+  if (PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) < 0) throw_python_error();
+}
+const bool installed = [] { return warn_user = show_warning, true; }();
 
 }  // namespace
 
@@ -550,6 +598,7 @@ PyObject* call_group(const OpGroup& g, PyObject* const* args, size_t n, PyObject
   if (TG_LIKELY(!g.overloads.empty() && bind(g.overloads[0], args, n, kwnames, frame)))
     return run(g.overloads[0], args, frame);
   if (PyObject* r = try_overloads(g, args, n, kwnames, frame)) return r;
+  if (PyObject* r = delegate(g, args, n, kwnames)) return r;
   return call_with_extras(g, args, n, kwnames, frame);
 }
 
