@@ -75,7 +75,7 @@ TG_OP("vector_norm(Tensor input, Scalar ord=2, int[]? dim=None, bool keepdim=Fal
           "p-norm over dim (all when None): the p-th root of the sum of |input|^p; ord inf and -inf take the extreme "
           "magnitude, 0 counts the non-zero elements.",
       .primitive = box<vector_norm_impl>, .grads = {{in(0) | out(0), vector_norm_grad}}, .flags = kFunctionOnly,
-      .autocast = Autocast::Float32, .torch = "linalg.vector_norm",
+      .autocast = Autocast::Float32, .aliases = "linalg_vector_norm", .torch = "linalg.vector_norm",
       .samples =
           "T(3,4); T(3,4), 1, 0; T(3,4), 2, -1, True; T(2,3,4), 3, [0,2]; T(3,4), 0.5, 1; T(3,4), float('inf'), 1; "
           "T(3,4), float('-inf'), 0; T(3,4), 0, 1; T(); T(0,3), 2, 0; T(3,4), -2.0, 1");
@@ -114,6 +114,34 @@ TG_OP(
     .flags = kFunctionOnly, .autocast = Autocast::Float32,
     .samples =
         "T(3,4), T(5,4); T(3,4), T(5,4), 1.0; T(2,3,4), T(2,5,4), p=4.0; T(3,4), T(5,4), float('inf'); T(0,4), T(5,4)");
+
+Tensor pdist_body(const Tensor& x, double p) {
+  TG_CHECK(x.ndim() == 2, ShapeError, "pdist: expected 2 dimensions; input=", describe(x));
+  TG_CHECK(p >= 0, ValueError, "pdist: p must not be negative, got ", p);
+  Tensor pairs = triu_indices(x.size(0), x.size(0), 1);
+  return vector_norm(index_select(x, 0, pairs[0]) - index_select(x, 0, pairs[1]), p, 1);
+}
+TG_OP("pdist(Tensor input, float p=2.0) -> Tensor",
+      .doc = "Distances of each row to each later row, n (n - 1) / 2 of them.", .composite = box<pdist_body>,
+      .flags = kFunctionOnly | kAlsoNN, .autocast = Autocast::Float32,
+      .samples = "T(4,3); T(4,3), 1.0; T(4,3), p=3.0; T(4,3), float('inf'); T(1,3)");
+
+// Slices along dim whose norm is above maxnorm, scaled down to it.
+Tensor renorm_body(const Tensor& x, Scalar p, int64_t dim, Scalar maxnorm) {
+  TG_CHECK(x.ndim() >= 2, ShapeError, "renorm: expected at least 2 dimensions; input=", describe(x));
+  TG_CHECK(p.d() > 0 && maxnorm.d() >= 0, ValueError, "renorm: p must be positive and maxnorm not negative, got ",
+           p.d(), " and ", maxnorm.d());
+  int kept = wrap_dim("renorm", dim, x.ndim());
+  Dims axes;
+  for (int i = 0; i < x.ndim(); ++i)
+    if (i != kept) axes.push_back(i);
+  Tensor n = vector_norm(x, p, IntList(axes), true), large = gt(n, maxnorm);
+  return x * where(large, maxnorm.d() / (n + 1e-7), 1.0);
+}
+TG_OP("renorm(Tensor input, Scalar p, int dim, Scalar maxnorm) -> Tensor",
+      .doc = "input with each slice along dim whose p-norm is above maxnorm scaled down to it.",
+      .composite = box<renorm_body>, .flags = kMakeInplace,
+      .samples = "T(3,4), 2, 0, 1.0; T(3,4), 1, -1, 0.5; T(2,3,4), 3, 1, 1.5; T(3,4), 2, 0, 100");
 
 }  // namespace
 }  // namespace tg
