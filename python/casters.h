@@ -93,6 +93,10 @@ auto on_tensor(R (Tensor::*f)() const) {
   };
 }
 
+// Arguments of functions that take them as objects; TypeError naming both otherwise.
+DType dtype_argument(const char* function, const char* argument, const py::object& o);
+Device device_argument(const char* function, const char* argument, const py::object& o);
+
 // Adds a method to Tensor. A lambda with captures takes its self as an object and unwraps it.
 template <class F, class... E>
 void method(const char* name, F&& f, const E&... extra) {

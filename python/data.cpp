@@ -250,8 +250,17 @@ Tensor tensor_from(PyObject* data, std::optional<DType> dtype, Device device) {
 }
 
 namespace {
+std::optional<DType> optional_dtype(const char* function, const py::object& o) {
+  return o.is_none() ? std::nullopt : std::optional(dtype_argument(function, "dtype", o));
+}
+std::optional<Device> optional_device(const char* function, const py::object& o) {
+  return o.is_none() ? std::nullopt : std::optional(device_argument(function, "device", o));
+}
+
 // Shares memory where type and device allow it.
-Tensor as_tensor(py::object data, std::optional<DType> dtype, std::optional<Device> device) {
+Tensor as_tensor(const py::object& data, const py::object& type, const py::object& place) {
+  std::optional<DType> dtype = optional_dtype("as_tensor", type);
+  std::optional<Device> device = optional_device("as_tensor", place);
   Tensor t;
   if (is_tensor(data.ptr()))
     t = unwrap(data.ptr());
@@ -269,8 +278,9 @@ Tensor as_tensor(py::object data, std::optional<DType> dtype, std::optional<Devi
 void init_data(py::module_& m) {
   m.def(
       "tensor",
-      [](py::object data, std::optional<DType> dtype, std::optional<Device> device, bool requires_grad, bool) {
-        Tensor t = tensor_from(data.ptr(), dtype, device.value_or(Device()));
+      [](const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad, bool) {
+        Tensor t = tensor_from(data.ptr(), optional_dtype("tensor", dtype),
+                               optional_device("tensor", device).value_or(Device()));
         if (requires_grad) t.set_requires_grad(true);
         return t;
       },

@@ -111,6 +111,16 @@ PyObject* device_reduce(PyObject* o, PyObject*) {
   return Py_BuildValue("(O(N))", reinterpret_cast<PyObject*>(Py_TYPE(o)), device_str(o));
 }
 
+// `with device("cpu"):` sets where tensors are made, which is the CPU in any case.
+PyObject* device_enter(PyObject* o, PyObject*) {
+  return guarded([&]() -> PyObject* {
+    Device d = device_of(o)->value;
+    TG_CHECK(d.is_cpu(), DeviceError, "device: only 'cpu' can be the default inside a with block, not ", d);
+    return Py_NewRef(o);
+  });
+}
+PyObject* device_exit(PyObject*, PyObject*) { Py_RETURN_NONE; }
+
 PyTypeObject* make_device_type() {
   static PyGetSetDef getset[] = {
       {"type", [](PyObject* o, void*) { return PyUnicode_FromString(type_name(device_of(o)->value)); }, nullptr,
@@ -124,6 +134,8 @@ PyTypeObject* make_device_type() {
   };
   static PyMethodDef methods[] = {
       {"__reduce__", device_reduce, METH_NOARGS, nullptr},
+      {"__enter__", device_enter, METH_NOARGS, nullptr},
+      {"__exit__", device_exit, METH_VARARGS, nullptr},
       {nullptr, nullptr, 0, nullptr},
   };
   static PyType_Slot slots[] = {
@@ -240,7 +252,7 @@ bool to_dtype(PyObject* o, DType& out) {
   if (is_dtype(o))
     out = value_of(o);
   else if (o == reinterpret_cast<PyObject*>(&PyFloat_Type))
-    out = default_dtype();
+    out = DType::F64;
   else if (o == reinterpret_cast<PyObject*>(&PyLong_Type))
     out = DType::I64;
   else if (o == reinterpret_cast<PyObject*>(&PyBool_Type))
@@ -248,6 +260,20 @@ bool to_dtype(PyObject* o, DType& out) {
   else
     return false;
   return true;
+}
+
+DType dtype_argument(const char* function, const char* argument, const py::object& o) {
+  DType t;
+  TG_CHECK(to_dtype(o.ptr(), t), TypeError, function, "(): argument '", argument, "' must be dtype, not ",
+           Py_TYPE(o.ptr())->tp_name);
+  return t;
+}
+
+Device device_argument(const char* function, const char* argument, const py::object& o) {
+  Device d;
+  TG_CHECK(to_device(o.ptr(), d), TypeError, function, "(): argument '", argument, "' must be device or str, not ",
+           Py_TYPE(o.ptr())->tp_name);
+  return d;
 }
 
 bool to_device(PyObject* o, Device& out) {
@@ -285,8 +311,20 @@ void init_dtype_device(py::module_& m) {
                           {"int", DType::I32},
                           {"long", DType::I64}})
     m.attr(alias) = py::handle(dtype_objects[int(t)]);
-  m.def("promote_types", &promote, py::arg("type1"), py::arg("type2"), "The smallest type that both convert to.");
-  m.def("can_cast", &can_cast, py::arg("from_"), py::arg("to"), "Whether a conversion stays in or above its category.");
+  m.def(
+      "promote_types",
+      [](const py::object& a, const py::object& b) {
+        DType first = dtype_argument("promote_types", "type1", a);
+        return promote(first, dtype_argument("promote_types", "type2", b));
+      },
+      py::arg("type1"), py::arg("type2"), "The smallest type that both convert to.");
+  m.def(
+      "can_cast",
+      [](const py::object& a, const py::object& b) {
+        DType first = dtype_argument("can_cast", "from_", a);
+        return can_cast(first, dtype_argument("can_cast", "to", b));
+      },
+      py::arg("from_"), py::arg("to"), "Whether a conversion stays in or above its category.");
   m.def(
       "result_type",
       [](const py::object& a, const py::object& b) {
@@ -304,7 +342,8 @@ void init_dtype_device(py::module_& m) {
   m.def("get_default_dtype", &default_dtype, "The type of floating-point literals.");
   m.def(
       "set_default_dtype",
-      [](DType t) {
+      [](const py::object& d) {
+        DType t = dtype_argument("set_default_dtype", "d", d);
         TG_CHECK(is_float(t), TypeError, "set_default_dtype: only floating-point types, got ", name(t));
         set_default_dtype(t);
       },

@@ -35,10 +35,23 @@ uint64_t random_seed() {
   return (uint64_t(d()) << 32 | d()) & 0x7fffffffffffffffu;
 }
 
-uint64_t seed_from(const py::int_& seed) {
-  // negative seeds count from 2^64, as in PyTorch
-  unsigned long long v = PyLong_AsUnsignedLongLongMask(seed.ptr());
-  if (PyErr_Occurred()) throw_python_error();
+// What int() takes, in [-2^63, 2^64); negative seeds count from 2^64, as in PyTorch.
+uint64_t seed_from(const py::object& seed) {
+  auto n = py::reinterpret_steal<py::object>(PyNumber_Long(seed.ptr()));
+  if (!n) {
+    bool bad_value = PyErr_ExceptionMatches(PyExc_ValueError) || PyErr_ExceptionMatches(PyExc_OverflowError);
+    PyErr_Clear();
+    TG_CHECK(!bad_value, ValueError, "manual_seed(): ", std::string(py::repr(seed)), " is no whole number");
+    fail<TypeError>("manual_seed(): argument 'seed' must be int, not ", Py_TYPE(seed.ptr())->tp_name);
+  }
+  long long low = PyLong_AsLongLong(n.ptr());
+  if (low != -1 || !PyErr_Occurred()) return uint64_t(low);
+  PyErr_Clear();
+  unsigned long long v = PyLong_AsUnsignedLongLong(n.ptr());
+  bool overflow = PyErr_Occurred() != nullptr;
+  PyErr_Clear();
+  TG_CHECK(!overflow, ValueError, "manual_seed(): ", std::string(py::str(n)).substr(0, 60),
+           " is outside of [-2^63, 2^64)");
   return v;
 }
 
@@ -63,7 +76,7 @@ void bind_generators(py::module_& m) {
            py::arg("device") = "cpu")
       .def(
           "manual_seed",
-          [](Generator& g, const py::int_& seed) -> Generator& {
+          [](Generator& g, const py::object& seed) -> Generator& {
             g.manual_seed(seed_from(seed));
             return g;
           },
@@ -82,7 +95,7 @@ void bind_generators(py::module_& m) {
   m.attr("default_generator") = py::cast(&default_generator(), py::return_value_policy::reference);
   m.def(
       "manual_seed",
-      [](const py::int_& seed) {
+      [](const py::object& seed) {
         manual_seed(seed_from(seed));
         return py::cast(&default_generator(), py::return_value_policy::reference);
       },
