@@ -60,6 +60,32 @@ template <class Op, int kArity>
   }
 }
 
+// sin and cos of floats. The core is a straight line and vectorises, but holds for |x| <= kTrigMax only; choosing per
+// element would undo that. So a block with a larger value (or NaN) goes element by element, the others through the core.
+struct sin_core_op {
+  [[gnu::always_inline]] static inline float f(float a) { return sm::sin_core(a); }
+};
+struct cos_core_op {
+  [[gnu::always_inline]] static inline float f(float a) { return sm::cos_core(a); }
+};
+template <class Core, class Op>
+[[gnu::flatten]] void trig_loop(const void* pa, const void*, const void*, void* po, int64_t n) {
+  constexpr int64_t kBlock = 256;
+  for (int64_t at = 0; at < n; at += kBlock) {
+    const float* a = static_cast<const float*>(pa) + at;
+    float* out = static_cast<float*>(po) + at;
+    int64_t m = n - at < kBlock ? n - at : kBlock;
+    uint32_t beyond = 0;
+    for (int64_t i = 0; i < m; ++i) beyond |= uint32_t(!(__builtin_fabsf(a[i]) <= sm::kTrigMax));
+    if (beyond) {
+      for (int64_t i = 0; i < m; ++i) out[i] = Op::f(a[i], 0.0f, 0.0f);
+      continue;
+    }
+#pragma GCC ivdep
+    for (int64_t i = 0; i < m; ++i) out[i] = Core::f(a[i]);
+  }
+}
+
 // Whole blocks where the range has them, single elements at its ends.
 template <Opc op>
 [[gnu::flatten]] void random_loop(uint64_t seed, uint64_t offset, int64_t first, void* dst, int64_t n) {
@@ -102,6 +128,10 @@ void TG_FILL(Loops& t) {
 #undef TG_P1
 #undef TG_P2
 #undef TG_P3
+  if constexpr (std::is_same_v<Elem, float>) {
+    row[int(Opc::sin)] = trig_loop<sin_core_op, sin_op>;
+    row[int(Opc::cos)] = trig_loop<cos_core_op, cos_op>;
+  }
   t.rand[0][kType] = random_loop<Opc::RandUniform>;
   t.rand[1][kType] = random_loop<Opc::RandNormal>;
   t.rand[2][kType] = random_loop<Opc::RandBits>;
