@@ -132,6 +132,7 @@ from ._suggest import lazy as _lazy
 from ._tensor import install as _install
 from ._windows import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window
 from .serialization import load, save
+from .sparse import sparse_coo, sparse_coo_tensor
 
 _install()
 
@@ -149,7 +150,7 @@ newaxis = None
 
 
 # Modules that few programs need are imported when they are asked for.
-_MODULES = """_dynamo _inductor accelerator amp backends compiler cuda distributed distributions fft func fx hub jit
+_MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cuda distributed distributions fft func fx hub jit
 linalg memory mps multiprocessing onnx overrides profiler random special testing types""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 from . import _C
-from ._C import NotImplementedError, ShapeError, Size, Tensor, as_tensor
+from ._C import (
+    DTypeError,
+    IndexError,
+    NotImplementedError,
+    ShapeError,
+    Size,
+    Tensor,
+    ValueError,
+    as_tensor,
+    dtype,
+    from_numpy,
+)
 
 asarray = as_tensor
 
@@ -45,7 +57,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
     for shape in shapes:
         sizes = [shape] if isinstance(shape, int) else list(shape)
         result = [1] * (len(sizes) - len(result)) + result
-        for i in range(1, len(sizes) + 1):
+        for i in builtins.range(1, len(sizes) + 1):
             if result[-i] != sizes[-i] and 1 not in (result[-i], sizes[-i]):
                 raise ShapeError(f"broadcast_shapes: {tuple(shape)} does not fit {result} at dimension {-i}")
             if result[-i] == 1:
@@ -67,3 +79,72 @@ def set_default_device(device: Any) -> None:
     """Accepts the CPU, where tensors are made without being told otherwise."""
     if device is not None and _C.device(device).type != "cpu":
         raise NotImplementedError(f"set_default_device: only 'cpu' can be the default, not {str(device)!r}")
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """Matrix (n, N) of the powers 0 to N - 1 of a vector's elements, from the highest unless increasing."""
+    if x.dim() != 1:
+        raise ShapeError(f"vander: expected a vector, got {x.dim()} dimensions of size {tuple(x.shape)}")
+    powers = _C.ops.arange(len(x) if N is None else N)
+    if not x.is_floating_point():
+        x = x.long()
+    return x.unsqueeze(1) ** (powers if increasing else powers.flip(0))
+
+
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The coordinates, one tensor per dimension of `shape`, of flat positions in a tensor of that shape."""
+    sizes = [shape] if isinstance(shape, int) else list(shape)
+    n = Size(sizes).numel()
+    if indices.is_floating_point() or indices.dtype is _C.bool:
+        raise DTypeError(f"unravel_index: expected integer indices, got {indices.dtype}")
+    if indices.numel() and not (-n <= int(indices.min()) and int(indices.max()) < n):
+        raise IndexError(f"unravel_index: an index is outside of the {n} elements of size {tuple(sizes)}")
+    rest = indices % n if n else indices
+    coordinates = []
+    for size in reversed(sizes):
+        coordinates.append(rest % size if size else rest)
+        rest = rest // size if size else rest
+    return tuple(reversed(coordinates))
+
+
+def frombuffer(buffer: Any, *, dtype: dtype, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A vector over the bytes of an object with Python's buffer protocol; a read-only one is copied, with a warning.
+
+    `count` elements (all that fit if -1) from byte `offset` on. ValueError where the bytes are too few.
+    """
+    view = memoryview(buffer).cast("B")
+    have = len(view) - offset
+    if offset < 0 or have < 0:
+        raise ValueError(f"frombuffer: offset {offset} is outside of the {len(view)} bytes")
+    if count < 0:
+        if have % dtype.itemsize:
+            raise ValueError(f"frombuffer: {have} bytes are no multiple of {dtype.itemsize}, the size of {dtype}")
+        count = have // dtype.itemsize
+    if count * dtype.itemsize > have:
+        raise ValueError(f"frombuffer: {count} elements of {dtype} need more than the {have} bytes there are")
+    import numpy as np
+
+    raw = np.frombuffer(view, np.uint8, count * dtype.itemsize, offset)
+    t = from_numpy(raw.view(np.bool_)) if dtype is _C.bool else from_numpy(raw).view(dtype)
+    return t.requires_grad_() if requires_grad else t
+
+
+def range(start: Any = 0, end: Any = None, step: Any = 1, **kwargs: Any) -> Tensor:
+    """arange that includes the end and gives floating point, PyTorch's older form."""
+    if end is None:
+        start, end = 0, start
+    n = int((end - start) / step) + 1
+    if step == 0 or n < 1:
+        raise ValueError(f"range: step {step} does not lead from {start} to {end}")
+    kwargs["dtype"] = kwargs.get("dtype") or _C.get_default_dtype()
+    return _C.ops.arange(n, **kwargs) * step + start
+
+
+def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """narrow as a copy."""
+    return input.narrow(dim, start, length).clone()
+
+
+def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """Square root of the sum of squares, over `dim` or all."""
+    return _C.ops.vector_norm(input, 2, dim, keepdim)

@@ -1,106 +1,123 @@
-"""Functions behind the modules. Most come straight from the op table."""
+"""Functions behind the modules. Most come straight from the op table, some with a keyword that PyTorch adds."""
 
 from __future__ import annotations
 
-from .._C import NotImplementedError
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .. import _C
+from .._C import Tensor, ValueError
 from .._C import nn_functional as _ops
 from .._C.nn_functional import *  # noqa: F403
+from .._C.ops import hardshrink as hardshrink
+from ._fractional import fractional_max_pool2d, fractional_max_pool3d  # noqa: F401
+
+_Function = Callable[..., Any]
 
 
-def _with_inplace(name: str, settings: int):
-    """PyTorch's signature f(input, *settings, inplace=False) for an op that has an in-place form."""
-    plain = getattr(_ops, name)
-
-    def f(input, *args, inplace=False, **kwargs):
-        if len(args) > settings:
-            *args, inplace = args
-        if inplace:
-            return getattr(input, name + "_")(*args, **kwargs)
-        return plain(input, *args, **kwargs)
-
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = plain.__doc__
+def _like(op: _Function, f: _Function) -> _Function:
+    """f with the name and the text of the op it calls."""
+    f.__name__ = f.__qualname__ = op.__name__
+    f.__doc__ = op.__doc__
     return f
 
 
-for _name, _settings in {
-    "relu": 0,
-    "leaky_relu": 1,
-    "elu": 1,
-    "celu": 1,
-    "selu": 0,
-    "silu": 0,
-    "mish": 0,
-    "hardsigmoid": 0,
-    "hardswish": 0,
-    "hardtanh": 2,
-    "threshold": 2,
-}.items():
-    if hasattr(_ops, _name):
-        globals()[_name] = _with_inplace(_name, _settings)
+def _with_inplace(plain: _Function, in_place: _Function) -> _Function:
+    """PyTorch's f(input, *settings, inplace=False); no setting is a bool, so that a last positional one is inplace."""
+
+    def f(input: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Tensor:
+        if args and isinstance(args[-1], bool):
+            *args, inplace = args  # type: ignore[assignment]
+        return (in_place if inplace else plain)(input, *args, **kwargs)
+
+    return _like(plain, f)
 
 
-def _with_indices(name: str):
-    """PyTorch's return_indices=True for a pooling op."""
-    values, both = getattr(_ops, name), getattr(_ops, name + "_with_indices", None)
+def _with_indices(values: _Function, both: _Function) -> _Function:
+    """PyTorch's return_indices=True."""
 
-    def f(input, *args, return_indices=False, **kwargs):
-        if not return_indices:
-            return values(input, *args, **kwargs)
-        if both is None:
-            raise NotImplementedError(f"{name}: return_indices=True is not implemented")
-        return both(input, *args, **kwargs)
+    def f(input: Tensor, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
+        return (both if return_indices else values)(input, *args, **kwargs)
 
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = values.__doc__
-    return f
+    return _like(values, f)
 
 
-for _name in (
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-):
-    globals()[_name] = _with_indices(_name)
+def _with_kept_sizes(op: _Function) -> _Function:
+    """PyTorch's output_size: None keeps the input's size of that dimension."""
 
-
-def _with_kept_sizes(name: str):
-    """PyTorch's output_size of an adaptive pooling op: None keeps the input's size of that dimension."""
-    op = globals()[name]
-
-    def f(input, output_size, *args, **kwargs):
+    def f(input: Tensor, output_size: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(output_size, (tuple, list)) and None in output_size:
             kept = input.shape[-len(output_size) :]
             output_size = [k if n is None else n for n, k in zip(output_size, kept)]
         return op(input, output_size, *args, **kwargs)
 
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = op.__doc__
-    return f
+    return _like(op, f)
 
 
-for _kind in ("avg", "max"):
-    for _n in (1, 2, 3):
-        globals()[f"adaptive_{_kind}_pool{_n}d"] = _with_kept_sizes(f"adaptive_{_kind}_pool{_n}d")
-
-
-def _with_implicit_dim(name: str):
+def _with_implicit_dim(op: _Function) -> _Function:
     """PyTorch's old default: dim=None means 0 for 0, 1 and 3 dimensions, 1 otherwise."""
-    op = getattr(_ops, name)
 
-    def f(input, dim=None, _stacklevel=3, dtype=None):
+    def f(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
         if dim is None:
             dim = 0 if input.dim() in (0, 1, 3) else 1
         return op(input, dim, dtype)
 
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = op.__doc__
-    return f
+    return _like(op, f)
 
 
-for _name in ("softmax", "log_softmax", "softmin"):
-    if hasattr(_ops, _name):
-        globals()[_name] = _with_implicit_dim(_name)
+def _adapt() -> dict[str, _Function]:
+    """The functions whose signature here is not that of the op, by what the table says of the op."""
+    found: dict[str, _Function] = {}
+    for name, plain in vars(_ops).items():
+        if name.startswith("_") or name.endswith("_"):
+            continue
+        params = re.findall(r" (\w+)(?=[=,)])", plain.__doc__.partition(" -> ")[0])  # of its schema
+        f = plain
+        if hasattr(_ops, name + "_") and "inplace" not in params:
+            f = _with_inplace(plain, getattr(_ops, name + "_"))
+        if hasattr(_ops, name + "_with_indices"):
+            f = _with_indices(f, getattr(_ops, name + "_with_indices"))
+        if name.startswith("adaptive_"):
+            f = _with_kept_sizes(f)
+        if params == ["input", "dim", "dtype"]:
+            f = _with_implicit_dim(f)
+        if f is not plain:
+            found[name] = f
+    return found
+
+
+globals().update(_adapt())
+
+
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin) with any distance d; the Euclidean one if None."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(
+            f"triplet_margin_with_distance_loss: reduction must be 'none', 'mean' or 'sum', not {reduction!r}"
+        )
+    distance = _ops.pairwise_distance if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = _C.ops.minimum(far, distance(positive, negative))
+    loss = _C.ops.clamp_min(near - far + margin, 0)
+    return loss if reduction == "none" else getattr(loss, reduction)()
+
+
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """interpolate with mode 'nearest', PyTorch's older name."""
+    return _ops.interpolate(input, size, scale_factor, "nearest")
+
+
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+    """interpolate with mode 'bilinear' and aligned corners, PyTorch's older name."""
+    return _ops.interpolate(input, size, scale_factor, "bilinear", True)
