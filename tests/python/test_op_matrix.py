@@ -28,6 +28,11 @@ def random_op(op) -> bool:
     return "random" in op["notes"].split() or op["is_random"]
 
 
+def arbitrary_signs(op) -> bool:
+    """Of the vectors in the result, which therefore are compared in a test of their own."""
+    return "signs" in op["notes"].split()
+
+
 def differentiable_calls(op):
     """Samples of an op whose result depends differentiably on a float tensor."""
     for call in om.samples(op):
@@ -71,7 +76,7 @@ def test_forward_matches_pytorch(op):
         return
     for call, dtype in itertools.product(om.samples(op), ["float64", "float32"]):
         mine, theirs = om.run_tg(call, dtype), om.run_torch(call, dtype)
-        if random_op(op):
+        if random_op(op) or arbitrary_signs(op):
             for a, b in zip(om.outputs(mine), om.outputs(theirs)):
                 assert tuple(a.shape) == tuple(b.shape) and om.dtype_name(a) == om.dtype_name(b), call.text
         else:
@@ -82,7 +87,7 @@ def test_forward_matches_pytorch(op):
 @pytest.mark.oracle
 @pytest.mark.parametrize("op", [o for o in DIFFERENTIABLE if not random_op(o)], ids=lambda o: o["name"])
 def test_gradients_match_pytorch(op):
-    if om.torch_function(op) is None:
+    if om.torch_function(op) is None or arbitrary_signs(op):
         return
     for call in differentiable_calls(op):
         mine_in, their_in = [], []
@@ -289,7 +294,7 @@ def test_inplace_equals_functional(op):
         if not isinstance(args[0], tg.Tensor):
             continue
         want = tg._C._call_op(base["name"], *args, **kwargs)
-        if want.shape != args[0].shape or not tg.can_cast(want.dtype, args[0].dtype):
+        if (want.shape != args[0].shape and not base["is_view"]) or not tg.can_cast(want.dtype, args[0].dtype):
             continue
         target = args[0].clone()
         version = target._version
@@ -313,7 +318,7 @@ def test_inplace_gradients(op):
         if not floats or not isinstance(call.args[0], Arr) or call.args[0].kind != "float":
             continue
         probe = om.run_tg(call)
-        if tuple(probe.shape) != call.args[0].data.shape or probe.dtype != tg.float64:
+        if (tuple(probe.shape) != call.args[0].data.shape and not base["is_view"]) or probe.dtype != tg.float64:
             continue
         grads = []
         for mode in ["functional", "in-place", "view"]:
@@ -327,8 +332,9 @@ def test_inplace_gradients(op):
                 tg._C._call_op(op["name"], y, *args[1:], **kwargs)
             else:
                 whole = tg.stack([x, x * 2.0])
-                tg._C._call_op(op["name"], whole[0], *args[1:], **kwargs)
-                y = whole[0]
+                y = whole[0]  # it alone takes another geometry; other writes are seen through any view
+                tg._C._call_op(op["name"], y, *args[1:], **kwargs)
+                y = y if base["is_view"] else whole[0]
                 whole[1].sum().backward(retain_graph=True)
                 np.testing.assert_array_equal(x.grad.numpy(), np.full(tuple(x.shape), 2.0))
                 x.grad = None

@@ -57,7 +57,7 @@ def test_keywords_and_their_other_names():
     for y in (x.sum(1), x.sum(dim=1), x.sum(axis=1), tg.sum(x, dim=1), tg.sum(input=x, dim=1)):
         assert y.tolist() == [3, 12]
     assert x.sum(dim=1, keepdim=True).shape == x.sum(axis=1, keepdims=True).shape == (2, 1)
-    assert tg.sum(x, 1, dtype=tg.float64).dtype is tg.float64 and tg.zeros(2, dtype=float).dtype is tg.float32
+    assert tg.sum(x, 1, dtype=tg.float64).dtype is tg.float64 and tg.zeros(2, dtype=float).dtype is tg.float64
     assert tg.zeros(2, dtype=int).dtype is tg.int64 and tg.zeros(2, device="cpu").device == tg.device("cpu")
     assert tg.zeros(2, requires_grad=True).requires_grad and tg.zeros(2, pin_memory=False).shape == (2,)
 
