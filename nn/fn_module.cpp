@@ -98,7 +98,7 @@ std::string text_of(const Attr& a) {
     std::string operator()(double d) { return number_text(d); }
     std::string operator()(const std::string& s) { return "'" + s + "'"; }
     std::string operator()(const std::vector<int64_t>& v) {
-      return tuple_text(v, [](int64_t i) { return std::to_string(i); });
+      return tuple_text(v, [](int64_t i) { return i == kInputSize ? "None" : std::to_string(i); });
     }
     std::string operator()(const std::vector<double>& v) { return tuple_text(v, number_text); }
   };
@@ -150,7 +150,41 @@ Value to_value(const Attr& a, const Param& p) {
   return {};
 }
 
+// What PyTorch rejects when a module is made, not when it runs.
+void check_settings(const FnModule& m) {
+  const FnKind& k = *m.kind();
+  auto number = [&](const char* name) {
+    const Attr& a = m.attr(name);
+    auto* i = std::get_if<int64_t>(&a);
+    auto* b = std::get_if<bool>(&a);
+    return i ? double(*i) : b ? double(*b) : std::get<double>(a);
+  };
+  if (k.file == "dropout")
+    TG_CHECK(number("p") >= 0 && number("p") <= 1, ValueError, k.name, ": p must be between 0 and 1, got ",
+             number_text(number("p")));
+  if (k.name == "Hardtanh")
+    TG_CHECK(number("max_val") > number("min_val"), ValueError, "Hardtanh: max_val must be greater than min_val, ",
+             number_text(number("max_val")), " vs ", number_text(number("min_val")));
+  if (k.name == "TripletMarginLoss")
+    TG_CHECK(number("margin") > 0, ValueError, "TripletMarginLoss: margin must be greater than 0, got ",
+             number_text(number("margin")));
+  if (k.name == "MultiMarginLoss")
+    TG_CHECK(number("p") == 1 || number("p") == 2, ValueError, "MultiMarginLoss: p must be 1 or 2, got ",
+             number_text(number("p")));
+}
+
 constexpr int kMaxParams = 16;
+
+// A setting with None among its sizes, as sizes: they are those of the last dimensions of the input.
+const Attr* with_input_sizes(const Attr& a, const Tensor& x, Attr& room) {
+  auto* v = std::get_if<std::vector<int64_t>>(&a);
+  if (!v || std::find(v->begin(), v->end(), kInputSize) == v->end()) return &a;
+  std::vector<int64_t> sizes = *v;
+  for (size_t i = 0; i < sizes.size(); ++i)
+    if (sizes[i] == kInputSize) sizes[i] = x.size(int64_t(i) - int64_t(sizes.size()));
+  room = std::move(sizes);
+  return &room;
+}
 
 FnKind::Source source_of(const FnKind& k, const Param& p, int& inputs) {
   using S = FnKind::Source;
@@ -262,6 +296,7 @@ FnModule::FnModule(std::string_view kind, const std::vector<Arg>& args) {
     if (!f.from.empty() && std::holds_alternative<std::monostate>(attrs_[i]))
       attrs_[i] = attrs_[size_t(kind_->field(f.from))];
   }
+  check_settings(*this);
 }
 
 const Attr& FnModule::attr(std::string_view name) const {
@@ -282,6 +317,14 @@ bool FnModule::flag(const char* name) const {
   return b && *b;
 }
 
+std::vector<std::string> FnModule::input_names() const {
+  std::vector<std::string> names;
+  const FnKind::Call& c = kind_->call(flag("return_indices"));
+  for (size_t i = 0; i < c.sources.size(); ++i)
+    if (c.sources[i].kind == FnKind::Source::Input) names.push_back(c.op->params[i].name);
+  return names;
+}
+
 void FnModule::forward_list(TensorList xs, Outputs& out) {
   TG_CHECK(kind_, ValueError, "forward: this module was never set up");
   bool with_indices = flag("return_indices");
@@ -291,6 +334,7 @@ void FnModule::forward_list(TensorList xs, Outputs& out) {
   TG_CHECK(xs.size() == c.inputs, TypeError, "forward: ", kind_->name, " takes ", c.inputs, " tensor(s), got ",
            xs.size());
   Value v[kMaxParams];
+  Attr room;
   bool in_place_param = false;
   for (size_t i = 0; i < c.sources.size(); ++i) {
     const FnKind::Source& s = c.sources[i];
@@ -314,7 +358,7 @@ void FnModule::forward_list(TensorList xs, Outputs& out) {
         v[i] = p.default_value;
         break;
       case FnKind::Source::Setting:
-        v[i] = to_value(attrs_[size_t(s.index)], p);
+        v[i] = to_value(*with_input_sizes(attrs_[size_t(s.index)], xs[0], room), p);
         // Softmax(dim=None): PyTorch's implicit choice
         if (v[i].is_none() && p.name == "dim" && !p.optional)
           v[i] = Value(int64_t(xs[0].ndim() == 2 || xs[0].ndim() > 3));

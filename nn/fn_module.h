@@ -12,6 +12,9 @@ namespace tg::nn {
 using Attr =
     std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 
+// Among the sizes of a setting: None, the size of the input in that dimension.
+inline constexpr int64_t kInputSize = INT64_MIN;
+
 // A constructor argument: a value, by position or by name (kw). Default-constructed: not given.
 struct Arg {
   Attr value;
@@ -82,6 +85,8 @@ class TG_API FnModule : public Module {
   std::string type_name() const override { return kind_ ? kind_->name : "FnModule"; }
   std::string extra_repr() const override;
   const FnKind* kind() const { return kind_; }
+  // What the op calls the tensors that forward takes.
+  std::vector<std::string> input_names() const;
   // Of a blank module: what it is, with default settings.
   void set_kind(const FnKind& k);
   // Settings by name; ValueError for an unknown name or a value of the wrong kind.

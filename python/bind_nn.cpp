@@ -32,6 +32,7 @@ namespace {
 PyTypeObject* module_type = nullptr;
 PyObject *run_hooks = nullptr, *class_of_name = nullptr;
 PyObject *module_forward = nullptr, *sequential_forward = nullptr;  // the native ones
+bool global_hooks = false;  // hooks for all modules: every call goes through run_hooks
 
 PyObject* interned(const char* s) {
   PyObject* o = PyUnicode_InternFromString(s);
@@ -128,6 +129,13 @@ Outputs run_native(Module& m, TensorList xs) {
   return out;
 }
 
+PyObject* module_call(PyObject* self, PyObject* args, PyObject* kwargs);
+
+// Whether Python defines forward or __call__.
+bool overrides_call(nn::PySide& side) {
+  return side.overrides_forward() || Py_TYPE(side.self())->tp_call != module_call;
+}
+
 // Values of any type pass between Python modules; between C++ modules tensors stay in C++.
 py::object run_sequential(nn::SequentialImpl& s, py::object x) {
   Tensor t;
@@ -135,7 +143,7 @@ py::object run_sequential(nn::SequentialImpl& s, py::object x) {
     std::shared_ptr<Module> kid = s.kids()[i].module;  // a hook may edit the list
     TG_CHECK(kid, TypeError, "forward: module ", i, " of Sequential is None");
     nn::PySide* side = kid->py_side();
-    bool native = !kid->has_call_wrapper() && !(side && side->overrides_forward());
+    bool native = !global_hooks && !kid->has_call_wrapper() && !(side && overrides_call(*side));
     if (x && is_tensor(x.ptr())) t = unwrap(x.ptr()), x = py::object();
     if (native && !x && kid->kids().empty()) {
       Outputs out = run_native(*kid, TensorList(&t, 1));
@@ -193,8 +201,8 @@ bool has_python_hooks(Module& m, PyObject* self) {
 PyObject* module_call(PyObject* self, PyObject* args, PyObject* kwargs) {
   return guarded([&]() -> PyObject* {
     Module& m = ready(self);
-    if (TG_LIKELY(!m.has_call_wrapper())) return call_forward(self, m, args, kwargs);
-    if (!has_python_hooks(m, self)) {  // a wrapper from C++
+    if (TG_LIKELY(!m.has_call_wrapper() && !global_hooks)) return call_forward(self, m, args, kwargs);
+    if (!global_hooks && !has_python_hooks(m, self)) {  // a wrapper from C++
       TG_CHECK(PyTuple_GET_SIZE(args) == 1 && is_tensor(PyTuple_GET_ITEM(args, 0)), TypeError, m.type_name(),
                ": expected one tensor");
       return wrap(m(unwrap(PyTuple_GET_ITEM(args, 0))));
@@ -220,7 +228,11 @@ py::object setting_to_python(const nn::Attr& a) {
     py::object operator()(int64_t i) { return py::int_(i); }
     py::object operator()(double d) { return py::float_(d); }
     py::object operator()(const std::string& s) { return py::str(s); }
-    py::object operator()(const std::vector<int64_t>& v) { return py::tuple(py::cast(v)); }
+    py::object operator()(const std::vector<int64_t>& v) {
+      py::tuple t(v.size());
+      for (size_t i = 0; i < v.size(); ++i) t[i] = v[i] == nn::kInputSize ? py::object(py::none()) : py::int_(v[i]);
+      return t;
+    }
     py::object operator()(const std::vector<double>& v) { return py::tuple(py::cast(v)); }
   };
   return std::visit(Visit{}, a);
@@ -253,6 +265,12 @@ void drop_from_dict(PyObject* self, PyObject* name) {
   throw_python_error();
 }
 
+// nn.Buffer(t): a tensor that becomes a buffer where it is assigned.
+bool is_new_buffer(PyObject* tensor) {
+  PyObject* dict = reinterpret_cast<PyTensor*>(tensor)->dict;
+  return dict && PyDict_GetItemString(dict, "_is_buffer");
+}
+
 // True if the value became, or replaced, something that is registered.
 bool set_registered(PyObject* self, Module* m, PyObject* name, PyObject* value) {
   bool parameter = PyObject_TypeCheck(value, parameter_type), module = !parameter && is_module(value);
@@ -283,6 +301,11 @@ bool set_registered(PyObject* self, Module* m, PyObject* name, PyObject* value) 
     c->module = nullptr;
     return true;
   }
+  if (tensor && !present && is_new_buffer(value)) {
+    drop_from_dict(self, name);
+    m->register_buffer(std::string(n), unwrap(value), py::handle(value).attr("persistent").cast<bool>());
+    return true;
+  }
   if (!s || (!present && !tensor)) return false;
   if (s->kind == Module::Kind::Parameter && !none) reject(value, "parameter", name, "Parameter");
   if (s->kind == Module::Kind::Buffer && present && !none && !tensor) reject(value, "buffer", name, "Tensor");
@@ -304,6 +327,13 @@ nn::Attr setting_from_python(PyObject* v) {
   if (PyUnicode_Check(v)) return std::string(text(v));
   if (to_int(v, i)) return i;
   if (PyTuple_Check(v) || PyList_Check(v)) {
+    for (py::handle item : py::handle(v)) {
+      bool none = item.is_none();
+      if (!none && !to_int(item.ptr(), i)) break;
+      ints.push_back(none ? nn::kInputSize : i);
+    }
+    if (ints.size() == py::len(v)) return ints;
+    ints.clear();
     if (to_ints(v, ints)) return ints;
     PyErr_Clear();
     return py::handle(v).cast<std::vector<double>>();
@@ -325,6 +355,24 @@ int set_attribute(PyObject* self, PyObject* name, PyObject* value) {
     fn->set_attr(n, setting_from_python(value));
     return 0;
   });
+}
+
+PyObject* method_setattr(PyObject* self, PyObject* args) {
+  PyObject *name, *value;
+  if (!PyArg_ParseTuple(args, "UO:__setattr__", &name, &value)) return nullptr;
+  return set_attribute(self, name, value) == 0 ? Py_NewRef(Py_None) : nullptr;
+}
+PyObject* method_delattr(PyObject* self, PyObject* name) {
+  return set_attribute(self, name, nullptr) == 0 ? Py_NewRef(Py_None) : nullptr;
+}
+
+// Methods instead of the type slot: with the slot, object.__setattr__(module, name, value) would be an error, and
+// programs use it to keep a module from being registered.
+void add_attribute_methods(PyTypeObject* t) {
+  static PyMethodDef methods[] = {{"__setattr__", method_setattr, METH_VARARGS, "Sets, and registers, an attribute."},
+                                  {"__delattr__", method_delattr, METH_O, "Removes an attribute."}};
+  for (PyMethodDef& m : methods)
+    py::handle(reinterpret_cast<PyObject*>(t)).attr(m.ml_name) = checked(PyDescr_NewMethod(t, &m));
 }
 
 // An instance of `cls`, a Python subclass of the bound `type`, for a module made by C++.
@@ -373,7 +421,6 @@ void setup_type(PyHeapTypeObject* heap) {
   t->tp_clear = clear;
   t->tp_call = module_call;
   t->tp_getattro = get_attribute;
-  t->tp_setattro = set_attribute;
 }
 
 // ---- from C++ into Python
@@ -417,11 +464,37 @@ std::string python_class_name(nn::PySide& side) {
   return s ? std::string(py::str(py::type::handle_of(s).attr("__name__"))) : "Module";
 }
 
+namespace {
+
+// The names by which PyTorch's modules know the tensors that forward takes.
+std::vector<std::string> input_names(const Module& m) {
+  if (auto* fn = dynamic_cast<const nn::FnModule*>(&m); fn && fn->kind()) return fn->input_names();
+  if (dynamic_cast<const nn::BilinearImpl*>(&m)) return {"input1", "input2"};
+  return {"input"};
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string s;
+  for (const std::string& n : names) s += (s.empty() ? "" : ", ") + n;
+  return s;
+}
+
+}  // namespace
+
 // What the other files of the binding need of this one.
-py::object native_forward(py::object self, const py::args& args) {
+py::object native_forward(py::object self, const py::args& args, const py::kwargs& kwargs) {
   Module& m = ready(self.ptr());
+  TG_CHECK(typeid(m) != typeid(Tramp<Module>), NotImplementedError, "forward: Module [", m.type_name(),
+           "] is missing the required \"forward\" function");
+  std::vector<py::handle> values(args.begin(), args.end());
+  std::vector<std::string> names = kwargs.size() > 0 ? input_names(m) : std::vector<std::string>();
+  for (size_t i = values.size(); i < names.size() && kwargs.contains(names[i].c_str()); ++i)
+    values.push_back(PyDict_GetItemString(kwargs.ptr(), names[i].c_str()));
+  TG_CHECK(values.size() == args.size() + kwargs.size(), TypeError, "forward: ", m.type_name(), " takes (",
+           joined(names), "); the keywords ", py::str(py::list(kwargs.attr("keys")())).cast<std::string>(),
+           " do not fit");
   std::vector<Tensor> xs;
-  for (py::handle h : args) {
+  for (py::handle h : values) {
     TG_CHECK(is_tensor(h.ptr()), TypeError, "forward: ", m.type_name(), " takes tensors, not ",
              Py_TYPE(h.ptr())->tp_name);
     xs.push_back(unwrap(h.ptr()));
@@ -466,7 +539,9 @@ void set_hooked(py::object self, bool on) {
 void finish_module_type(py::handle type) {
   module_type = reinterpret_cast<PyTypeObject*>(type.ptr());
   module_forward = find_in_type(module_type, "forward");
+  add_attribute_methods(module_type);
 }
+void set_global_hooks(bool on) { global_hooks = on; }
 void finish_sequential_type(py::handle type) {
   sequential_forward = find_in_type(reinterpret_cast<PyTypeObject*>(type.ptr()), "forward");
 }
@@ -482,6 +557,7 @@ void bind_nn(py::module_& root) {
   auto m = root.def_submodule("_nn", "Modules.");
   bind_module(m);
   bind_layers(m);
+  bind_rnn(m);
   bind_fn_modules(m);
   bind_containers(m);
   bind_init(m);

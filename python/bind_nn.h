@@ -141,11 +141,13 @@ void fields(Class& c, std::initializer_list<const char*> names) {
 }
 
 // Module.forward and super().forward: the C++ class's own.
-py::object native_forward(py::object self, const py::args& args);
+py::object native_forward(py::object self, const py::args& args, const py::kwargs& kwargs);
 py::object sequential_native_forward(py::object self, py::object input);
 // A method of this class that is C++ underneath: a class that has another one overrides it.
 void mark_native(py::handle type, const char* method);
 void set_hooked(py::object self, bool on);
+// While there are hooks for all modules, every call goes through nn/modules/_hooks.py.
+void set_global_hooks(bool on);
 void finish_module_type(py::handle type);
 void finish_sequential_type(py::handle type);
 // The function that runs calls with hooks, and the public classes by name.

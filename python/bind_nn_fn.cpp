@@ -15,10 +15,6 @@ const nn::FnKind& kind_of(PyObject* self) {
 
 nn::Arg to_arg(const nn::FnKind& kind, py::handle h) {
   if (is_tensor(h.ptr())) return nn::Arg(unwrap(h.ptr()));
-  if (py::isinstance<py::tuple>(h) || py::isinstance<py::list>(h))
-    for (py::handle item : h)
-      TG_CHECK(!item.is_none(), NotImplementedError, kind.name,
-               ": None among the sizes is not implemented in the module; the function in nn.functional takes it");
   try {
     return nn::Arg(to_setting(h));
   } catch (const py::cast_error&) {

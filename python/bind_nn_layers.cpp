@@ -230,15 +230,16 @@ void bind_attention(py::module_& m) {
   using A = nn::MultiheadAttentionImpl;
   auto attention = module_class<A>(m, "MultiheadAttention", "Attention with several heads and learned projections.");
   attention
-      .def(py::init([m](int64_t embed, int64_t heads, double dropout, bool bias, bool bias_kv, bool zero_attn,
-                        OptInt kdim, OptInt vdim, bool batch_first, std::optional<Device> device,
-                        std::optional<DType> dtype) {
+      .def(py::init([](int64_t embed, int64_t heads, double dropout, bool bias, bool bias_kv, bool zero_attn,
+                       OptInt kdim, OptInt vdim, bool batch_first, std::optional<Device> device,
+                       std::optional<DType> dtype) {
              nn::AttentionOptions o{dropout, bias, bias_kv,     zero_attn,
                                     kdim,    vdim, batch_first, Where{device, dtype}.options()};
              auto a = std::make_unique<Tramp<A>>(embed, heads, o);
              // a child with a Python object of its own, so that hooks and attributes put on it stay
              Module& made = a->child("out_proj");
-             py::object proj = m.attr("Linear")(embed, embed, bias);
+             auto linear = py::module_::import("tinygrad_cpp.nn.modules.linear");
+             py::object proj = linear.attr("NonDynamicallyQuantizableLinear")(embed, embed, bias);
              proj.attr("weight") = made.tensor("weight");
              proj.attr("bias") = made.tensor("bias");
              a->register_module("out_proj", to_module(proj));

@@ -43,39 +43,26 @@ Tensor get_tensor(const std::shared_ptr<Module>& root, const std::string& path, 
   return *s->at;
 }
 
-py::dict dict_of(Module& m, Module::Kind kind) {
+py::dict named(Module& m, Module::Kind kind) {
   py::dict d;
   for (auto& s : m.slots())
     if (s.present && s.kind == kind) d[py::str(s.name)] = wrap_object(*s.at);
   return d;
 }
 
-// to(dtype), to(device), to(device, dtype), to(other), with keywords of the same names.
-void move_module(Module& m, const py::args& args, const py::kwargs& kwargs) {
-  std::optional<DType> dtype;
-  std::optional<Device> device;
-  auto take = [&](PyObject* o) {
-    DType t;
-    Device d;
-    if (o == Py_None || PyBool_Check(o)) return;
-    if (is_tensor(o))
-      dtype = unwrap(o).dtype(), device = unwrap(o).device();
-    else if (to_dtype(o, t))
-      dtype = t;
-    else if (to_device(o, d))
-      device = d;
-    else
-      fail<TypeError>("to: expected a dtype, device or tensor, not ", Py_TYPE(o)->tp_name);
-  };
-  for (py::handle a : args) take(a.ptr());
-  for (auto [key, value] : kwargs) {
-    auto k = key.cast<std::string>();
-    TG_CHECK(
-        k == "dtype" || k == "device" || k == "other" || k == "tensor" || k == "non_blocking" || k == "memory_format",
-        TypeError, "to: unexpected argument '", k, "'");
-    if (k != "non_blocking" && k != "memory_format") take(value.ptr());
-  }
-  m.to(dtype, device);
+py::dict named_kids(Module& m) {
+  py::dict d;
+  for (auto& child : m.kids()) d[py::str(child.name)] = wrap_module(child.module);
+  return d;
+}
+
+// What `module._parameters[name] = t` and the like do: any tensor or None, as PyTorch's dicts take it.
+void put(Module& m, Module::Kind kind, const std::string& name, const Tensor& t) {
+  if (!m.find_slot(name)) m.register_buffer(name, {});
+  auto* s = m.find_slot(name);
+  *s->at = t;
+  s->kind = kind;
+  s->present = true;
 }
 
 // ---- copies and pickles: an empty object of the class, then its state
@@ -102,6 +89,10 @@ py::dict get_state(py::object self) {
 
 void set_state(py::object self, const py::dict& state) {
   auto m = to_module(self);
+  if (!state.contains("tensors")) {  // attributes alone, from a __getstate__ of the class's own
+    self.attr("__dict__").attr("update")(state);
+    return;
+  }
   if (auto* fn = dynamic_cast<nn::FnModule*>(m.get())) fn->set_kind(nn::fn_kind(state["fn"].cast<std::string>()));
   for (auto [name, value] : state["fields"].cast<py::dict>()) self.attr(name) = value;
   std::vector<std::string> declared;
@@ -126,16 +117,31 @@ void set_state(py::object self, const py::dict& state) {
   if (m->py_side()) m->py_side()->instance_forward = state["dict"].contains("forward");
 }
 
-py::object rebuild(py::type cls) {
+py::object rebuild(py::type cls, py::object registered) {
   py::object o = cls.attr("__new__")(cls);
   for (py::handle base : cls.attr("__mro__").cast<py::tuple>()) {
     auto& info = py::detail::all_type_info(reinterpret_cast<PyTypeObject*>(base.ptr()));
     if (info.size() == 1 && reinterpret_cast<PyObject*>(info[0]->type) == base.ptr()) {
       base.attr(py::hasattr(base, "_blank") ? "_blank" : "__init__")(o);
+      if (!registered.is_none()) set_state(o, registered);
       return o;
     }
   }
   fail<TypeError>("copy: not a Module class");
+}
+
+// Rebuilds the object from its class and then its state; a class with a __getstate__ or __setstate__ of its own writes
+// and reads its attributes only, and what is registered goes along with the class.
+py::tuple reduce(py::object rebuild_function, py::object self) {
+  py::type cls = py::type::of(self), base = py::type::of<Module>();
+  py::object state = self.attr("__getstate__")();
+  bool own = !cls.attr("__getstate__").is(base.attr("__getstate__")) ||
+             !cls.attr("__setstate__").is(base.attr("__setstate__"));
+  if (!own) return py::make_tuple(rebuild_function, py::make_tuple(cls), state);
+  py::dict registered = get_state(self);
+  if (cls.attr("__getstate__").is(base.attr("__getstate__"))) state = registered["dict"];
+  registered["dict"] = py::dict();
+  return py::make_tuple(rebuild_function, py::make_tuple(cls, registered), state);
 }
 
 using C = py::class_<Module, Tramp<Module>, py::smart_holder>;
@@ -160,13 +166,19 @@ void bind_registration(C& c) {
              if (!child || !child->module) no_attribute(str(m->type_name(), " has no attribute `", name, "`"));
              return wrap_module(child->module);
            })
-      .def_property_readonly("_parameters", [](Module& m) { return dict_of(m, Module::Kind::Parameter); })
-      .def_property_readonly("_buffers", [](Module& m) { return dict_of(m, Module::Kind::Buffer); })
-      .def_property_readonly("_modules",
+      .def("_named", [](Module& m, int kind) { return named(m, Module::Kind(kind)); })
+      .def("_named_modules_here", named_kids)
+      .def(
+          "_put",
+          [](Module& m, int kind, const std::string& name, const Tensor& t) { put(m, Module::Kind(kind), name, t); },
+          py::arg("kind"), py::arg("name"), py::arg("tensor").none(true))
+      .def("_drop", [](Module& m, const std::string& name) { return m.remove(name); })
+      .def_property_readonly("_non_persistent_buffers_set",
                              [](Module& m) {
-                               py::dict d;
-                               for (auto& child : m.kids()) d[py::str(child.name)] = wrap_module(child.module);
-                               return d;
+                               py::set names;
+                               for (auto& s : m.slots())
+                                 if (s.present && s.kind == Module::Kind::Buffer && !s.persistent) names.add(s.name);
+                               return names;
                              })
       .def("__dir__", [](py::object self) {
         py::set names(py::module_::import("builtins").attr("object").attr("__dir__")(self));
@@ -200,11 +212,11 @@ void bind_walks(C& c) {
           "prefix"_a = "", "recurse"_a = true, "remove_duplicate"_a = true)
       .def("modules", [](Module& m) { return iterator(m.named_modules(), false); })
       .def(
-          "named_modules",
-          [](Module& m, py::object, const std::string& prefix, bool dedup) {
+          "_named_modules",
+          [](Module& m, const std::string& prefix, bool dedup) {
             return iterator(m.named_modules(prefix, dedup), true);
           },
-          "memo"_a = py::none(), "prefix"_a = "", "remove_duplicate"_a = true)
+          "prefix"_a = "", "remove_duplicate"_a = true)
       .def("children", [](Module& m) { return iterator(m.named_children(), false); })
       .def("named_children", [](Module& m) { return iterator(m.named_children(), true); })
       .def("apply", [](py::object self, py::function fn) {
@@ -215,42 +227,17 @@ void bind_walks(C& c) {
 
 void bind_state(C& c) {
   using namespace py::literals;
-  c.def("_state",
-        [](Module& m, bool keep_vars) {
-          py::list l;
-          for (auto& [name, t] : m.state_dict()) l.append(py::make_tuple(name, t));
-          if (!keep_vars) return l;
-          py::list live;  // the tensors themselves, in the same order
-          for (py::handle item : l) {
-            auto name = item.cast<py::tuple>()[0].cast<std::string>();
-            auto [owner, leaf] = resolve(m.shared_from_this(), name);
-            live.append(py::make_tuple(name, wrap_object(owner->tensor(leaf))));
-          }
-          return live;
-        })
-      .def("_load",
-           [](Module& m, const py::list& items, bool strict, bool assign) {
-             nn::NamedTensors state;
-             for (py::handle item : items) {
-               auto t = item.cast<py::tuple>();
-               TG_CHECK(is_tensor(t[1].ptr()), TypeError, "load_state_dict: '", t[0].cast<std::string>(),
-                        "' must be a tensor, not ", Py_TYPE(t[1].ptr())->tp_name);
-               state.emplace_back(t[0].cast<std::string>(), unwrap(t[1].ptr()));
-             }
-             nn::LoadResult r = m.load_state_dict(state, strict, assign);
-             return py::make_tuple(r.missing, r.unexpected);
-           })
-      .def(
-          "train",
-          [](py::object self, bool mode) {
-            auto m = to_module(self);
-            if (m->py_side())
-              m->py_side()->native_train(mode);
-            else
-              m->train(mode);
-            return self;
-          },
-          "mode"_a = true)
+  c.def(
+       "train",
+       [](py::object self, bool mode) {
+         auto m = to_module(self);
+         if (m->py_side())
+           m->py_side()->native_train(mode);
+         else
+           m->train(mode);
+         return self;
+       },
+       "mode"_a = true)
       .def("eval", [](py::object self) { return self.attr("train")(false); })
       .def("zero_grad", &Module::zero_grad, "set_to_none"_a = true)
       .def(
@@ -260,19 +247,7 @@ void bind_state(C& c) {
             return self;
           },
           "requires_grad"_a = true)
-      .def("to",
-           [](py::object self, const py::args& args, const py::kwargs& kwargs) {
-             move_module(*to_module(self), args, kwargs);
-             return self;
-           })
       .def_readwrite("training", &Module::training);
-  const std::pair<const char*, DType> casts[] = {
-      {"float", DType::F32}, {"double", DType::F64}, {"half", DType::F16}, {"bfloat16", DType::BF16}};
-  for (auto& [name, dtype] : casts)
-    c.def(name, [dtype = dtype](py::object self) {
-      to_module(self)->to(dtype);
-      return self;
-    });
 }
 
 }  // namespace
@@ -285,10 +260,7 @@ void bind_module(py::module_& m) {
       .def("extra_repr",
            [](Module& mod) { return mod.py_side() ? mod.py_side()->native_extra_repr() : mod.extra_repr(); })
       .def("__repr__", &Module::repr)
-      .def("__reduce_ex__",
-           [m](py::object self, int) {
-             return py::make_tuple(m.attr("_rebuild"), py::make_tuple(py::type::of(self)), self.attr("__getstate__")());
-           })
+      .def("__reduce_ex__", [m](py::object self, int) { return reduce(m.attr("_rebuild"), self); })
       .def("__getstate__", get_state)
       .def("_set_state", set_state)
       .def("_set_hooked", set_hooked);
@@ -299,7 +271,8 @@ void bind_module(py::module_& m) {
   bind_state(c);
   for (const char* name : {"forward", "train", "extra_repr"}) mark_native(c, name);
   finish_module_type(c);
-  m.def("_rebuild", rebuild);
+  m.def("_rebuild", rebuild, py::arg("cls"), py::arg("registered") = py::none());
+  m.def("_set_global_hooks", set_global_hooks);
   m.def("_set_python_parts", set_python_parts);
 }
 

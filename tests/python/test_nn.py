@@ -588,15 +588,23 @@ def test_constructors_name_what_does_not_fit():
     with pytest.raises(TypeError) as e:
         nn.Linear("a", 3)
     assert "Blank" not in str(e.value) and "in_features" in str(e.value)
-    with pytest.raises(tg.NotImplementedError, match="AdaptiveAvgPool2d: None among the sizes"):
-        nn.AdaptiveAvgPool2d((1, None))
+    with pytest.raises(tg.TypeError, match="Linear: missing a required argument: 'out_features'"):
+        nn.Linear(3)
+    with pytest.raises(tg.TypeError, match="Conv2d: in_channels must be int, not str"):
+        nn.Conv2d("a", 3, 3)
     with pytest.raises(tg.TypeError, match="AdaptiveAvgPool2d: an argument cannot be of type tuple"):
         nn.AdaptiveAvgPool2d((1, "a"))
+
+
+@pytest.mark.parametrize("name", ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d"])
+def test_adaptive_pooling_keeps_sizes(name):
+    ours, ref = pair(name, dict(output_size=(2, None)))
+    assert repr(ours) == repr(ref) and ours.output_size == (2, None)
+    x = floats(1, 2, 4, 6)
+    close(ours(tg.tensor(x)), ref(torch.tensor(x)))
 
 
 def test_adaptive_pooling_options():
     x = tg.rand(1, 2, 4, 6)
     assert nn.functional.adaptive_avg_pool2d(x, (2, None)).shape == (1, 2, 2, 6)
     assert nn.functional.adaptive_max_pool2d(x, [None, 3]).shape == (1, 2, 4, 3)
-    with pytest.raises(tg.NotImplementedError, match="adaptive_max_pool2d: return_indices"):
-        nn.functional.adaptive_max_pool2d(x, 2, return_indices=True)

@@ -2,9 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from . import functional, init, modules, parameter, utils
+from . import functional, init, modules, parallel, parameter, utils
 from .modules import *
-from .parameter import Parameter
+from .parallel import DataParallel
+from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 if not TYPE_CHECKING:  # a checker takes every name; it cannot compute this list
-    __all__ = [*modules.__all__, "Parameter", "functional", "init", "modules", "parameter", "utils"]
+    __all__ = [
+        *modules.__all__,
+        *"Buffer DataParallel Parameter UninitializedBuffer UninitializedParameter".split(),
+        *"functional init modules parallel parameter utils".split(),
+    ]

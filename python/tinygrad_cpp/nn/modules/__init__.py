@@ -1,62 +1,28 @@
 """Module classes, in PyTorch's files."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..._C import _nn
-from . import (
-    _hooks,
-    activation,
-    batchnorm,
-    channelshuffle,
-    container,
-    conv,
-    distance,
-    dropout,
-    flatten,
-    fold,
-    instancenorm,
-    linear,
-    loss,
-    module,
-    normalization,
-    padding,
-    pixelshuffle,
-    pooling,
-    sparse,
-    upsampling,
-)
 
-_files = (
-    activation,
-    batchnorm,
-    channelshuffle,
-    container,
-    conv,
-    distance,
-    dropout,
-    flatten,
-    fold,
-    instancenorm,
-    linear,
-    loss,
-    module,
-    normalization,
-    padding,
-    pixelshuffle,
-    pooling,
-    sparse,
-    upsampling,
-)
+_files = """
+activation adaptive batchnorm channelshuffle container conv distance dropout flatten fold instancenorm lazy linear loss
+module normalization padding pixelshuffle pooling rnn sparse transformer upsampling
+""".split()
 if TYPE_CHECKING:  # the stub has the classes made by C++, the files those written in Python
     from ..._C._nn import *
     from .batchnorm import *
     from .container import *
     from .conv import *
     from .instancenorm import *
+    from .rnn import *
+    from .transformer import *
 else:
     __all__ = []
-    for _file in _files:
-        for _name in _file.__all__:
-            globals()[_name] = getattr(_file, _name)
-            __all__.append(_name)
+    for _name in _files:
+        _file = import_module("." + _name, __name__)
+        globals().update({_name: getattr(_file, _name) for _name in _file.__all__})
+        __all__ += _file.__all__
+    from . import _hooks
+
     _nn._set_python_parts(_hooks.run, {_name: globals()[_name] for _name in __all__})

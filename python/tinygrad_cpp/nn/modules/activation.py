@@ -1,8 +1,8 @@
 """Activations and attention."""
 
-from ..._C._nn import MultiheadAttention, PReLU
-from ._classes import at_home, in_file
+from ..._C import _nn
+from ._classes import in_file, subclasses
 
-at_home(__name__, MultiheadAttention, PReLU)
+MultiheadAttention, PReLU = subclasses(__name__, _nn.MultiheadAttention, _nn.PReLU)
 globals().update(in_file(__name__))
 __all__ = [*in_file(__name__), "MultiheadAttention", "PReLU"]

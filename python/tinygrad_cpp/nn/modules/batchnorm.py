@@ -1,10 +1,25 @@
 """Batch normalisation."""
 
-from ..._C._nn import _NormBase
-from ._classes import at_home
+from ... import _C
+from ..._C import _nn
+from ._classes import subclasses
+from .module import Module
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
-at_home(__name__, _NormBase)
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
+(_NormBase,) = subclasses(__name__, _nn._NormBase)
+_NormBase._version = 2
+
+
+def _load_counting(self, state_dict, prefix, local_metadata, *lists):
+    """State dicts of PyTorch before version 2 of these modules, or without versions, may lack num_batches_tracked."""
+    if (local_metadata.get("version") or 0) < 2 and self.track_running_stats:
+        count = self.num_batches_tracked
+        state_dict.setdefault(prefix + "num_batches_tracked", _C.tensor(0) if count is None else count)
+    Module._load_from_state_dict(self, state_dict, prefix, local_metadata, *lists)
+
+
+_load_counting._defers = True
+_NormBase._load_from_state_dict = _load_counting
 
 
 class _BatchNorm(_NormBase):
@@ -45,3 +60,42 @@ class BatchNorm3d(_BatchNorm):
     """Over (N, C, D, H, W)."""
 
     _dims = 3
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Over (N, C, ...). There is one process, so it is batch normalisation."""
+
+    def __init__(
+        self,
+        num_features,
+        eps=1e-5,
+        momentum=0.1,
+        affine=True,
+        track_running_stats=True,
+        process_group=None,
+        device=None,
+        dtype=None,
+        *,
+        bias=True,
+    ):
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def forward(self, input):
+        self._nd = max(1, input.dim() - 2)
+        return super().forward(input)
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module, process_group=None):
+        """The module with SyncBatchNorm, of the same tensors, in the place of every BatchNorm."""
+        if isinstance(module, _BatchNorm) and not isinstance(module, cls):
+            m = module
+            made = cls(m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats, process_group)
+            for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                setattr(made, name, getattr(module, name))
+            made.training = module.training
+            return made
+        for name, child in module._modules.items():
+            if child is not None:
+                module._modules[name] = cls.convert_sync_batchnorm(child, process_group)
+        return module

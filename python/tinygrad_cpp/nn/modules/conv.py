@@ -1,10 +1,10 @@
 """Convolutions."""
 
-from ..._C._nn import _ConvNd
-from ._classes import at_home
+from ..._C import _nn
+from ._classes import subclasses
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
-at_home(__name__, _ConvNd)
+(_ConvNd,) = subclasses(__name__, _nn._ConvNd)
 
 
 class _Conv(_ConvNd):

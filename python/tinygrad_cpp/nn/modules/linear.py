@@ -1,7 +1,11 @@
 """Linear layers."""
 
-from ..._C._nn import Bilinear, Identity, Linear
-from ._classes import at_home
+from ..._C import _nn
+from ._classes import subclasses
 
 __all__ = ["Bilinear", "Identity", "Linear"]
-at_home(__name__, Bilinear, Identity, Linear)
+Bilinear, Identity, Linear = subclasses(__name__, _nn.Bilinear, _nn.Identity, _nn.Linear)
+
+
+class NonDynamicallyQuantizableLinear(Linear):
+    """PyTorch's name for the output projection of attention."""

@@ -1,6 +1,43 @@
 """Losses."""
 
+from .. import functional as F
 from ._classes import in_file
+from .module import Module
 
 globals().update(in_file(__name__))
-__all__ = list(in_file(__name__))
+__all__ = [*in_file(__name__), "CTCLoss", "TripletMarginWithDistanceLoss"]
+
+
+class CTCLoss(Module):
+    """Negative log-likelihood of target sequences under log-probabilities (T, N, C), over all alignments."""
+
+    def __init__(self, blank=0, reduction="mean", zero_infinity=False):
+        super().__init__()
+        self.blank, self.reduction, self.zero_infinity = blank, reduction, zero_infinity
+
+    def forward(self, log_probs, targets, input_lengths, target_lengths):
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
+        )
+
+
+class TripletMarginWithDistanceLoss(Module):
+    """Anchor closer to positive than to negative, by any distance."""
+
+    def __init__(self, *, distance_function=None, margin=1.0, swap=False, reduction="mean"):
+        super().__init__()
+        if not margin > 0:
+            raise ValueError(f"TripletMarginWithDistanceLoss: margin must be greater than 0, got {margin}")
+        self.distance_function = F.pairwise_distance if distance_function is None else distance_function
+        self.margin, self.swap, self.reduction = margin, swap, reduction
+
+    def forward(self, anchor, positive, negative):
+        return F.triplet_margin_with_distance_loss(
+            anchor,
+            positive,
+            negative,
+            distance_function=self.distance_function,
+            margin=self.margin,
+            swap=self.swap,
+            reduction=self.reduction,
+        )

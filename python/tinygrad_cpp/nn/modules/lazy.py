@@ -1,0 +1,173 @@
+"""Modules that take the size of their input from the first one they see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import _C
+from ..parameter import UninitializedBuffer, UninitializedParameter, is_lazy
+from . import batchnorm, conv, instancenorm
+from .linear import Linear
+
+_NORMS = ("BatchNorm", "InstanceNorm")
+_CONVS = ("Conv", "ConvTranspose")
+__all__ = ["LazyLinear", *(f"Lazy{kind}{n}d" for kind in (*_CONVS, *_NORMS) for n in (1, 2, 3))]
+
+
+class LazyModuleMixin:
+    """A module whose parameters get their sizes in ``initialize_parameters``, called before the first forward; it is of
+    class ``cls_to_become`` from then on."""
+
+    cls_to_become: Any = None
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._load_hook = self._register_load_state_dict_pre_hook(self._lazy_load_hook)
+        self._initialize_hook = self.register_forward_pre_hook(self._infer_parameters, with_kwargs=True)
+
+    def initialize_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """Materializes the parameters for these inputs."""
+        raise NotImplementedError(f"initialize_parameters: {type(self).__name__} does not define it")
+
+    def has_uninitialized_params(self: Any) -> bool:
+        """Whether a parameter or buffer has no sizes yet."""
+        return any(is_lazy(t) for d in (self._parameters, self._buffers) for t in d.values())
+
+    def _lazy_load_hook(self: Any, state_dict: Any, prefix: str, *_: Any) -> None:
+        for named in (self._parameters, self._buffers):
+            for name, t in named.items():
+                given = state_dict.get(prefix + name)
+                if is_lazy(t) and given is not None and not is_lazy(given):
+                    t.materialize(given.shape)
+
+    def _infer_parameters(self: Any, module: Any, args: tuple, kwargs: dict | None = None) -> None:
+        module.initialize_parameters(*args, **(kwargs or {}))
+        if module.has_uninitialized_params():
+            raise RuntimeError(f"{type(self).__name__}: initialize_parameters left parameters without sizes")
+        module._initialize_hook.remove()
+        module._load_hook.remove()
+        del module._initialize_hook, module._load_hook
+        if module.cls_to_become is not None:
+            module.__class__ = module.cls_to_become
+
+
+class _Lazy(LazyModuleMixin):
+    """The lazy form of a layer. `_size` names the attribute that is read off the input."""
+
+    _size = "in_features"
+    _channel_dim = -1
+
+    def _shape(self: Any, name: str) -> tuple:
+        raise NotImplementedError
+
+    def reset_parameters(self: Any) -> None:
+        if getattr(self, self._size) != 0 and not self.has_uninitialized_params():
+            super().reset_parameters()  # type: ignore[misc]
+
+    def initialize_parameters(self: Any, input: Any) -> None:  # type: ignore[override]
+        size = input.shape[self._channel_dim]
+        if not self.has_uninitialized_params():
+            if getattr(self, self._size) == 0:
+                setattr(self, self._size, size)
+            return
+        setattr(self, self._size, size)
+        for named in (self._parameters, self._buffers):
+            for name, t in named.items():
+                if is_lazy(t):
+                    t.materialize(self._shape(name))
+        self.reset_parameters()
+
+
+class LazyLinear(_Lazy, Linear):
+    """Linear with in_features from the first input."""
+
+    cls_to_become = Linear
+
+    def __init__(self, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(0, 0, False, device, dtype)
+        self.out_features = out_features
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
+
+    def _shape(self, name: str) -> tuple:
+        return (self.out_features, self.in_features) if name == "weight" else (self.out_features,)
+
+
+class _LazyConv(_Lazy):
+    _size = "in_channels"
+
+    def __init__(self: Any, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
+        signature = _signature(self.cls_to_become)
+        given = signature.bind(None, 0, 0, kernel_size, *args, **kwargs)
+        given.apply_defaults()
+        settings = {k: v for k, v in given.arguments.items() if k != "self"}
+        bias = settings["bias"]
+        super().__init__(**{**settings, "bias": False})
+        self.out_channels = out_channels
+        where = {k: settings[k] for k in ("device", "dtype")}
+        self.weight = UninitializedParameter(**where)
+        if bias:
+            self.bias = UninitializedParameter(**where)
+
+    @property
+    def _channel_dim(self: Any) -> int:
+        return -1 - len(self.kernel_size)
+
+    def _shape(self: Any, name: str) -> tuple:
+        if name == "bias":
+            return (self.out_channels,)
+        n = (self.in_channels, self.out_channels)
+        first, second = n if self.transposed else reversed(n)
+        return (first, second // self.groups, *self.kernel_size)
+
+    def initialize_parameters(self: Any, input: Any) -> None:
+        nd = len(self.kernel_size)
+        if input.dim() not in (nd + 1, nd + 2):
+            raise _C.ShapeError(
+                f"{type(self).__name__}: expected {nd + 1} or {nd + 2} dimensions, got {input.dim()}; "
+                f"input={tuple(input.shape)}"
+            )
+        super().initialize_parameters(input)
+
+
+class _LazyNorm(_Lazy):
+    _size = "num_features"
+    _channel_dim = 1
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = _signature(self.cls_to_become).bind(None, 0, *args, **kwargs)
+        given.apply_defaults()
+        settings = {k: v for k, v in given.arguments.items() if k != "self"}
+        super().__init__(**{**settings, "affine": False, "track_running_stats": False})
+        self.affine, self.track_running_stats = settings["affine"], settings["track_running_stats"]
+        where = {k: settings[k] for k in ("device", "dtype")}
+        if self.affine:
+            self.weight = UninitializedParameter(**where)
+            if settings["bias"]:
+                self.bias = UninitializedParameter(**where)
+        if self.track_running_stats:
+            self.running_mean, self.running_var = UninitializedBuffer(**where), UninitializedBuffer(**where)
+            self.num_batches_tracked = _C.tensor(0, device=where["device"])
+
+    def _shape(self: Any, name: str) -> tuple:
+        return (self.num_features,)
+
+
+def _signature(cls: Any) -> Any:
+    import inspect
+
+    return inspect.signature(cls.__init__)
+
+
+for _kind in (*_CONVS, *_NORMS):
+    _file = conv if _kind in _CONVS else batchnorm if _kind == "BatchNorm" else instancenorm
+    for _n in (1, 2, 3):
+        _cls = getattr(_file, f"{_kind}{_n}d")
+        _name = f"Lazy{_kind}{_n}d"
+        _doc = f"{_cls.__name__} with {'in_channels' if _kind in _CONVS else 'num_features'} from the first input."
+        globals()[_name] = type(_cls)(
+            _name,
+            (_LazyConv if _kind in _CONVS else _LazyNorm, _cls),
+            {"__module__": __name__, "__doc__": _doc, "cls_to_become": _cls},
+        )
