@@ -5,7 +5,7 @@
 
 namespace tg::plan {
 
-inline constexpr int kMaxViews = 8;
+inline constexpr int kMaxViews = 16;
 
 // A nest of loops over up to kMaxViews views at once: axis 0 is the outermost loop. Strides are in elements.
 struct Nest {
