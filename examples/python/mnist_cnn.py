@@ -30,8 +30,8 @@ class Net(nn.Module):
         self.fc2 = nn.Linear(96, 10)
 
     def forward(self, x):  # (N, 1, 28, 28)
-        x = F.max_pool2d(F.relu(self.norm1(self.conv1(x))), 2)  # (N, 16, 14, 14)
-        x = F.max_pool2d(F.relu(self.norm2(self.conv2(x))), 2)  # (N, 32, 7, 7)
+        x = F.relu(self.norm1(F.max_pool2d(self.conv1(x), 2)))  # (N, 16, 14, 14)
+        x = F.relu(self.norm2(F.max_pool2d(self.conv2(x), 2)))  # (N, 32, 7, 7)
         x = self.dropout(torch.flatten(x, 1))
         return F.log_softmax(self.fc2(F.relu(self.fc1(x))), dim=1)
 

