@@ -16,20 +16,12 @@ std::vector<Tensor> gradients(TensorList parameters) {
   return grads;
 }
 
-// The p-norm of all elements.
-Tensor vector_norm(const Tensor& x, double p) {
-  if (x.numel() == 0) return zeros({}, x.dtype(), x.device());
-  if (p == 2) return sqrt(sum(square(x)));
-  if (std::isinf(p)) return p > 0 ? amax(abs(x)) : amin(abs(x));
-  if (p == 0) return cast(count_nonzero(x), x.dtype());
-  return pow(sum(pow(abs(x), p)), 1 / p);
-}
-
 Tensor norm_of(const std::vector<Tensor>& grads, double norm_type) {
-  if (grads.empty()) return zeros({}, DType::F32, Device());
   std::vector<Tensor> norms;
-  for (const Tensor& g : grads) norms.push_back(vector_norm(g, norm_type));
-  return vector_norm(stack(norms), norm_type);
+  for (const Tensor& g : grads)
+    if (g.numel() > 0) norms.push_back(vector_norm(g, norm_type));
+  if (norms.empty()) return zeros({}, DType::F32, Device());
+  return norms.size() == 1 ? norms[0] : vector_norm(stack(norms), norm_type);
 }
 
 }  // namespace

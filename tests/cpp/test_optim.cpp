@@ -66,6 +66,11 @@ TEST_CASE("optim: every optimizer finds the minimum of a square") {
   minimize([](auto p) { return std::make_unique<SGD>(p, SGDOptions{.lr = 0.1, .momentum = 0.9, .nesterov = true}); });
   minimize([](auto p) { return std::make_unique<Adam>(p, AdamOptions{.lr = 0.05, .amsgrad = true}); });
   minimize([](auto p) { return std::make_unique<AdamW>(p, AdamWOptions{.lr = 0.05}); });
+  minimize([](auto p) { return std::make_unique<Adamax>(p, AdamaxOptions{.lr = 0.05}); });
+  minimize([](auto p) { return std::make_unique<NAdam>(p, NAdamOptions{.lr = 0.05}); });
+  minimize([](auto p) { return std::make_unique<RAdam>(p, RAdamOptions{.lr = 0.05}); });
+  minimize([](auto p) { return std::make_unique<ASGD>(p, ASGDOptions{.lr = 0.1}); });
+  minimize([](auto p) { return std::make_unique<Rprop>(p, RpropOptions{}); });
   minimize([](auto p) { return std::make_unique<RMSprop>(p, RMSpropOptions{.lr = 0.01, .centered = true}); });
   minimize([](auto p) { return std::make_unique<Adagrad>(p, AdagradOptions{.lr = 0.1}); });
   minimize([](auto p) { return std::make_unique<Adadelta>(p, AdadeltaOptions{}); });
@@ -94,6 +99,10 @@ TEST_CASE("optim: state goes from one optimizer to another") {
   CHECK(equal(a, b));
   Adam other({a, b});
   CHECK_THROWS_AS(other.load_state_dict(first.state_dict()), ValueError);
+  StateDict wrong = first.state_dict();
+  wrong.param_groups[0].options["lr"] = -1.0;
+  CHECK_THROWS_AS(second.load_state_dict(wrong), ValueError);
+  CHECK(second.param_groups[0].options.number("lr") == 0.1);
 }
 
 TEST_CASE("optim: what cannot be optimized is refused") {
@@ -156,6 +165,50 @@ TEST_CASE("optim: schedulers set the rate of every group") {
   ExponentialLR again(opt, 0.5);
   again.load_state_dict({{"last_epoch", 7.0}});
   CHECK(again.last_epoch() == 7);
+}
+
+TEST_CASE("optim: vector loops and programs are the same formulas") {
+  auto run = [](auto make, bool fast) {
+    std::vector<Tensor> params{parameter({5, 7}, 1.5), parameter({}, -2), parameter({0, 3}, 1),
+                               parameter({70000}, 0.25)};
+    auto opt = make(params);
+    modes().fast_paths = fast;
+    for (int i = 0; i < 12; ++i) {
+      for (const Tensor& p : params) p.set_grad(full_like(p, i % 3 == 0 ? -0.5 * i : 0.25));
+      opt->step();
+    }
+    modes().fast_paths = true;
+    return params;
+  };
+  auto compare = [&](auto make) {
+    auto a = run(make, true), b = run(make, false);
+    for (size_t i = 0; i < a.size(); ++i) CHECK(allclose(a[i], b[i], 1e-6, 1e-7));
+  };
+  using P = std::vector<Tensor>;
+  compare([](P p) { return std::make_unique<SGD>(p, SGDOptions{.weight_decay = 0.1}); });
+  compare([](P p) { return std::make_unique<SGD>(p, SGDOptions{.momentum = 0.9, .nesterov = true}); });
+  compare([](P p) { return std::make_unique<Adam>(p, AdamOptions{.amsgrad = true}); });
+  compare([](P p) { return std::make_unique<AdamW>(p, AdamWOptions{.maximize = true}); });
+  compare([](P p) { return std::make_unique<Adamax>(p); });
+  compare([](P p) { return std::make_unique<NAdam>(p); });
+  compare([](P p) { return std::make_unique<RAdam>(p); });
+  compare([](P p) { return std::make_unique<RMSprop>(p, RMSpropOptions{.momentum = 0.5, .centered = true}); });
+  compare([](P p) { return std::make_unique<Adagrad>(p); });
+  compare([](P p) { return std::make_unique<Adadelta>(p); });
+  compare([](P p) { return std::make_unique<ASGD>(p, ASGDOptions{.t0 = 3}); });
+  compare([](P p) { return std::make_unique<Rprop>(p); });
+}
+
+TEST_CASE("optim: state of another shape is refused") {
+  Tensor a = parameter({3}, 1);
+  AdamW opt({a});
+  backward_of_squares({a});
+  opt.state(a)["exp_avg"] = zeros({4});
+  CHECK_THROWS_AS(opt.step(), ShapeError);
+  opt.state(a)["exp_avg"] = zeros({3}, DType::I64);
+  CHECK_THROWS_AS(opt.step(), DTypeError);
+  opt.state(a)["step"] = zeros({2});
+  CHECK_THROWS_AS(opt.step(), ValueError);
 }
 
 TEST_CASE("optim: clipping") {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from .. import _C
@@ -38,11 +41,27 @@ def _per_group(optimizer: Optimizer, name: str, value: Any) -> list[Any]:
     return list(value)
 
 
+def _ignoring_verbose(init: Callable) -> Callable:
+    """A constructor that also takes ``verbose``, as PyTorch's did; nothing is printed."""
+
+    @functools.wraps(init)
+    def wrapper(self: LRScheduler, *args: Any, verbose: Any = None, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+
+    return wrapper
+
+
 class LRScheduler:
     """Sets the rates of an optimizer's groups. Subclasses override ``get_lr``, which gives the rates of epoch
     ``self.last_epoch`` from ``self.base_lrs`` or from the groups' present ``lr``."""
 
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        init = cls.__dict__.get("__init__")
+        if init is not None and "verbose" not in inspect.signature(init).parameters:
+            cls.__init__ = _ignoring_verbose(init)  # type: ignore[method-assign]
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1, verbose: Any = None) -> None:
         if not isinstance(optimizer, Optimizer):
             raise _C.TypeError(f"{type(optimizer).__name__} is not an Optimizer")
         self.optimizer = optimizer
@@ -57,8 +76,9 @@ class LRScheduler:
         self._initial_step()
 
     def _initial_step(self) -> None:
-        self._step_count = 0
+        self._step_count, self._is_initial = 0, True
         self.step()
+        self._is_initial = False
 
     def get_lr(self) -> list[float]:
         """The rates of epoch ``self.last_epoch``, one for each group."""
@@ -110,12 +130,17 @@ class _FormulaLR(LRScheduler):
     """A scheduler that is a pair of functions of the library: from the present rate, and from the initial one."""
 
     _formula = ""
+    _stands_on_resume = True
 
     def _settings(self) -> tuple:
         raise _C.NotImplementedError
 
+    def _resumes(self) -> bool:
+        """Whether this is the first step after a resume: the groups already have the rates of the epoch."""
+        return self._stands_on_resume and self._is_initial and self.last_epoch > 0
+
     def get_lr(self) -> list[float]:
-        if self._resuming:
+        if self._resumes():
             return self._present()
         f = getattr(_schedule, self._formula + "_next")
         return [f(lr, self.last_epoch, *self._settings()) for lr in self._present()]
@@ -123,11 +148,3 @@ class _FormulaLR(LRScheduler):
     def _get_closed_form_lr(self) -> list[float]:
         f = getattr(_schedule, self._formula + "_at")
         return [f(base, self.last_epoch, *self._settings()) for base in map(float, self.base_lrs)]
-
-    _stands_on_resume = True  # resuming: the groups already have the rates of last_epoch
-    _resuming = False
-
-    def _initial_step(self) -> None:
-        self._resuming = self._stands_on_resume and self.last_epoch >= 0
-        super()._initial_step()
-        self._resuming = False

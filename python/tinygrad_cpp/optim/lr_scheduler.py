@@ -147,7 +147,7 @@ class CosineAnnealingLR(_FormulaLR):
         return self.T_max, self.eta_min
 
     def get_lr(self) -> list[float]:
-        if self._resuming:
+        if self._resumes():
             return self._present()
         rates = zip(self._present(), map(float, self.base_lrs))
         return [_schedule.cosine_next(lr, base, self.last_epoch, self.T_max, self.eta_min) for lr, base in rates]
@@ -170,8 +170,14 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [_schedule.cosine_at(float(base), self.T_cur, self.T_i, self.eta_min) for base in self.base_lrs]
 
     def _update_lr(self, epoch: float | None = None) -> None:
-        epoch = self.last_epoch + 1 if epoch is None else epoch
-        self.T_cur, self.T_i = _schedule.restart_at(epoch, self.T_0, self.T_mult)
+        if epoch is None and self.last_epoch >= 0:  # as PyTorch: counted from where the last run left T_cur
+            epoch = self.last_epoch + 1
+            self.T_cur += 1
+            if self.T_cur >= self.T_i:
+                self.T_cur, self.T_i = self.T_cur % self.T_i, self.T_i * self.T_mult
+        else:
+            epoch = 0 if epoch is None else epoch
+            self.T_cur, self.T_i = _schedule.restart_at(epoch, self.T_0, self.T_mult)
         self.last_epoch = math.floor(epoch)
         self._set(self.get_lr())
 
@@ -219,7 +225,7 @@ class MultiplicativeLR(LambdaLR):
     """The present rate times a function of the epoch."""
 
     def get_lr(self) -> list[float]:
-        if self.last_epoch == 0:
+        if self._is_initial:
             return self._present()
         return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, self._present())]
 
@@ -284,6 +290,12 @@ class ReduceLROnPlateau(LRScheduler):
         else:
             super().__setattr__(name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.state_dict(), "optimizer": self.optimizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.load_state_dict(state)
+
     def state_dict(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key not in ("optimizer", "_plateau")}
         return {**state, **{name: getattr(self._plateau, name) for name in self._watched}}
@@ -330,6 +342,15 @@ class SequentialLR(LRScheduler):
                 s._undo_step()
             else:
                 s.last_epoch -= 1
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        """Goes to an epoch counted by this sequence (a sequence inside another starts at 0)."""
+        if epoch is None:
+            return self.step()
+        self.last_epoch = epoch
+        k = bisect_right(self._milestones, epoch)
+        self._schedulers[k]._update_lr(epoch - ([0] + self._milestones)[k])
+        self._last_lr = self._schedulers[k].get_last_lr()
 
     def step(self) -> None:  # type: ignore[override]
         self.last_epoch += 1
