@@ -1,4 +1,4 @@
-# CBLAS. Sets tg_blas_{libraries,include,definitions}; tg_use_blas() compiles and links with it.
+# CBLAS and LAPACK. Sets tg_blas_{libraries,include,definitions}; tg_use_blas() compiles and links with it.
 #   TG_BLAS_SCIPY=1     symbols carry the prefix scipy_ (scipy_cblas_sgemm, scipy_openblas_set_num_threads)
 #   TG_BLAS_OPENBLAS=1  the library is OpenBLAS, so openblas_set_num_threads exists
 
@@ -52,6 +52,18 @@ if(NOT tg_blas_found)
   check_cxx_symbol_exists(openblas_set_num_threads cblas.h TG_BLAS_IS_OPENBLAS)
   if(TG_BLAS_IS_OPENBLAS)
     set(tg_blas_definitions TG_BLAS_OPENBLAS=1)
+  endif()
+  # LAPACK: most builds of OpenBLAS contain it, else it is a library of its own
+  set(tg_lapack_test "extern \"C\" void dgesdd_(); int main() { dgesdd_(); }")
+  include(CheckCXXSourceCompiles)
+  check_cxx_source_compiles("${tg_lapack_test}" TG_BLAS_HAS_LAPACK)
+  if(NOT TG_BLAS_HAS_LAPACK)
+    find_library(TG_LAPACK_LIBRARY lapack)
+    if(NOT TG_LAPACK_LIBRARY)
+      message(FATAL_ERROR "the BLAS ${tg_blas_libraries} has no LAPACK, and no liblapack was found: "
+        "pip install scipy-openblas32, or apt install libopenblas-dev (or liblapack-dev)")
+    endif()
+    list(PREPEND tg_blas_libraries ${TG_LAPACK_LIBRARY})
   endif()
   cmake_pop_check_state()
 endif()

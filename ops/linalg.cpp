@@ -115,14 +115,13 @@ Tensor chain_body(TensorList ts) {
   return product(product, 0, n - 1);
 }
 TG_OP("chain_matmul(Tensor[] matrices) -> Tensor", .doc = "Product of a chain of matrices in the cheapest order.",
-      .composite = box<chain_body>, .flags = kFunctionOnly, .aliases = "multi_dot", .torch = "linalg.multi_dot",
+      .composite = box<chain_body>, .flags = kFunctionOnly, .torch = "linalg.multi_dot",
       .samples = "[T(2,3), T(3,4)]; [T(2,3), T(3,4), T(4,5)]; [T(2,3), T(3,1), T(1,5), T(5,2)]");
 
 Tensor matrix_power_body(const Tensor& x, int64_t n) {
   TG_CHECK(x.ndim() >= 2 && x.size(-1) == x.size(-2), ShapeError,
            "matrix_power: expected square matrices, input=", describe(x));
-  TG_CHECK(n >= 0, NotImplementedError, "matrix_power: negative powers need an inverse, which is not supported; got ",
-           n);
+  if (n < 0) return matrix_power(linalg_inv(x), -std::max(n, -INT64_MAX));
   if (n == 0) {
     Tensor i = arange(x.size(-1), DType::I64, x.device());
     return expand(cast(eq(unsqueeze(i, 1), i), x.dtype()), x.sizes());
@@ -135,8 +134,9 @@ Tensor matrix_power_body(const Tensor& x, int64_t n) {
   return y.is_same(x) ? clone(x) : y;
 }
 TG_OP("matrix_power(Tensor input, int n) -> Tensor",
-      .doc = "Square matrices multiplied n times with themselves, n >= 0.", .composite = box<matrix_power_body>,
-      .samples = "T(3,3), 3; T(2,3,3), 2; T(3,3), 0; T(3,3), 1");
+      .doc = "Square matrices to the power n; a negative one takes the inverse (LinAlgError if there is none).",
+      .composite = box<matrix_power_body>, .aliases = "linalg_matrix_power",
+      .samples = "T(3,3), 3; T(2,3,3), 2; T(3,3), 0; T(3,3), 1; W(3,3), -1; W(2,3,3), -3");
 
 }  // namespace
 }  // namespace tg

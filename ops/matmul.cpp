@@ -145,7 +145,7 @@ TG_OP("matmul(Tensor input, Tensor other) -> Tensor",
           "Matrix product over the last two dimensions; 1-d operands are a row or a column, leading dimensions "
           "broadcast.",
       .primitive = box<matmul_impl>, .grads = {{in(1), matmul_grad_a}, {in(0), matmul_grad_b}},
-      .autocast = Autocast::Low,
+      .autocast = Autocast::Low, .aliases = "linalg_matmul",
       .samples =
           "T(3,4), T(4,5); T(4), T(4); T(3,4), T(4); T(4), T(4,5); T(2,3,4), T(4,5); T(2,3,4), T(4); T(4), T(2,4,5); "
           "T(2,3,4), T(2,4,5); T(2,1,3,4), T(5,4,2); T(3,4), T(2,4,5); T(3,0), T(0,4); T(0,4), T(4,3); "
@@ -179,7 +179,7 @@ Tensor dot_body(const Tensor& a, const Tensor& b) {
   return matmul(a, b);
 }
 TG_OP("mm(Tensor input, Tensor mat2) -> Tensor", .doc = "Product of two matrices.", .composite = box<mm_body>,
-      .samples = "T(3,4), T(4,5); T(1,4), T(4,1); T(3,0), T(0,2)");
+      .aliases = "spmm", .samples = "T(3,4), T(4,5); T(1,4), T(4,1); T(3,0), T(0,2)");
 TG_OP("bmm(Tensor input, Tensor mat2) -> Tensor", .doc = "Products of two stacks of matrices, (b, m, k) and (b, k, n).",
       .composite = box<bmm_body>, .samples = "T(2,3,4), T(2,4,5); T(0,3,4), T(0,4,5); T(1,3,4), T(1,4,2)");
 TG_OP("mv(Tensor input, Tensor vec) -> Tensor", .doc = "Product of a matrix and a vector.", .composite = box<mv_body>,

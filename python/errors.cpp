@@ -2,6 +2,7 @@
 #include <cstring>
 #include <new>
 
+#include "ops/linalg.h"
 #include "python/bindings.h"
 
 namespace tg::python {
@@ -9,7 +10,7 @@ namespace {
 
 struct Classes {
   PyObject *error, *shape, *dtype, *device, *autograd, *index, *value, *type, *not_implemented, *out_of_memory, *io,
-      *format;
+      *format, *linalg;
 };
 Classes classes{};
 
@@ -31,11 +32,11 @@ std::string type_text(std::string_view text) {
 }
 
 // tinygrad_cpp.<name>, derived from `bases`, also added to the module.
-PyObject* make_class(py::module_& m, const char* name, py::tuple bases, const char* doc) {
-  std::string full = std::string("tinygrad_cpp.") + name;
+PyObject* make_class(py::module_& m, std::string_view name, py::tuple bases, const char* doc) {
+  std::string full = str("tinygrad_cpp.", name);
   PyObject* c = PyErr_NewExceptionWithDoc(full.c_str(), doc, bases.ptr(), nullptr);
   if (!c) throw_python_error();
-  m.attr(name) = py::handle(c);
+  m.attr(full.substr(full.rfind('.') + 1).c_str()) = py::handle(c);
   return c;
 }
 
@@ -72,6 +73,8 @@ void set_python_error() noexcept {
     set(classes.io, e.what());
   } catch (const FormatError& e) {
     set(classes.format, e.what());
+  } catch (const LinAlgError& e) {
+    set(classes.linalg, e.what());
   } catch (const Interrupted& e) {
     set(PyExc_KeyboardInterrupt, e.what());
   } catch (const std::bad_alloc&) {
@@ -101,6 +104,7 @@ void init_errors(py::module_& m) {
   classes.out_of_memory = make_class(m, "OutOfMemoryError", also(PyExc_MemoryError), "An allocation that failed.");
   classes.io = make_class(m, "IoError", also(PyExc_OSError), "A file that cannot be read or written.");
   classes.format = make_class(m, "FormatError", also(PyExc_ValueError), "A file that is not what it should be.");
+  classes.linalg = make_class(m, "linalg.LinAlgError", py::make_tuple(base), "A factorisation that does not exist.");
   py::register_exception_translator([](std::exception_ptr p) {
     if (!p) return;
     // only what pybind11 would translate less well: its own exceptions go on to its own translator

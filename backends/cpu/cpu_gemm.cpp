@@ -1,32 +1,14 @@
 // gemm: float and double through CBLAS with one thread per call; the thread pool cuts the work into a grid that
 // depends on the sizes alone. Half types go through float32 buffers, integers through a plain blocked loop.
-#include <cblas.h>
-
-#include <mutex>
-
+#include "backends/cpu/blas.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/nd.h"
-
-#ifdef TG_BLAS_SCIPY
-#define TG_CBLAS(name) scipy_cblas_##name
-#define TG_OPENBLAS(name) scipy_openblas_##name
-#else
-#define TG_CBLAS(name) cblas_##name
-#define TG_OPENBLAS(name) openblas_##name
-#endif
 
 namespace tg::cpu {
 namespace {
 
 constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
 constexpr double kUnit = 4e6;            // multiply-adds that are worth a chunk of their own
-
-void use_one_thread() {
-#ifdef TG_BLAS_OPENBLAS
-  static std::once_flag once;
-  std::call_once(once, [] { TG_OPENBLAS(set_num_threads)(1); });
-#endif
-}
 
 // A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
 struct Mat {
@@ -125,7 +107,7 @@ void product(double alpha, const View& a, const View& b, double beta, const View
   const int64_t per = g.mb * g.nb, item = itemsize(c.dtype), ldc = m == 1 ? std::max<int64_t>(n, 1) : c.stride[1];
   const double work = double(g.m) * double(g.n) * double(k);
   const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kUnit / std::max(work, 1.0), 1e9)));
-  use_one_thread();
+  use_one_blas_thread();
   parallel_for(batch * per, grain, [&](int64_t ub, int64_t ue) {
     for (int64_t u = ub; u < ue; ++u) {
       int64_t i = u / per, row = u % per / g.nb * g.m, col = u % g.nb * g.n;

@@ -33,6 +33,7 @@ class Arr:
 
     data: np.ndarray
     kind: str  # "float", "const" (floating point, but not an input to differentiate), "int", "bool"
+    prepare: Callable[[Any], Any] = lambda t: t  # from the tensor to differentiate to the argument of the op
 
 
 @dataclass
@@ -56,14 +57,16 @@ class Call:
         def walk(v: Any) -> Any:
             if isinstance(v, list) and any(isinstance(x, Arr) for x in v):
                 return [walk(x) for x in v]
-            return fn(v)
+            return prepared(v)
+
+        def prepared(v: Any) -> Any:
+            return v.prepare(fn(v)) if isinstance(v, Arr) else fn(v)
 
         return [walk(a) for a in self.args], {k: walk(v) for k, v in self.kwargs.items()}
 
     def floats(self) -> list[Arr]:
-        found: list[Arr] = []
-        self.map(lambda v: found.append(v) if isinstance(v, Arr) and v.kind == "float" else None)
-        return found
+        args = itertools.chain.from_iterable(a if isinstance(a, list) else [a] for a in [*self.args, *self.kwargs.values()])
+        return [a for a in args if isinstance(a, Arr) and a.kind == "float"]
 
 
 def split_top(text: str, sep: str) -> list[str]:
@@ -110,8 +113,24 @@ def namespace(seed: int) -> dict[str, Any]:
         # integers that differ along dim: positions to write to without overlap
         return Arr(np.argsort(rng.random(shape), axis=dim), "int")
 
+    def W(*shape: int) -> Arr:  # well conditioned matrices
+        return Arr(T(*shape).data + 3 * np.eye(*shape[-2:]), "float")
+
+    def SYM(*shape: int) -> Arr:  # symmetric ones, made from all elements of the tensor that is differentiated
+        return Arr(T(*shape).data, "float", lambda t: t + t.mT)
+
+    def SPD(*shape: int) -> Arr:  # positive definite ones, likewise
+        return Arr(W(*shape).data, "float", lambda t: t @ t.mT)
+
+    def TRI(*shape: int, upper: bool = False) -> Arr:  # triangular ones, likewise
+        return Arr(W(*shape).data, "float", lambda t: t.triu() if upper else t.tril())
+
+    def PIV(*shape: int) -> Arr:  # row swaps of a factorisation, counted from 1
+        first = np.arange(1, shape[-1] + 1)
+        return Arr(rng.integers(first, shape[-1] + 1, shape).astype(np.int32), "int")
+
     return {
-        "T": T, "C": C, "I": I, "B": B, "PERM": PERM, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
+        "W": W, "SYM": SYM, "SPD": SPD, "TRI": TRI, "PIV": PIV, "T": T, "C": C, "I": I, "B": B, "PERM": PERM, "IDX": Index, "DT": DType, "call": lambda *a, **k: (list(a), k),
         "inf": math.inf, "nan": math.nan, "__builtins__": {"float": float, "int": int, "bool": bool},
     }
 
@@ -225,6 +244,8 @@ def run_tg(call: Call, dtype: str = "float64", grad: bool = False, inputs: list[
 
 def torch_function(op: dict[str, Any]) -> Callable[..., Any] | None:
     name = op["torch"] or op["base"]
+    if name.startswith("linalg_"):
+        name = name.replace("linalg_", "linalg.", 1)
     if name == "none" or torch is None:
         return None
     if "." in name:
