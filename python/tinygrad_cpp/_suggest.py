@@ -1,8 +1,6 @@
 """Names that a module does not hold yet: submodules imported on first use, and a text for those that do not exist."""
 
-import difflib
 import importlib
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +9,8 @@ PAGE = "docs/from-pytorch.md"
 
 def unknown_name(module: str, name: str, known: Iterable[str]) -> str:
     """What to tell about a name that does not exist: which similar ones do, and where the list of all is."""
+    import difflib  # not needed by programs without mistakes
+
     similar = difflib.get_close_matches(name, [k for k in known if not k.startswith("_")], n=3, cutoff=0.6)
     text = f"module {module!r} has no attribute {name!r}"
     if similar:
@@ -38,5 +38,7 @@ _told: set[str] = set()
 def tell_once(text: str) -> None:
     """A warning that appears once in a process."""
     if text not in _told:
+        import warnings
+
         _told.add(text)
         warnings.warn(f"{text} ({PAGE})", UserWarning, stacklevel=3)

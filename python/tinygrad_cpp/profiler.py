@@ -103,7 +103,6 @@ class profile:
         self.enabled = enabled
         self.step_num = 0
         self._schedule = schedule or (lambda step: ProfilerAction.RECORD)
-        self._always = schedule is None
         self._on_trace_ready = on_trace_ready
         self._regions: dict[str, _Region] = {}
         self.current_action = ProfilerAction.NONE
@@ -117,15 +116,19 @@ class profile:
         """Ends it."""
         if self in _running:
             _running.remove(self)
-        if self._on_trace_ready is not None and (self._always or self.current_action is ProfilerAction.RECORD):
+        if self._on_trace_ready is not None and self.current_action in (
+            ProfilerAction.RECORD,
+            ProfilerAction.RECORD_AND_SAVE,
+        ):
             self._on_trace_ready(self)
 
     def step(self) -> None:
         """Tells that a step is over."""
-        if self.current_action is ProfilerAction.RECORD_AND_SAVE and self._on_trace_ready is not None:
-            self._on_trace_ready(self)
+        ready = self.current_action is ProfilerAction.RECORD_AND_SAVE
         self.step_num += 1
         self.current_action = self._schedule(self.step_num)
+        if ready and self._on_trace_ready is not None:
+            self._on_trace_ready(self)
 
     def __enter__(self) -> profile:
         self.start()

@@ -11,8 +11,6 @@ load() also reads PyTorch's .pt files (_torch_files.py).
 
 from __future__ import annotations
 
-import errno
-import json
 import math
 import os
 import types
@@ -325,7 +323,7 @@ class _Reader:
             raise _C.FormatError(f"load: the file's tree names a tensor that is missing: {str(name)[:80]}")
         key, t = name, self.tensors[name]
         if "view" in entry:
-            key = name + json.dumps(entry["view"])
+            key = f"{name} {entry['view']}"
             if key not in self.views:
                 self.views[key] = self.view(t, entry["view"])
             t = self.views[key]
@@ -363,6 +361,8 @@ def save(
     state_dict() of a module or an optimizer; modules; namespaces; instances of classes given to safe_globals. Memory
     that tensors share is stored once. A file name is written whole or not at all.
     """
+    import json
+
     writer = _Writer()
     tree = writer.encode(obj, "")
     writer.finish()
@@ -416,6 +416,9 @@ def load(
     map_location as in PyTorch. Errors: FormatError (not such a file, or damaged), DeviceError, MissingFileError,
     which is a FileNotFoundError.
     """
+    import errno
+    import json
+
     from . import _torch_files
 
     move = mapper(map_location)

@@ -48,6 +48,9 @@ def pytest_terminal_summary(terminalreporter, config):
         for what, n in sorted(om.COUNTS.items()):
             terminalreporter.write_line(f"{n:8d} {what}")
         terminalreporter.write_line(f"{sum(om.COUNTS.values()):8d} in all")
+    census = sys.modules.get("census")
+    if census is not None and census.WORKING:
+        terminalreporter.write_line(f"census: {len(census.WORKING)} / {len(census.read())} names work")
     if not HAVE_TORCH:
         terminalreporter.write_line(
             f"PyTorch is not installed: {getattr(config, 'left_out', 0)} oracle checks were left out "
