@@ -31,8 +31,9 @@ _MARK = object()
 
 
 def is_foreign(head: bytes) -> bool:
-    """Whether a file begins like a zip or a pickle."""
-    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+    """Whether a file begins like a zip or a pickle, and not with the length of a header (8 bytes, the last ones 0)."""
+    pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") and head[4:8] != bytes(4)
+    return head[:4] == b"PK\x03\x04" or pickled
 
 
 def load(stream: IO[bytes], move: Callable[[Tensor, str], Tensor]) -> Any:
