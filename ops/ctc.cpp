@@ -249,19 +249,21 @@ TG_OP(
         "-log of the probability that log_probs (T, N, C) spell targets, (N, S) or concatenated, with blanks and "
         "repeats removed. 'mean' divides each loss by its target's length first. The gradient is the exact one with "
         "respect to log_probs.",
-    .composite = box<ctc_loss_body>, .flags = kNN, .torch = "nn.functional.ctc_loss",
+    .composite = box<ctc_loss_body>, .flags = kNN, .torch = "none",
     .samples =
         "T(6,2,4), I(2,2, lo=1, hi=4), I(2, lo=5, hi=7), I(2, lo=1, hi=3); "
-        "T(6,4), I(2, lo=1, hi=4), I(lo=5, hi=7), I(lo=1, hi=3), reduction='none'");
+        "T(6,4), I(2, lo=1, hi=4), I(lo=5, hi=7), I(lo=1, hi=3), reduction='none'",
+    .notes = "nograd2");
 TG_OP(
     "ctc_loss.ints(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, "
     "str reduction='mean', bool zero_infinity=False) -> Tensor",
     .doc = "Like ctc_loss, with the lengths as numbers.", .composite = box<ctc_loss_ints>, .flags = kNN,
-    .torch = "nn.functional.ctc_loss",
+    .torch = "none",
     .samples =
         "T(6,2,4), I(2,2, lo=1, hi=4), [6,5], [2,1]; T(6,2,4), I(3, hi=3), [6,4], [2,1], 3, 'sum'; "
         "T(2,2,4), I(2,3, lo=1, hi=4), [2,2], [3,1], reduction='none', zero_infinity=True; "
-        "T(2,2,4), I(2,3, lo=1, hi=4), [2,2], [3,0], reduction='none'");
+        "T(2,2,4), I(2,3, lo=1, hi=4), [2,2], [1,0], reduction='none'",
+    .notes = "nograd2");
 
 }  // namespace
 }  // namespace tg

@@ -163,7 +163,8 @@ std::tuple<Tensor, Tensor, Tensor> gru_fast(const RecurrentArgs& a, IntList batc
   Device d = a.x.device();
   Tensor gates = linear(a.x, a.w_ih, a.b_ih);
   Tensor bias = a.b_hh.defined() ? a.b_hh : zeros({1}, a.x.dtype(), d);
-  Tensor hidden = contiguous(expand(bias, {rows, 3 * width}));
+  Tensor hidden = empty_tensor({rows, 3 * width}, a.x.dtype(), d);
+  map_rows(Builder(a.x.dtype(), 1, {}).done({0}), {broadcast_to_view(bias, hidden.sizes())}, {View(hidden)}, d);
   Tensor out = empty_tensor({rows, width}, a.x.dtype(), d);
   Builder b(a.x.dtype(), 7, {});  // r, z, n from the input; from the state; the state before
   uint8_t r = b(Opc::sigmoid, b(Opc::add, 0, 3)), z = b(Opc::sigmoid, b(Opc::add, 1, 4));

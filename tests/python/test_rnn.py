@@ -70,6 +70,7 @@ def check(ours, ref, mine, theirs, inputs):
     for (name, p), q in zip(ours.named_parameters(), ref.parameters()):
         assert p.grad is not None, name
         close(p.grad, q.grad)
+        close(p, q)
 
 
 def leaves(*arrays):
