@@ -49,10 +49,14 @@ def grad(
     grad_outputs: Tensors | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Gradients of the outputs with respect to the inputs; no .grad is touched."""
+    """Gradients of the outputs with respect to the inputs; no .grad is touched, so only_inputs=False is refused."""
+    if not only_inputs or is_grads_batched:
+        raise _C.NotImplementedError("grad: only_inputs=False and is_grads_batched=True are not implemented")
     return _C._grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
 
 
