@@ -46,6 +46,16 @@ def transformed(*names):
     return make
 
 
+def relaxed(path):
+    def make(lib, **parameters):
+        found = lib.distributions
+        for name in path.split("."):
+            found = getattr(found, name)
+        return found(lib.tensor(0.7, dtype=lib.float64), **parameters)
+
+    return make
+
+
 def mixture(lib, logits, loc, scale):
     d = lib.distributions
     return d.MixtureSameFamily(d.Categorical(logits=logits), d.Normal(loc, scale))
@@ -91,6 +101,10 @@ CASES = {
     "OneHotCategorical": (maker("OneHotCategorical"), {"logits": LOGITS}, [[0.0, 1, 0], [1, 0, 0]]),
     "Multinomial": (maker("Multinomial", total_count=4), {"probs": PROBS}, [[1.0, 1, 2], [0, 4, 0]]),
     "Multinomial logits": (maker("Multinomial", total_count=3), {"logits": LOGITS}, [[1.0, 1, 1], [0, 3, 0]]),
+    "RelaxedBernoulli": (relaxed("RelaxedBernoulli"), {"probs": [0.2, 0.7]}, [[0.1, 0.7], [0.9, 0.5]]),
+    "LogitRelaxedBernoulli": (relaxed("relaxed_bernoulli.LogitRelaxedBernoulli"), {"logits": [0.2, -1.7]}, [[0.1, 0.7], [-0.9, 0.5]]),
+    "RelaxedOneHotCategorical": (relaxed("RelaxedOneHotCategorical"), {"logits": LOGITS}, PROBS),
+    "ExpRelaxedCategorical": (relaxed("relaxed_categorical.ExpRelaxedCategorical"), {"probs": PROBS}, [-1.0, -2.0, -3.0]),
     "Independent": (independent, ROWS, [0.1, 2.0, -0.5]),
     "Mixture": (mixture, {"logits": LOGITS[0], "loc": [0.5, -1.0, 2.0], "scale": [1.5, 0.4, 0.6]}, [0.1, 2.0]),
     "Mixture of vectors": (vector_mixture, {"logits": LOGITS[0], "loc": [[0.5, 1.0], [-1.0, 0.0], [2.0, 1.0]], "scale": [[1.5], [0.4], [0.6]]}, [0.1, 2.0]),
@@ -144,7 +158,9 @@ def test_log_prob(name):
     (_, mine, inputs, x), (_, theirs, others, y) = both(name)
     same(mine.log_prob(x), theirs.log_prob(y), inputs, others)
     assert mine.batch_shape == tuple(theirs.batch_shape) and mine.event_shape == tuple(theirs.event_shape)
-    assert mine.has_rsample == theirs.has_rsample and mine.has_enumerate_support == theirs.has_enumerate_support
+    # PyTorch forgot to say that LogitRelaxedBernoulli has one
+    assert mine.has_rsample == (theirs.has_rsample or name == "LogitRelaxedBernoulli")
+    assert mine.has_enumerate_support == theirs.has_enumerate_support
     if x.dtype == tg.float64 and mine.has_rsample and "Uniform" not in name:  # gradients to the value
         x, y = x.requires_grad_(), y.requires_grad_()
         same(mine.log_prob(x), theirs.log_prob(y), [x], [y])
@@ -357,7 +373,7 @@ def test_rsample_gradients(name):
         return
     x = d.rsample((N,))
     assert x.requires_grad
-    if name.startswith(("Transformed", "Cauchy", "StudentT", "LogNormal")):
+    if name.startswith(("Transformed", "Cauchy", "StudentT", "LogNormal")) or "Relaxed" in name:
         return
     got = tg.autograd.grad((x**2).mean(0).sum(), list(given.values()), retain_graph=True)
     want = tg.autograd.grad((d.variance + d.mean**2).sum(), list(given.values()), allow_unused=True)
@@ -420,6 +436,7 @@ def test_gamma_gradient(a):
         (lambda: dist.TransformedDistribution(dist.Normal(0.0, 1.0), [tg.exp]), ValueError, "transforms"),
         (lambda: dist.Normal(0.0, 1.0).enumerate_support(), NotImplementedError, "Normal: there is no enumerate_support"),
         (lambda: dist.Distribution().sample(), NotImplementedError, "rsample"),
+        (lambda: dist.RelaxedBernoulli(tg.ones(1, requires_grad=True), 0.5), NotImplementedError, "temperature"),
         (lambda: dist.MultivariateNormal(tg.zeros(2)), ValueError, "exactly one"),
         (lambda: dist.MultivariateNormal(tg.zeros(2), scale_tril=tg.ones(2, 3)), tg.ShapeError, r"\[2, 3\]"),
         (lambda: dist.MultivariateNormal(tg.zeros(2), scale_tril=tg.ones(2, 2)), ValueError, "scale_tril"),

@@ -1,5 +1,6 @@
 """Datasets, samplers and the loader that makes batches of them, with PyTorch's names."""
 
+from ..._suggest import lazy as _lazy
 from . import _utils, dataloader, dataset, distributed, sampler
 from ._utils.collate import default_collate, default_convert
 from ._utils.worker import WorkerInfo, get_worker_info
@@ -23,3 +24,5 @@ from .sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+
+__getattr__ = _lazy(__name__, globals())

@@ -131,14 +131,20 @@ def _answer(connection: Any, turn: int, index: int, result: Any, where: str, loa
 # ---- in the loader
 
 
+def _start_method() -> str:
+    methods = multiprocessing.get_all_start_methods()
+    return "fork" if "fork" in methods else methods[0]
+
+
 class Workers:
     """The processes of a loader. A batch's result does not depend on which of them makes it."""
 
     def __init__(self, plan: Plan, count: int, seed: int, context: Any, timeout: float) -> None:
         if context is None or isinstance(context, str):
-            # forked workers start fast and need no pickling of the dataset
-            methods = multiprocessing.get_all_start_methods()
-            context = multiprocessing.get_context(context or ("fork" if "fork" in methods else methods[0]))
+            # forked workers start fast and need no pickling of the dataset, unless the program chose another way
+            context = multiprocessing.get_context(
+                context or multiprocessing.get_start_method(allow_none=True) or _start_method()
+            )
         self.owner = os.getpid()
         self.turn = 0  # the number of the pass
         self.broken = False
