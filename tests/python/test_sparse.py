@@ -207,6 +207,33 @@ def test_protocol_of_other_types():
         tg.mm(object(), tg.ones(2, 2))
 
 
+def test_products_in_functions_of_ones_own():
+    """The sparse product of graph attention: a function with a backward of its own that saves a sparse tensor."""
+
+    class Product(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx, indices, values, shape, dense):
+            a = tg.sparse_coo_tensor(indices, values, shape)
+            ctx.save_for_backward(a, dense)
+            return tg.matmul(a, dense)
+
+        @staticmethod
+        def backward(ctx, g):
+            a, dense = ctx.saved_tensors
+            row, column = a._indices()
+            return None, g.matmul(dense.t()).view(-1)[row * a.shape[1] + column], None, a.t().matmul(g)
+
+    value = tg.tensor(VALUE, dtype=tg.float64, requires_grad=True)
+    d = tg.tensor(RNG.normal(size=(4, 2)), requires_grad=True)
+    grads = []
+    for product in (Product.apply, lambda i, v, size, x: tg.sparse_coo_tensor(i, v, size) @ x):
+        (product(tg.tensor(INDEX), value, SIZE, d) ** 2).sum().backward()
+        grads.append([value.grad.numpy(), d.grad.numpy()])
+        value.grad = d.grad = None
+    for a, b in zip(*grads):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 @pytest.mark.oracle
 def test_graph_convolution_learns_like_pytorch():
     """Two layers over a normalised adjacency matrix, a few steps of gradient descent on both sides."""

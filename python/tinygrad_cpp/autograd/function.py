@@ -19,13 +19,15 @@ class FunctionCtx:
         self.needs_input_grad = needs_input_grad
         self._core: Any = None
         self._to_save: tuple[Tensor | None, ...] = ()
+        self._sparse: dict[int, Any] = {}  # sparse tensors among what was saved, by position
         self._non_differentiable: tuple[Tensor, ...] = ()
         self._dirty: tuple[Tensor, ...] = ()
         self._materialize = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps tensors for backward; an in-place edit in between is noticed."""
-        self._to_save = tensors
+        self._sparse = {i: t for i, t in enumerate(tensors) if getattr(t, "is_sparse", False)}
+        self._to_save = tuple(None if i in self._sparse else t for i, t in enumerate(tensors))
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """These outputs get no gradient."""
@@ -42,7 +44,8 @@ class FunctionCtx:
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What save_for_backward was given."""
-        return tuple(self._core.saved()) if self._core is not None else self._to_save
+        saved = self._core.saved() if self._core is not None else self._to_save
+        return tuple(self._sparse.get(i, t) for i, t in enumerate(saved)) if self._sparse else tuple(saved)
 
 
 class Function:
