@@ -56,7 +56,7 @@ class UninitializedBuffer(_Uninitialized, Tensor):
     _becomes = Tensor
 
     def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> Any:
-        return Tensor._make_subclass(cls, _C.ops.empty(0, device=device, dtype=dtype), requires_grad)
+        return Tensor.__new__(cls, _C.ops.empty(0, device=device, dtype=dtype))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass

@@ -62,6 +62,14 @@ class _Row:
     def __add__(self, modules):
         return type(self)(*self._slice_args([*self, *modules], None))
 
+    def __mul__(self, times):
+        return type(self)(*self._slice_args([*self] * times, None))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times):
+        return self.extend([*self] * (times - 1))
+
 
 def _position(index):
     return index.__index__() if hasattr(index, "__index__") else int(index)
@@ -160,7 +168,16 @@ class ModuleDict(_Named, _nn.ModuleDict):
         self.add_module(key, module)
 
 
-class ParameterList(_nn.ParameterList):
+class _ShowsParameters:
+    def extra_repr(self):
+        lines = []
+        for name, p in self._parameters.items():
+            if p is not None:
+                lines.append(f"({name}): Parameter containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]")
+        return "\n".join(lines)
+
+
+class ParameterList(_ShowsParameters, _nn.ParameterList):
     """A list of parameters."""
 
     def __init__(self, values=None):
@@ -195,7 +212,7 @@ class ParameterList(_nn.ParameterList):
         return self.extend(values)
 
 
-class ParameterDict(_Named, _nn.ParameterDict):
+class ParameterDict(_ShowsParameters, _Named, _nn.ParameterDict):
     """Parameters by name."""
 
     def __init__(self, parameters=None):
@@ -208,6 +225,35 @@ class ParameterDict(_Named, _nn.ParameterDict):
 
     def __setitem__(self, key, value):
         self._set(key, _as_parameter(value))
+
+    def __reversed__(self):
+        return reversed(list(self))
+
+    def __or__(self, other):
+        return ParameterDict({**dict(self.items()), **dict(other.items())})
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def copy(self):
+        """Another dict of the same parameters."""
+        return ParameterDict(dict(self.items()))
+
+    def fromkeys(self, keys, default=None):
+        """A dict with one value for all keys."""
+        return ParameterDict(dict.fromkeys(keys, default))
+
+    def setdefault(self, key, default=None):
+        """The value of a key, which is ``default`` if it is new."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def popitem(self):
+        """Takes the last pair out."""
+        key = list(self)[-1]
+        return key, self.pop(key)
 
 
 def _as_parameter(value):

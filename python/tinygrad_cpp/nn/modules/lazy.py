@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ... import _C
@@ -98,8 +99,7 @@ class _LazyConv(_Lazy):
     _size = "in_channels"
 
     def __init__(self: Any, out_channels: int, kernel_size: Any, *args: Any, **kwargs: Any) -> None:
-        signature = _signature(self.cls_to_become)
-        given = signature.bind(None, 0, 0, kernel_size, *args, **kwargs)
+        given = inspect.signature(self.cls_to_become.__init__).bind(None, 0, 0, kernel_size, *args, **kwargs)
         given.apply_defaults()
         settings = {k: v for k, v in given.arguments.items() if k != "self"}
         bias = settings["bias"]
@@ -135,29 +135,30 @@ class _LazyNorm(_Lazy):
     _size = "num_features"
     _channel_dim = 1
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        given = _signature(self.cls_to_become).bind(None, 0, *args, **kwargs)
-        given.apply_defaults()
-        settings = {k: v for k, v in given.arguments.items() if k != "self"}
-        super().__init__(**{**settings, "affine": False, "track_running_stats": False})
-        self.affine, self.track_running_stats = settings["affine"], settings["track_running_stats"]
-        where = {k: settings[k] for k in ("device", "dtype")}
+    def __init__(
+        self: Any,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        where = {"device": device, "dtype": dtype}
+        super().__init__(0, eps, momentum, affine=False, track_running_stats=False, **where)
+        self.affine, self.track_running_stats = affine, track_running_stats
         if self.affine:
             self.weight = UninitializedParameter(**where)
-            if settings["bias"]:
+            if bias:
                 self.bias = UninitializedParameter(**where)
         if self.track_running_stats:
             self.running_mean, self.running_var = UninitializedBuffer(**where), UninitializedBuffer(**where)
-            self.num_batches_tracked = _C.tensor(0, device=where["device"])
+            self.num_batches_tracked = _C.tensor(0, device=device)
 
     def _shape(self: Any, name: str) -> tuple:
         return (self.num_features,)
-
-
-def _signature(cls: Any) -> Any:
-    import inspect
-
-    return inspect.signature(cls.__init__)
 
 
 for _kind in (*_CONVS, *_NORMS):

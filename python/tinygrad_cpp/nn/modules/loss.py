@@ -1,7 +1,9 @@
 """Losses."""
 
+from ..._C import ValueError
 from .. import functional as F
 from ._classes import in_file
+from .distance import PairwiseDistance
 from .module import Module
 
 globals().update(in_file(__name__))
@@ -28,7 +30,7 @@ class TripletMarginWithDistanceLoss(Module):
         super().__init__()
         if not margin > 0:
             raise ValueError(f"TripletMarginWithDistanceLoss: margin must be greater than 0, got {margin}")
-        self.distance_function = F.pairwise_distance if distance_function is None else distance_function
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin, self.swap, self.reduction = margin, swap, reduction
 
     def forward(self, anchor, positive, negative):

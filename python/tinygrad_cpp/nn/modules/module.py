@@ -273,7 +273,7 @@ class _Conversions:
         if dtype is float:
             dtype = _C.float64
         if dtype is not None and not getattr(dtype, "is_floating_point", False):
-            raise _C.DTypeError(f"to: modules can only be cast to floating-point types, got {dtype}")
+            raise _C.TypeError(f"to: modules can only be cast to floating-point types, got {dtype}")
 
         def convert(t):
             if dtype is not None and t.is_floating_point():

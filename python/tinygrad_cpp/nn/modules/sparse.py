@@ -91,7 +91,8 @@ class EmbeddingBag(Module):
     def extra_repr(self):
         shown = {"max_norm": None, "norm_type": 2.0, "scale_grad_by_freq": False, "padding_idx": None}
         settings = [f"{k}={getattr(self, k)!r}" for k, default in shown.items() if getattr(self, k) != default]
-        return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *settings, f"mode={self.mode!r}"])
+        last = [] if self.padding_idx is None else [settings.pop()]
+        return ", ".join([f"{self.num_embeddings}, {self.embedding_dim}", *settings, f"mode={self.mode!r}", *last])
 
     @classmethod
     def from_pretrained(
