@@ -557,7 +557,7 @@ def test_a_dead_worker_is_named(how, text, persistent):
     since = time.monotonic()
     with pytest.raises(tg.Error, match=text):
         list(loader)
-    assert time.monotonic() - since < 10 and not multiprocessing.active_children()
+    assert time.monotonic() - since < 20 and not multiprocessing.active_children()
 
 
 def test_timeout():
@@ -568,7 +568,7 @@ def test_timeout():
     since = time.monotonic()
     with pytest.raises(tg.Error, match="timed out after 0.3 seconds"):
         list(DataLoader(Calls(4, f), 1, num_workers=2, timeout=0.3))
-    assert time.monotonic() - since < 5 and not multiprocessing.active_children()
+    assert time.monotonic() - since < 15 and not multiprocessing.active_children()
 
 
 def open_files():
@@ -602,7 +602,7 @@ def test_a_worker_that_ignores_the_end_is_killed():
     for _ in DataLoader(Calls(4, f), 1, num_workers=1):
         time.sleep(0.2)
         break
-    assert 4 < time.monotonic() - since < 8 and not multiprocessing.active_children()
+    assert 4 < time.monotonic() - since < 20 and not multiprocessing.active_children()
 
 
 def test_long_messages_do_not_block():
@@ -665,6 +665,6 @@ def test_no_process_survives(end, persistent):
         # as a terminal does it: Ctrl-C reaches the workers, too
         os.killpg(program.pid, signal.SIGINT) if end == "interrupt" else program.kill()
     _, errors = program.communicate(timeout=30)
-    assert time.monotonic() - since < 4
+    assert time.monotonic() - since < 15
     assert gone(worker, 10)
     assert errors.count("Traceback") == (end in ("error", "interrupt")), errors

@@ -172,7 +172,7 @@ class Uniform(_Scalar):
             raise _C.ValueError(f"Uniform: low must be below high, got {self.low.detach()} and {self.high.detach()}")
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.interval(self.low, self.high)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:

@@ -51,7 +51,7 @@ class Independent(Distribution):
         return self.reinterpreted_batch_ndims == 0 and self.base_dist.has_enumerate_support
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.independent(self.base_dist.support, self.reinterpreted_batch_ndims)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -121,7 +121,7 @@ class TransformedDistribution(Distribution):
         return self.base_dist.has_rsample
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         if not self.transforms:
             return self.base_dist.support
         codomain = self.transforms[-1].codomain
@@ -264,7 +264,7 @@ class MixtureSameFamily(Distribution):
         return MixtureSameFamily(self.mixture_distribution.expand(batch_shape), parts, self._validate_args)
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.dependent
 
     def _event(self, x: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Binomial(_Binary):
         super().__init__(probs, logits, validate_args, total_count=total_count)
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.integer_interval(0, self.total_count)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -246,12 +246,12 @@ class _Choice(Distribution):
         super().__init__(given.shape[:-1], event_shape(given), validate_args)
 
     @lazy_property
-    def probs(self) -> Tensor:  # type: ignore[no-redef]
+    def probs(self) -> Tensor:
         """Normalised probabilities."""
         return logits_to_probs(self.logits)
 
     @lazy_property
-    def logits(self) -> Tensor:  # type: ignore[no-redef]
+    def logits(self) -> Tensor:
         """Logarithms of the normalised probabilities."""
         return probs_to_logits(self.probs)
 
@@ -293,7 +293,7 @@ class Categorical(_Choice):
         super().__init__(probs, logits, lambda given: (), validate_args)
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.integer_interval(0, self._num_events - 1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -384,7 +384,7 @@ class Multinomial(_Choice):
         super().__init__(probs, logits, lambda given: given.shape[-1:], validate_args)
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         return constraints.multinomial(self.total_count)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

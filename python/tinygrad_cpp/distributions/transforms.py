@@ -149,7 +149,7 @@ class ComposeTransform(Transform):
         return math.prod(p.sign for p in self.parts)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        total = ops.zeros_like(x) if not self.parts else 0
+        total: Any = 0 if self.parts else ops.zeros_like(x)
         for p in self.parts:
             z = p(x)
             total = total + sum_rightmost(p.log_abs_det_jacobian(x, z), self.event_dim - p.event_dim)

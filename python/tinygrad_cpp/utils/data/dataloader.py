@@ -101,16 +101,17 @@ class DataLoader(Generic[T_co]):
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.persistent_workers = persistent_workers
         self.in_order = in_order
-        if sampler is None:
+        order: Any = sampler
+        if order is None:
             if streams:
-                sampler = _Endless()
+                order = _Endless()
             else:
-                sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+                order = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         if batch_sampler is not None:
             batch_size = None
         elif batch_size is not None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
-        self.sampler = sampler
+            batch_sampler = BatchSampler(order, batch_size, drop_last)
+        self.sampler = order
         self.batch_sampler = batch_sampler
         self.batch_size = batch_size
         self.drop_last = drop_last

@@ -156,7 +156,7 @@ class SummaryWriter:
         first, last = int(seen[0]), int(seen[-1])
         # the limits are upper ones: an empty bucket in front says where the first one starts
         counts = np.concatenate([[0], counts[first : last + 1]])
-        numbers = x.min(), x.max(), x.size, x.sum(), x @ x
+        numbers: tuple[Any, Any, Any, Any, Any] = x.min(), x.max(), x.size, x.sum(), x @ x
         self._write(events.histogram(tag, *numbers, limits[first : last + 2], counts), global_step, walltime)
 
     def add_histogram_raw(
@@ -221,7 +221,7 @@ class SummaryWriter:
             png = stream.getvalue()
             self._write(events.image(tag, png, *events.png_size(png), 4), global_step, walltime)
             if close:
-                from matplotlib import pyplot
+                from matplotlib import pyplot  # type: ignore[import-not-found, unused-ignore]
 
                 pyplot.close(one)
 

@@ -66,9 +66,9 @@ def receive(connection: Connection) -> Any:
         return message
     with open(recv_handle(connection), "rb", buffering=0) as file:
         file.seek(0)
-        parts = [np.empty(size, np.uint8) for size in message.sizes]
+        parts = [np.empty(size, np.uint8).data for size in message.sizes]
         for part in parts:
-            _read(file, memoryview(part))
+            _read(file, part)
     return pickle.loads(parts[0], buffers=parts[1:])
 
 
