@@ -86,17 +86,29 @@ from ._C.nn_functional import (
     selu_,
 )
 from ._functions import (
+    adjoint,
+    angle,
     asarray,
     broadcast_shapes,
     channels_last,
+    conj,
+    conj_physical,
     contiguous_format,
+    fill,
     frobenius_norm,
     frombuffer,
+    get_device,
+    gradient,
     is_complex,
     is_nonzero,
+    is_signed,
+    isreal,
     narrow_copy,
     preserve_format,
     range,
+    real,
+    resolve_conj,
+    resolve_neg,
     set_default_device,
     strided,
     tensordot,
@@ -150,9 +162,14 @@ newaxis = None
 
 
 # Modules that few programs need are imported when they are asked for.
-_MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cuda distributed distributions fft func fx hub jit
-linalg memory mps multiprocessing onnx overrides profiler random special testing types""".split()
+_MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cpu cuda distributed distributions fft func
+functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random special storage testing
+types xpu""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
+
+for _module in (nn, nn.functional, nn.init, nn.modules, nn.utils, optim, optim.lr_scheduler):
+    if "__getattr__" not in vars(_module):
+        _module.__getattr__ = _lazy(_module.__name__, vars(_module), ["attention"] if _module is nn else [])
 
 if TYPE_CHECKING:
     from . import (

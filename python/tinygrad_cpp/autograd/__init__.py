@@ -7,8 +7,9 @@ from .. import _C
 from .._modes import enable_grad, inference_mode, no_grad, set_anomaly, set_grad_enabled
 from .._suggest import lazy
 from . import function
-from ._check import GradcheckError, gradcheck, gradgradcheck
 from .function import Function, once_differentiable
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .variable import Variable
 
 __all__ = [
     "Function",
@@ -58,11 +59,6 @@ def grad(
     if not only_inputs or is_grads_batched:
         raise _C.NotImplementedError("grad: only_inputs=False and is_grads_batched=True are not implemented")
     return _C._grad(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
-
-
-def Variable(data: Tensor, requires_grad: bool = False) -> Tensor:
-    """The tensor itself: variables and tensors are the same."""
-    return data.requires_grad_(requires_grad) if requires_grad != data.requires_grad else data
 
 
 class detect_anomaly(set_anomaly):

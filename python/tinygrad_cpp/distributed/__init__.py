@@ -202,4 +202,4 @@ def broadcast_object_list(
     _peer("broadcast_object_list", src)
 
 
-__getattr__ = lazy(__name__, globals(), ["optim"])
+__getattr__ = lazy(__name__, globals(), ["elastic", "optim"])

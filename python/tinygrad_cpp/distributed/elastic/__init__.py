@@ -1,0 +1,1 @@
+"""Parts of the launcher of several processes that programs import."""
