@@ -97,8 +97,5 @@ inline std::string no_convergence(int32_t i) {
   return i < 0 ? "has elements that are not finite" : str("did not converge (", i, ")");
 }
 
-// Gradient of the pseudo-inverse p of a for the incoming gradient g, at constant rank.
-Tensor pinv_gradient(const Tensor& g, const Tensor& a, const Tensor& p);
-
 }  // namespace linalg
 }  // namespace tg

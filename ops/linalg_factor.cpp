@@ -67,7 +67,7 @@ TG_OP("linalg_qr(Tensor A, str mode='reduced') -> (Tensor Q, Tensor R)",
 Two qr_legacy(const Tensor& a, bool some) { return linalg_qr(a, some ? "reduced" : "complete"); }
 TG_OP("qr(Tensor input, bool some=True) -> (Tensor Q, Tensor R)",
       .doc = "linalg.qr: the reduced form, or with some=False the complete one.", .composite = box<qr_legacy>,
-      .samples = "W(3,3); W(2,4,3); C(4,3), False");
+      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,4,3); C(4,3), False");
 
 // ---- symmetric eigenvalues
 
@@ -204,8 +204,8 @@ Three svd_legacy(const Tensor& a, bool some, bool compute_uv) {
 }
 TG_OP("svd(Tensor input, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)",
       .doc = "input = U diag(S) V^T: linalg.svd with V instead of its transpose; some=False completes U and V.",
-      .composite = box<svd_legacy>, .samples = "W(3,3); T(4,3); T(2,3,4); C(4,3), False; T(4,3), True, False",
-      .notes = "signs");
+      .composite = box<svd_legacy>, .autocast = Autocast::Float32,
+      .samples = "W(3,3); T(4,3); T(2,3,4); C(4,3), False; T(4,3), True, False", .notes = "signs");
 
 }  // namespace
 }  // namespace tg

@@ -79,7 +79,7 @@ Tensor matrix_exp_body(const Tensor& x) {
   return y;
 }
 TG_OP("matrix_exp(Tensor input) -> Tensor", .doc = "Exponential of square matrices, the sum of input^k / k!.",
-      .composite = box<matrix_exp_body>, .aliases = "linalg_matrix_exp",
+      .composite = box<matrix_exp_body>, .autocast = Autocast::Float32, .aliases = "linalg_matrix_exp",
       .samples = "T(3,3); T(2,3,3); W(4,4); W(2,2,2); T(1,1); T(0,0); T(0,2,2)");
 
 }  // namespace

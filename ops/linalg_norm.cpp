@@ -2,17 +2,6 @@
 #include "ops/linalg.h"
 
 namespace tg {
-namespace linalg {
-
-// dP = -P dA P + P P^T dA^T (1 - A P) + (1 - P A) dA^T P^T P, read backwards
-Tensor pinv_gradient(const Tensor& g, const Tensor& a, const Tensor& p) {
-  Tensor pt = flipped(p), gt = flipped(g);
-  Tensor left = matmul(matmul(gt, p), pt), right = matmul(matmul(pt, p), gt);
-  return left - matmul(a, matmul(p, left)) + right - matmul(matmul(right, p), a) - matmul(matmul(pt, g), pt);
-}
-
-}  // namespace linalg
-
 namespace {
 
 using namespace linalg;
@@ -70,7 +59,7 @@ TG_OP(
     .doc =
         "Norm of the matrices in two dimensions: 1 (-1) the largest (smallest) sum of magnitudes in a column, inf "
         "(-inf) in a row, 2 (-2) the largest (smallest) singular value.",
-    .composite = box<matrix_norm_number>,
+    .composite = box<matrix_norm_number>, .autocast = Autocast::Float32,
     .samples =
         "T(3,4), 1; T(3,4), -1; T(3,4), float('inf'); T(2,3,4), float('-inf'), keepdim=True; T(3,4), 2; T(2,3,4), "
         "-2; T(3,2,4), 2, [0,2], True; T(3,2,4), 1, [2,0]; T(3,4), 1, dtype=DT('float64')");
@@ -78,7 +67,7 @@ TG_OP(
     "linalg_matrix_norm.str(Tensor A, str ord='fro', int[] dim=[-2, -1], bool keepdim=False, *, dtype? dtype=None) -> "
     "Tensor",
     .doc = "'fro': the root of the sum of squares; 'nuc': the sum of the singular values.",
-    .composite = box<matrix_norm_named>,
+    .composite = box<matrix_norm_named>, .autocast = Autocast::Float32,
     .samples = "T(3,4); T(2,3,4), 'fro', [0,2], True; T(3,4), 'nuc'; T(3,2,4), 'nuc', [2,0], keepdim=True; T(0,3)");
 
 Tensor norm_number(const Tensor& a, OptScalar ord, OptDims dim, bool keepdim, OptDType dtype) {
@@ -98,12 +87,12 @@ TG_OP(
     .doc =
         "Without ord the root of the sum of squares over dim (all when None); with it the norm of vectors (one dim, or "
         "a 1-d tensor) or of matrices (two, or a 2-d tensor).",
-    .composite = box<norm_number>,
+    .composite = box<norm_number>, .autocast = Autocast::Float32,
     .samples =
         "T(3,4); T(2,3,4); T(3,4), dim=0; T(3,4), None, [0,1], True; T(5), 3; T(5), float('inf'); T(3,4), 1; T(3,4), "
         "2; T(2,3,4), 1, [1,2]; T(2,3,4), 1, 2; T(3,4), float('-inf'), keepdim=True; T(3,4), 0.5, 1");
 TG_OP("linalg_norm.str(Tensor A, str ord, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None) -> Tensor",
-      .doc = "Norm of matrices by name: 'fro' or 'nuc'.", .composite = box<norm_named>,
+      .doc = "Norm of matrices by name: 'fro' or 'nuc'.", .composite = box<norm_named>, .autocast = Autocast::Float32,
       .samples = "T(3,4), 'fro'; T(2,3,4), 'nuc', [0,1]; T(2,3,4), 'fro', [-2,-1], True");
 
 // ---- rank and condition
@@ -128,13 +117,13 @@ TG_OP("linalg_matrix_rank(Tensor A, *, Scalar? atol=None, Scalar? rtol=None, boo
       .doc =
           "Number of singular values above max(atol, rtol * the largest); rtol is epsilon times the larger size unless "
           "atol is given.",
-      .composite = box<matrix_rank_body>, .flags = kNoGrad,
+      .composite = box<matrix_rank_body>, .flags = kNoGrad, .autocast = Autocast::Float32,
       .samples =
           "T(3,4); T(2,3,3); T(4,4), rtol=0.5; T(4,4), atol=0.3; SYM(3,3), hermitian=True; T(0,3); T(4,4), rtol=0.1, "
           "atol=0.2");
 TG_OP("linalg_matrix_rank.tol(Tensor A, Scalar tol, bool hermitian=False) -> Tensor",
       .doc = "Number of singular values above tol.", .composite = box<matrix_rank_tol>, .flags = kNoGrad,
-      .samples = "T(3,4), 0.3; SYM(3,3), 0.4, True");
+      .autocast = Autocast::Float32, .samples = "T(3,4), 0.3; SYM(3,3), 0.4, True");
 
 Tensor cond_number(const Tensor& a, OptScalar p) {
   const char* op = "linalg.cond";
@@ -154,12 +143,20 @@ Tensor cond_named(const Tensor& a, std::string_view p) {
 }
 TG_OP("linalg_cond(Tensor A, Scalar? p=None) -> Tensor",
       .doc = "Condition number of matrices in the p-norm (2 when None); inf if singular.",
-      .composite = box<cond_number>,
+      .composite = box<cond_number>, .autocast = Autocast::Float32,
       .samples = "W(3,3); T(4,3); W(2,3,3), -2; W(3,3), 1; W(3,3), float('inf'); W(3,3), -1");
 TG_OP("linalg_cond.str(Tensor A, str p) -> Tensor", .doc = "Condition number in the norm 'fro' or 'nuc'.",
-      .composite = box<cond_named>, .samples = "W(3,3), 'fro'; W(2,3,3), 'nuc'");
+      .composite = box<cond_named>, .autocast = Autocast::Float32, .samples = "W(3,3), 'fro'; W(2,3,3), 'nuc'");
 
 // ---- pseudo-inverse
+
+// Gradient of the pseudo-inverse p of a for the incoming gradient g, at constant rank:
+// dP = -P dA P + P P^T dA^T (1 - A P) + (1 - P A) dA^T P^T P, read backwards
+Tensor pinv_gradient(const Tensor& g, const Tensor& a, const Tensor& p) {
+  Tensor pt = flipped(p), gt = flipped(g);
+  Tensor left = matmul(matmul(gt, p), pt), right = matmul(matmul(pt, p), gt);
+  return left - matmul(a, matmul(p, left)) + right - matmul(matmul(right, p), a) - matmul(matmul(pt, g), pt);
+}
 
 Tensor pinv_impl(const Tensor& a, OptScalar atol, OptScalar rtol, bool hermitian) {
   const char* op = "linalg.pinv";
@@ -186,11 +183,12 @@ TG_OP("linalg_pinv(Tensor A, *, Scalar? atol=None, Scalar? rtol=None, bool hermi
 Tensor pinv_rcond(const Tensor& a, Scalar rcond, bool hermitian) { return linalg_pinv(a, Scalar(0), rcond, hermitian); }
 TG_OP("linalg_pinv.rcond(Tensor A, Scalar rcond, bool hermitian=False) -> Tensor",
       .doc = "Pseudo-inverse; singular values up to rcond times the largest count as zero.",
-      .composite = box<pinv_rcond>, .samples = "W(3,3), 1e-6; T(4,3), 1e-6; SPD(3,3), 1e-6, True");
+      .composite = box<pinv_rcond>, .autocast = Autocast::Float32,
+      .samples = "W(3,3), 1e-6; T(4,3), 1e-6; SPD(3,3), 1e-6, True");
 Tensor pinverse_body(const Tensor& a, Scalar rcond) { return pinv_rcond(a, rcond, false); }
 TG_OP("pinverse(Tensor input, Scalar rcond=1e-15) -> Tensor",
       .doc = "Pseudo-inverse; singular values up to rcond times the largest count as zero.",
-      .composite = box<pinverse_body>, .samples = "W(3,3); T(4,3); T(2,3,4)");
+      .composite = box<pinverse_body>, .autocast = Autocast::Float32, .samples = "W(3,3); T(4,3); T(2,3,4)");
 
 // ---- least squares
 
@@ -263,7 +261,7 @@ TG_OP(
         "The X of least |A X - B| (of least |X| among them), B matrices or vectors. Residuals, the squared distances, "
         "come with more rows than columns and full rank from drivers other than 'gelsy'; the rank from all but 'gels', "
         "singular values from 'gelsd' and 'gelss'.",
-    .composite = box<lstsq_body>,
+    .composite = box<lstsq_body>, .autocast = Autocast::Float32,
     .samples =
         "T(4,3), T(4,2); T(3,4), T(3,2); T(2,4,3), T(2,4,2); T(4,3), T(4,2), driver='gels'; T(4,3), T(4,2), "
         "driver='gelsd'; T(2,4,3), T(2,4,1), driver='gelss'; C(4,4), C(4,2), 0.3");

@@ -79,12 +79,13 @@ Tensor solve_body(const Tensor& a, const Tensor& b, bool left) {
 }
 TG_OP("linalg_solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)",
       .doc = "linalg.solve that reports singular matrices in info (0 where there is a solution) instead of raising.",
-      .composite = box<solve_ex_body>, .samples = "W(3,3), T(3,2); W(2,3,3), T(2,3); W(3,3), T(2,3), left=False");
+      .composite = box<solve_ex_body>, .autocast = Autocast::Float32,
+      .samples = "W(3,3), T(3,2); W(2,3,3), T(2,3); W(3,3), T(2,3), left=False");
 TG_OP("linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor",
       .doc =
           "The X of A X = B (of X A = B with left=False). B holds matrices, or vectors where its sizes are those of A "
           "without the last. LinAlgError if A is singular.",
-      .composite = box<solve_body>,
+      .composite = box<solve_body>, .autocast = Autocast::Float32,
       .samples =
           "W(3,3), T(3); W(3,3), T(3,2); W(2,3,3), T(2,3); W(2,3,3), T(3,2); W(3,3), T(2,3,3), left=False; W(0,0), "
           "T(0); W(2,1,3,3), T(4,3,2)");
@@ -115,9 +116,9 @@ Tensor inv_of(const char* op, const Tensor& a) {
 Tensor inv_body(const Tensor& a) { return inv_of("linalg.inv", a); }
 Tensor inverse_body(const Tensor& a) { return inv_of("inverse", a); }
 TG_OP("linalg_inv(Tensor A) -> Tensor", .doc = "Inverses of square matrices; LinAlgError if one is singular.",
-      .composite = box<inv_body>, .samples = "W(3,3); W(2,3,3); W(0,0)");
+      .composite = box<inv_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); W(0,0)");
 TG_OP("inverse(Tensor input) -> Tensor", .doc = "Inverses of square matrices; LinAlgError if one is singular.",
-      .composite = box<inverse_body>, .samples = "W(3,3); W(2,3,3)");
+      .composite = box<inverse_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 
 // ---- LU
 
@@ -179,7 +180,7 @@ Two lu_factor_body(const Tensor& a, bool pivot) {
 }
 TG_OP("linalg_lu_factor(Tensor A, *, bool pivot=True) -> (Tensor LU, Tensor pivots)",
       .doc = "L (below the diagonal, which is 1) and U in one matrix, and the row swaps counted from 1.",
-      .composite = box<lu_factor_body>, .samples = "W(3,3); W(2,3,3); C(4,3)");
+      .composite = box<lu_factor_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3)");
 
 Three lu_unpack_body(const Tensor& lu, const Tensor& pivots, bool data, bool swaps) {
   check_matrix("lu_unpack", "LU_data", lu);
@@ -195,6 +196,7 @@ TG_OP(
     "lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True) -> (Tensor P, Tensor "
     "L, Tensor U)",
     .doc = "The matrices P, L, U behind the result of linalg.lu_factor.", .composite = box<lu_unpack_body>,
+    .autocast = Autocast::Float32,
     .samples = "T(3,3), PIV(3); T(2,4,3), PIV(2,3); T(3,4), PIV(3), unpack_pivots=False");
 Three lu_body(const Tensor& a, bool pivot) {
   auto [lu, pivots, info] = linalg_lu_factor_ex(a, pivot);
@@ -202,7 +204,7 @@ Three lu_body(const Tensor& a, bool pivot) {
 }
 TG_OP("linalg_lu(Tensor A, *, bool pivot=True) -> (Tensor P, Tensor L, Tensor U)",
       .doc = "A = P L U: a permutation, a unit lower and an upper triangle.", .composite = box<lu_body>,
-      .samples = "W(3,3); W(2,3,3); C(4,3); C(3,4)");
+      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3); C(3,4)");
 Tensor lu_solve_body(const Tensor& lu, const Tensor& pivots, const Tensor& b, bool left, bool adjoint) {
   check_square("linalg.lu_solve", "LU", lu);
   auto [p, l, u] = lu_unpack(lu, pivots);
@@ -214,7 +216,7 @@ Tensor lu_solve_body(const Tensor& lu, const Tensor& pivots, const Tensor& b, bo
 }
 TG_OP("linalg_lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) -> Tensor",
       .doc = "The X of A X = B (X A = B; with adjoint A^T for A) from the result of linalg.lu_factor.",
-      .composite = box<lu_solve_body>,
+      .composite = box<lu_solve_body>, .autocast = Autocast::Float32,
       .samples =
           "W(3,3), PIV(3), T(3,2); W(2,3,3), PIV(2,3), T(2,2,3), left=False; W(3,3), PIV(3), T(3,2), "
           "adjoint=True");
@@ -223,7 +225,7 @@ Tensor lu_solve_legacy(const Tensor& b, const Tensor& lu, const Tensor& pivots) 
 }
 TG_OP("lu_solve(Tensor input, Tensor LU_data, Tensor LU_pivots) -> Tensor",
       .doc = "The X of A X = input from the result of linalg.lu_factor(A).", .composite = box<lu_solve_legacy>,
-      .samples = "T(3,2), W(3,3), PIV(3)");
+      .autocast = Autocast::Float32, .samples = "T(3,2), W(3,3), PIV(3)");
 
 // ---- determinants
 
@@ -282,12 +284,12 @@ Tensor logdet_body(const Tensor& a) {
   return where(lt(sign, 0.0), std::numeric_limits<double>::quiet_NaN(), magnitude);
 }
 TG_OP("det(Tensor input) -> Tensor", .doc = "Determinants of square matrices.", .composite = box<det_legacy>,
-      .samples = "W(3,3); W(2,3,3)");
+      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 TG_OP("slogdet(Tensor input) -> (Tensor sign, Tensor logabsdet)",
       .doc = "Sign and logarithm of the magnitude of determinants.", .composite = box<slogdet_legacy>,
-      .samples = "W(3,3); W(2,3,3)");
+      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 TG_OP("logdet(Tensor input) -> Tensor", .doc = "Logarithm of determinants: NaN where one is negative.",
-      .composite = box<logdet_body>, .samples = "SPD(3,3); SPD(2,3,3)");
+      .composite = box<logdet_body>, .autocast = Autocast::Float32, .samples = "SPD(3,3); SPD(2,3,3)");
 
 }  // namespace
 }  // namespace tg

@@ -53,7 +53,7 @@ TG_OP(
     "triangular_solve(Tensor input, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False) -> "
     "(Tensor solution, Tensor cloned_coefficient)",
     .doc = "The X of A X = input (A^T X with transpose) for a triangular A, and a copy of A.",
-    .composite = box<triangular_solve_body>,
+    .composite = box<triangular_solve_body>, .autocast = Autocast::Float32,
     .samples = "T(3,2), W(3,3); T(2,3,2), W(3,3), False; T(3,2), W(3,3), transpose=True, unitriangular=True");
 
 // ---- Cholesky
@@ -96,10 +96,11 @@ Tensor cholesky_body(const Tensor& a, bool upper) { return cholesky_of("linalg.c
 Tensor cholesky_legacy(const Tensor& a, bool upper) { return cholesky_of("cholesky", a, upper); }
 TG_OP("linalg_cholesky(Tensor A, *, bool upper=False) -> Tensor",
       .doc = "Lower triangular L with A = L L^T (upper: L^T L); LinAlgError if A is not positive definite.",
-      .composite = box<cholesky_body>, .samples = "SPD(3,3); SPD(2,3,3); SPD(3,3), upper=True");
+      .composite = box<cholesky_body>, .autocast = Autocast::Float32,
+      .samples = "SPD(3,3); SPD(2,3,3); SPD(3,3), upper=True");
 TG_OP("cholesky(Tensor input, bool upper=False) -> Tensor",
       .doc = "Lower triangular L with input = L L^T (upper: L^T L); LinAlgError if input is not positive definite.",
-      .composite = box<cholesky_legacy>, .samples = "SPD(3,3); SPD(2,3,3), True");
+      .composite = box<cholesky_legacy>, .autocast = Autocast::Float32, .samples = "SPD(3,3); SPD(2,3,3), True");
 
 Tensor cholesky_solve_body(const Tensor& b, const Tensor& l, bool upper) {
   check_square("cholesky_solve", "input2", l);
@@ -108,14 +109,14 @@ Tensor cholesky_solve_body(const Tensor& b, const Tensor& l, bool upper) {
 }
 TG_OP("cholesky_solve(Tensor input, Tensor input2, bool upper=False) -> Tensor",
       .doc = "The X of A X = input, where input2 is the Cholesky factor of A.", .composite = box<cholesky_solve_body>,
-      .samples = "T(3,2), TRI(3,3); T(2,3,2), TRI(3,3, upper=True), True");
+      .autocast = Autocast::Float32, .samples = "T(3,2), TRI(3,3); T(2,3,2), TRI(3,3, upper=True), True");
 Tensor cholesky_inverse_body(const Tensor& l, bool upper) {
   check_square("cholesky_inverse", "input", l);
   return cholesky_solve(eye(l.size(-1), std::nullopt, l.dtype(), l.device()), l, upper);
 }
 TG_OP("cholesky_inverse(Tensor input, bool upper=False) -> Tensor",
       .doc = "The inverse of the matrix whose Cholesky factor is input.", .composite = box<cholesky_inverse_body>,
-      .samples = "TRI(3,3); TRI(2,3,3, upper=True), True");
+      .autocast = Autocast::Float32, .samples = "TRI(3,3); TRI(2,3,3, upper=True), True");
 
 }  // namespace
 }  // namespace tg

@@ -532,8 +532,8 @@ PyObject* call_with_extras(const OpGroup& g, PyObject* const* args, size_t n, Py
   return result.release().ptr();
 }
 
-// Lets an argument run the function whose type has a static method __tg_function__(name, args, kwargs), as sparse tensors
-// do; null if there is none. Asked only when the arguments fit no form.
+// Lets an argument run the function if its type has a static method __tg_function__(name, args, kwargs), as sparse
+// tensors do; null if there is none. Asked only when the arguments fit no form.
 PyObject* delegate(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames) {
   const size_t n_keywords = kwnames ? size_t(PyTuple_GET_SIZE(kwnames)) : 0;
   for (size_t i = 0; i < n + n_keywords; ++i) {

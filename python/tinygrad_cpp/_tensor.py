@@ -169,6 +169,12 @@ def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
 
 
 @_method
+def to_dense(self: Tensor, dtype: Any = None) -> Tensor:
+    """This tensor: only sparse ones have another form."""
+    return self if dtype is None else self.to(dtype)
+
+
+@_method
 def to_sparse(self: Tensor, sparse_dim: int | None = None) -> Any:
     """The elements that are not zero, with their coordinates: a sparse tensor (module sparse)."""
     from .sparse import to_sparse

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from . import _C
 from ._C import IndexError, NotImplementedError, ShapeError, Size, Tensor, TypeError, ops
 from ._functions import _Constant
+from ._typed import NAMES, TensorType
 
 sparse_coo = _Constant("tinygrad_cpp.sparse_coo")
 
@@ -278,8 +279,10 @@ for _name in "to cpu cuda float double half bfloat16 int long clone detach requi
 
 
 def mm(input: Any, mat2: Any) -> Any:
-    """The product of matrices of which at least one is sparse; dense unless both are."""
-    return input.mm(mat2) if isinstance(input, SparseTensor) else mat2.__rmatmul__(input)
+    """The product of matrices; dense unless both are sparse."""
+    if isinstance(input, SparseTensor):
+        return input.mm(mat2)
+    return mat2.__rmatmul__(input) if isinstance(mat2, SparseTensor) else ops.mm(input, mat2)
 
 
 def matmul(input: Any, other: Any) -> Any:
@@ -371,21 +374,20 @@ def to_sparse(input: Tensor, sparse_dim: int | None = None) -> SparseTensor:
     return SparseTensor(index, values, input.shape, True)
 
 
-def _legacy(name: str, dtype: Any) -> Callable[..., SparseTensor]:
-    def f(indices: Any, values: Any, size: Any = None) -> SparseTensor:
-        return sparse_coo_tensor(indices, _C.as_tensor(values).to(dtype), size)
+class SparseType(TensorType):
+    """Makes sparse tensors of one element type when called; its instances are all of that type."""
 
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"PyTorch's old name of sparse_coo_tensor(indices, values, size, dtype={dtype})."
-    return f
+    def __call__(cls, indices: Any, values: Any, size: Any = None) -> Any:
+        """PyTorch's old name of sparse_coo_tensor(indices, values, size)."""
+        return sparse_coo_tensor(indices, _C.as_tensor(values).to(cls.dtype), size)
+
+    def __instancecheck__(cls, obj: object) -> bool:
+        return isinstance(obj, SparseTensor) and obj.dtype is cls.dtype
 
 
-FloatTensor = _legacy("FloatTensor", _C.float32)
-DoubleTensor = _legacy("DoubleTensor", _C.float64)
-HalfTensor = _legacy("HalfTensor", _C.float16)
-BFloat16Tensor = _legacy("BFloat16Tensor", _C.bfloat16)
-IntTensor = _legacy("IntTensor", _C.int32)
-LongTensor = _legacy("LongTensor", _C.int64)
+for _name, _dtype in NAMES.items():
+    _parts = {"dtype": _dtype, "__module__": __name__, "__doc__": f"Sparse tensors of {_dtype.name}."}
+    globals()[_name] = SparseType(_name, (), _parts)
 
 
 def _refuse(name: str) -> NoReturn:

@@ -261,6 +261,32 @@ def test_not_finite(bad, size, capfd):
     assert not out and not err  # LAPACK's own complaints
 
 
+# ---- memory
+
+
+@pytest.mark.parametrize("name", ["inv", "solve", "cholesky", "qr", "svd", "eigh", "det", "pinv", "lstsq"])
+def test_failing_allocations(name):
+    """Whichever allocation fails, also LAPACK's workspace in a thread of the pool: an error, nothing leaks."""
+    x = t(matrix(64, 8, 8) + 20 * np.eye(8))
+    x = x @ x.mT
+    call = lambda: getattr(linalg, name)(x, x) if name in ("solve", "lstsq") else getattr(linalg, name)(x)
+    want = call()
+    live, i = tg.memory.live(), 0
+    while True:
+        i += 1
+        tg._C._fail_allocation_at(i)
+        try:
+            got = call()
+            break
+        except tg.OutOfMemoryError:
+            assert tg.memory.live() == live, i
+        finally:
+            tg._C._fail_allocation_at(0)
+    assert i > 2
+    for a, b in zip(got if isinstance(got, tuple) else [got], want if isinstance(want, tuple) else [want]):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
 # ---- threads
 
 

@@ -129,6 +129,9 @@ def test_constructors():
     for x in (tg.sparse.FloatTensor(i, v, tg.Size(SIZE)), tg.sparse_coo_tensor(INDEX, VALUE, SIZE), tg.sparse.FloatTensor(i, v)):
         same(x.double(), p)
     assert tg.sparse.DoubleTensor(i, v, SIZE).dtype == tg.float64
+    assert isinstance(x, tg.sparse.FloatTensor) and not isinstance(x, tg.sparse.LongTensor)
+    assert not isinstance(v, tg.sparse.FloatTensor) and not isinstance(x, tg.FloatTensor)
+    assert tg.sparse.mm(tg.eye(2), tg.ones(2, 2)).tolist() == [[1, 1], [1, 1]]
     x = tg.sparse_coo_tensor(i, [1, 2, 3, 4, 5], SIZE)
     assert x.dtype == tg.int64 and x.to_dense()[0, 3].item() == 4
     assert tg.sparse_coo_tensor(i, v, SIZE, dtype=tg.float64).dtype == tg.float64
