@@ -14,7 +14,7 @@ void grow(const Tensor& x, int64_t n) {
            " have more than 2^63 bytes; self=", describe(x));
   if (bytes <= int64_t(s.nbytes)) return;
   TG_CHECK(!s.free_external && !s.owner, ValueError,
-           "resize_: the memory belongs to somebody else (NumPy, DLPack) and can't grow; self=", describe(x));
+           "resize_: the memory is shared with somebody else (NumPy, DLPack) and can't grow; self=", describe(x));
   Storage larger(size_t(bytes), s.device);
   if (s.nbytes) backend(s.device).copy_bytes(larger.data, s.data, s.nbytes);
   std::swap(s.data, larger.data);

@@ -12,7 +12,7 @@ namespace {
 // there the base tensor's own extent.
 Extent storage_extent(const Tensor& t) {
   const Storage& s = *t.impl()->storage;
-  if (!s.free_external && !s.owner) return {0, int64_t(s.nbytes) / itemsize(t.dtype()) - 1};
+  if (!s.free_external) return {0, int64_t(s.nbytes) / itemsize(t.dtype()) - 1};
   return extent_of(geometry_of(t.impl()->base ? Tensor(t.impl()->base) : t));
 }
 

@@ -97,6 +97,12 @@ auto on_tensor(R (Tensor::*f)() const) {
 DType dtype_argument(const char* function, const char* argument, const py::object& o);
 Device device_argument(const char* function, const char* argument, const py::object& o);
 
+// Marks memory that others look into from now on (NumPy, DLPack), so that resize_ does not move it.
+inline void keep_in_place(const Tensor& t) {
+  Storage& s = *t.impl()->storage;
+  if (!s.owner) s.owner = &s;
+}
+
 // Adds a method to Tensor. A lambda with captures takes its self as an object and unwraps it.
 template <class F, class... E>
 void method(const char* name, F&& f, const E&... extra) {

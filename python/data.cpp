@@ -202,6 +202,7 @@ PyObject* to_numpy(const Tensor& t) {
   TG_CHECK(t.dtype() != DType::BF16, TypeError, "numpy: NumPy has no bfloat16, use float() first; self=", describe(t));
   std::vector<py::ssize_t> shape(t.sizes().begin(), t.sizes().end()), strides;
   for (int64_t s : t.strides()) strides.push_back(py::ssize_t(s * itemsize(t.dtype())));
+  keep_in_place(t);
   // the tensor's own wrapper keeps the memory alive, so that a.base is a tensor
   py::object base = wrap_object(t);
   return py::array(py::dtype(name(t.dtype())), shape, strides, t.data(), base).release().ptr();

@@ -66,6 +66,7 @@ struct Exported {
 
 template <class M>
 M* export_tensor(const Tensor& t) {
+  keep_in_place(t);
   auto* e = new Exported<M>{};
   e->t = t;
   e->sizes = t.sizes();
