@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import Any
 
 from . import _C
@@ -148,3 +149,84 @@ def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Square root of the sum of squares, over `dim` or all."""
     return _C.ops.vector_norm(input, 2, dim, keepdim)
+
+
+def _slopes(y: Tensor, x: Tensor, edge_order: int) -> Tensor:
+    """Derivative along the first dimension of y, known at the places x, to second order inside."""
+    h = (x[1:] - x[:-1]).view(-1, *[1] * (y.dim() - 1))
+    slope = (y[1:] - y[:-1]) / h
+    left, right = h[:-1], h[1:]
+    inside = (slope[:-1] * right + slope[1:] * left) / (left + right)
+    first, last = slope[:1], slope[-1:]
+    if edge_order == 2:
+        first = first - (slope[1:2] - first) * h[:1] / (h[:1] + h[1:2])
+        last = last + (last - slope[-2:-1]) * h[-1:] / (h[-1:] + h[-2:-1])
+    return _C.ops.cat([first, inside, last])
+
+
+def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+    """Derivative along each dimension (or those of `dim`) of samples.
+
+    `spacing` is the distance of neighbours, one for all dimensions or one per dimension, or a vector of places for
+    each. Inside the error is of second order, at the two ends of order `edge_order`, 1 or 2.
+    """
+    dims = list(builtins.range(input.dim())) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+    steps = list(spacing) if isinstance(spacing, (tuple, list)) else [spacing] * len(dims)
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order must be 1 or 2, not {edge_order}")
+    if len(steps) != len(dims):
+        raise ValueError(f"gradient: {len(steps)} spacings for {len(dims)} dimensions")
+    if not input.is_floating_point():
+        input = input.to(_C.get_default_dtype())
+    results = []
+    for d, step in zip(dims, steps):
+        n = input.size(d)
+        if n < edge_order + 1:
+            raise ShapeError(f"gradient: dimension {d} has size {n}, edge_order {edge_order} needs {edge_order + 1}")
+        places = step if isinstance(step, Tensor) and step.dim() else _C.ops.arange(n, dtype=input.dtype) * step
+        if places.shape != (n,):
+            raise ShapeError(f"gradient: {tuple(places.shape)} places for dimension {d} of size {n}")
+        results.append(_slopes(input.movedim(d, 0), places, edge_order).movedim(0, d))
+    return tuple(results)
+
+
+# ---- PyTorch's functions for complex numbers, of real ones
+
+
+def real(input: Tensor) -> Tensor:
+    """The tensor itself: there are no complex types."""
+    return input
+
+
+conj = conj_physical = resolve_conj = resolve_neg = real
+
+
+def isreal(input: Tensor) -> Tensor:
+    """True everywhere: there are no complex types."""
+    return _C.ops.ones_like(input, dtype=_C.bool)
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """Last two dimensions exchanged."""
+    return input.mT
+
+
+def angle(input: Tensor) -> Tensor:
+    """pi where negative, 0 elsewhere; NaN stays."""
+    x = input if input.is_floating_point() else input.to(_C.get_default_dtype())
+    return _C.ops.where(x < 0, _C.ops.full_like(x, math.pi), x * 0)
+
+
+def is_signed(input: Tensor) -> bool:
+    """Whether the element type holds negative numbers."""
+    return input.is_signed()
+
+
+def get_device(input: Tensor) -> int:
+    """Number of the CUDA device, -1 on the CPU."""
+    return input.get_device()
+
+
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A copy with the value in every element."""
+    return input.clone().fill_(value)
