@@ -114,7 +114,17 @@ def test_resize():
             (m.ones(2, requires_grad=True) * 1).resize_(3)
         with pytest.raises(RuntimeError):
             m.from_numpy(np.ones(2)).resize_(5)
+        exported = m.ones(2)
+        array = exported.numpy()
+        with pytest.raises(RuntimeError):
+            exported.resize_(5)
+        assert exported.resize_(1).shape == (1,) and array.tolist() == [1, 1]
     assert tg.ones(2).resize_(4).tolist() == [1, 1, 0, 0]
+    x = tg.ones(2)
+    y = np.from_dlpack(x)
+    with pytest.raises(tg.ValueError, match="shared with somebody else"):
+        x.resize_(9)
+    assert y.tolist() == [1, 1] and x.as_strided((1,), (1,), 1).tolist() == [1]
     with pytest.raises(tg.Error):
         tg.ones(2).resize_(2**62)
     with pytest.raises(tg.ShapeError):
@@ -244,6 +254,35 @@ def test_small_functions():
     assert tg.frobenius_norm(x).item() == pytest.approx(float(np.linalg.norm(x.numpy())))
     assert tg.range(1, 3).tolist() == [1, 2, 3] and tg.range(1, 2, 0.5).tolist() == [1, 1.5, 2]
     assert tg.selu(x).tolist() == F.selu(x).tolist() and tg.celu(x).tolist() == F.celu(x).tolist()
+
+
+@pytest.mark.oracle
+def test_gradient():
+    a = np.random.default_rng(0).normal(size=(5, 6))
+    x, y = tg.tensor(a), torch.tensor(a)
+    for m, t in ((tg, x), (torch, y)):
+        t.points = [m.tensor([0.0, 1.0, 3.0, 4.0, 7.0], dtype=m.float64), m.arange(6, dtype=m.float64) * 2]
+    for f in (
+        lambda m, t: m.gradient(t),
+        lambda m, t: m.gradient(t, dim=1),
+        lambda m, t: m.gradient(t, spacing=0.5, edge_order=2),
+        lambda m, t: m.gradient(t, spacing=[2.0, 3.0]),
+        lambda m, t: m.gradient(t, spacing=t.points),
+        lambda m, t: m.gradient(t, spacing=(t.points[0],), dim=(0,), edge_order=2),
+    ):
+        for mine, theirs in zip(f(tg, x), f(torch, y), strict=True):
+            same(mine, theirs, rtol=1e-12, atol=1e-12)
+    for bad in (dict(edge_order=3), dict(spacing=[1.0]), dict(dim=2)):
+        with pytest.raises(tg.Error, match="gradient|dim"):
+            tg.gradient(x, **bad)
+
+
+def test_names_of_real_numbers():
+    x = tg.tensor([-1.0, 2.0])
+    assert tg.real(x) is x and tg.conj(x) is x and tg.isreal(x).tolist() == [True, True] and tg.is_signed(x)
+    assert tg.adjoint(tg.ones(2, 3)).shape == (3, 2) and tg.get_device(x) == -1
+    assert tg.angle(x).tolist() == pytest.approx([np.pi, 0])
+    assert tg.fill(x, 3).tolist() == [3, 3] and x.tolist() == [-1, 2]
 
 
 @pytest.mark.oracle

@@ -128,19 +128,19 @@ def test_deep_graph_is_freed():
 
 class Named(tg.Tensor):
     def __init__(self, data, name=""):
-        self.name = name
+        self.label = name
 
 
 def test_subclass_of_tensor():
     x = Named([1.0, 2.0], "x")
-    assert isinstance(x, tg.Tensor) and x.name == "x" and x.tolist() == [1, 2]
+    assert isinstance(x, tg.Tensor) and x.label == "x" and x.tolist() == [1, 2]
     assert (x + 1).tolist() == [2, 3]
     x.requires_grad_()
     y = (x * x).sum()
     ref = weakref.ref(x)
     del x
     gc.collect()
-    assert ref().name == "x"
+    assert ref().label == "x"
     y.backward()
     assert ref().grad.tolist() == [2, 4]
 
@@ -148,7 +148,7 @@ def test_subclass_of_tensor():
 def test_subclass_copies_and_pickles():
     x = Named([1.0], "x")
     for y in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
-        assert type(y) is Named and y.name == "x" and y.tolist() == [1]
+        assert type(y) is Named and y.label == "x" and y.tolist() == [1]
 
 
 def test_parameter():
