@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .. import _C
+from .._suggest import lazy as _lazy
 from ._lr_base import LRScheduler, _FormulaLR, _LRScheduler, _schedule, _set_rate
 from ._lr_cycles import CyclicLR, OneCycleLR
 from .optimizer import Optimizer
@@ -391,3 +392,6 @@ class ChainedScheduler(LRScheduler):
 
     state_dict = SequentialLR.state_dict
     load_state_dict = SequentialLR.load_state_dict
+
+
+__getattr__ = _lazy(__name__, globals())
