@@ -307,6 +307,8 @@ bool set_registered(PyObject* self, Module* m, PyObject* name, PyObject* value) 
     return true;
   }
   if (!s || (!present && !tensor)) return false;
+  PyObject* in_class = present ? nullptr : _PyType_Lookup(Py_TYPE(self), name);
+  if (in_class && Py_TYPE(in_class)->tp_descr_set) return false;  // a property
   if (s->kind == Module::Kind::Parameter && !none) reject(value, "parameter", name, "Parameter");
   if (s->kind == Module::Kind::Buffer && present && !none && !tensor) reject(value, "buffer", name, "Tensor");
   if (!none && !tensor) {  // a declared name that is used for something else

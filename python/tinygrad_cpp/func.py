@@ -10,39 +10,11 @@ from ._modes import enable_grad
 from ._settings import vmap
 from ._suggest import lazy
 from .autograd import functional
+from .nn.utils.stateless import functional_call
 
 __all__ = ["functional_call", "grad", "grad_and_value", "hessian", "jacrev", "stack_module_state", "vjp", "vmap"]
 
 Tensor = _C.Tensor
-
-
-def functional_call(module: Any, parameters_and_buffers: Any, args: Any = None, kwargs: Any = None, **more: Any) -> Any:
-    """module(*args, **kwargs) with other tensors in place of some parameters and buffers."""
-    named: dict[str, Tensor] = {}
-    dicts = parameters_and_buffers if isinstance(parameters_and_buffers, (tuple, list)) else [parameters_and_buffers]
-    for d in dicts:
-        named.update(d)
-    args = () if args is None else args if isinstance(args, tuple) else (args,)
-    places = {}
-    for name in named:
-        path, _, last = name.rpartition(".")
-        owner = module.get_submodule(path) if path else module
-        table = owner._parameters if last in owner._parameters else owner._buffers
-        if last not in table:
-            raise _C.ValueError(f"functional_call: the module has no parameter or buffer {name!r}")
-        places[name] = (owner, last, table[last])
-    try:
-        for name, (owner, last, _) in places.items():
-            _put(owner, last, named[name])
-        return module(*args, **(kwargs or {}))
-    finally:
-        for owner, last, old in places.values():
-            _put(owner, last, old)
-
-
-def _put(owner: Any, name: str, value: Tensor) -> None:
-    table = owner._parameters if name in owner._parameters else owner._buffers
-    table[name] = value
 
 
 def _selected(args: tuple[Any, ...], argnums: Any) -> list[int]:

@@ -88,7 +88,7 @@ class _Orthogonal(Module):
         eye = _C.ops.eye(n, dtype=a.dtype)
         square = a.tril() if n == k else _C.ops.cat([a.tril(), a.new_zeros((n, n - k))], 1)
         skew = square - square.mT
-        q = _C.ops.linalg_solve(eye + skew / 2, eye - skew / 2)[:, :k]
+        q = _C.linalg.solve(eye + skew / 2, eye - skew / 2)[:, :k]
         if self.base is not None:
             q = self.base @ q
         return q if tall else q.mT
@@ -96,27 +96,18 @@ class _Orthogonal(Module):
     def right_inverse(self, q: Any) -> Any:
         """The first value becomes the base, from which the parameter (zero) turns away."""
         tall = q.shape[-2] >= q.shape[-1]
-        a = (q if tall else q.mT).detach().to(_C.float64)
-        n, k = a.shape
-        full = _C.ops.cat([a, _C.ops.randn(n, n - k, dtype=_C.float64)], 1) if n > k else a
-        from ..init import orthogonal_
-
-        basis = []  # Gram-Schmidt, twice for accuracy
-        for j in range(n):
-            column = full[:, j]
-            for _ in range(2):
-                for b in basis:
-                    column = column - b * (b @ column)
-            basis.append(column / column.norm())
-        self.base = _C.ops.stack(basis, 1).to(q.dtype) if n else orthogonal_(a)
+        base, r = _C.linalg.qr((q if tall else q.mT).detach().to(_C.float64), "complete")
+        signs = r.diagonal().sign()
+        base[:, : len(signs)] *= signs + (signs == 0)
+        self.base = base.to(q.dtype)
         return q.new_zeros(q.shape)
 
 
 def orthogonal(
     module: Any, name: str = "weight", orthogonal_map: str | None = None, *, use_trivialization: bool = True
 ):
-    """A matrix with orthonormal columns (or rows, if fewer), by the Cayley map from the value nearest by
-    Gram-Schmidt. ``orthogonal_map`` None or 'cayley'."""
+    """A matrix with orthonormal columns (or rows, if fewer), by the Cayley map; it begins with the factor Q
+    of the value. ``orthogonal_map`` None or 'cayley'."""
     if orthogonal_map not in (None, "cayley"):
         raise _C.NotImplementedError(f"orthogonal: only the map 'cayley' is implemented, not {orthogonal_map!r}")
     weight = getattr(module, name)

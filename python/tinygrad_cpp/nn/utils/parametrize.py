@@ -159,7 +159,9 @@ def register_parametrization(
     delattr(module, tensor_name)
     if not is_parametrized(module):
         cls = type(module)
-        module.__class__ = type(cls)(f"Parametrized{cls.__name__}", (cls,), {"forward": _forward})
+        in_cpp = len(getattr(cls, "_fields", ())) > 1  # a layer with settings and tensors of its own in C++
+        members = {"forward": _forward} if in_cpp else {}
+        module.__class__ = type(cls)(f"Parametrized{cls.__name__}", (cls,), members)
         module.parametrizations = ModuleDict()
     setattr(type(module), tensor_name, _tensor_property(tensor_name))
     module.parametrizations[tensor_name] = functions

@@ -37,8 +37,8 @@ def _swapped(module: Module, tensors: Mapping[str, Any], tie_weights: bool, stri
         missing = [n for n in missing if id(places[n][3]) not in given]
     if unknown or (strict and missing):
         raise _C.ValueError(
-            f"functional_call: {type(module).__name__}: unexpected names {unknown}"
-            + (f", missing names {missing}" if strict else "")
+            f"functional_call: {type(module).__name__} has no parameter or buffer {unknown}"
+            + (f"; missing are {missing}" if strict else "")
         )
     replaced = []
     try:
