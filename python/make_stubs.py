@@ -67,8 +67,9 @@ BINARY = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".
 
 
 class Stubs:
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, package: pathlib.Path) -> None:
         self.module = module
+        self.package = package
         self.table = module._op_table()
         self.tuples: dict[str, str] = {}
 
@@ -161,6 +162,7 @@ class Stubs:
         lines.append("    def __iter__(self) -> Any: ...")
         lines.append("    def __contains__(self, item: Any) -> _bool: ...")
         lines += self.functions("is_method", True, "    ")
+        lines += python_methods((self.package / "_tensor.py").read_text())
         have = {m[1] for line in lines if (m := re.match(r"    (?:def )?(\w+)", line)) and m[1] != "def"}
         have |= {m[1] for line in lines if (m := re.match(r"    def (\w+)", line))}
         for member, value in sorted(vars(cls).items()):
@@ -339,6 +341,22 @@ def split(text: str) -> list[str]:
     return [*parts, current.strip()] if current.strip() else parts
 
 
+def python_methods(source: str) -> list[str]:
+    """Methods and attributes that _tensor.py gives Tensor."""
+    lines = []
+    for node in ast.parse(source).body:
+        marks = [ast.unparse(d) for d in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
+        if not isinstance(node, ast.FunctionDef) or not marks:
+            continue
+        returns = re.sub(r"\b(int|float|bool|str)\b", r"_\1", ast.unparse(node.returns) if node.returns else "Any")
+        if marks == ["_attribute"]:
+            lines.append(f"    {node.name}: {returns}")
+            continue
+        arguments = re.sub(r"\b(int|float|bool|str)\b", r"_\1", ast.unparse(node.args)).replace("self: Tensor", "self")
+        lines.append(f"    def {node.name}({arguments}) -> {returns}: ...")
+    return lines
+
+
 def top_level(body: list[ast.stmt]) -> list[ast.stmt]:
     """Statements of a module, those behind `if TYPE_CHECKING` included."""
     return [inner for node in body for inner in (node.body if isinstance(node, ast.If) else [node])]
@@ -379,7 +397,7 @@ def main() -> None:
     ap.add_argument("--package", type=pathlib.Path, required=True)
     ap.add_argument("--out", type=pathlib.Path, required=True)
     args = ap.parse_args()
-    stubs = Stubs(load(args.module))
+    stubs = Stubs(load(args.module), args.package)
     (args.out / "_C/_nn").mkdir(parents=True, exist_ok=True)
     schedule = ["Plateau: Any", *stubs.plain_functions(stubs.module._schedule)]
     files = {

@@ -144,7 +144,6 @@ from ._suggest import lazy as _lazy
 from ._tensor import install as _install
 from ._windows import bartlett_window, blackman_window, hamming_window, hann_window, kaiser_window
 from .serialization import load, save
-from .sparse import sparse_coo, sparse_coo_tensor
 
 _install()
 
@@ -163,13 +162,15 @@ newaxis = None
 
 # Modules that few programs need are imported when they are asked for.
 _MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cpu cuda distributed distributions fft func
-functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random special storage testing
+functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random sparse special storage testing
 types xpu""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
 
 for _module in (nn, nn.functional, nn.init, nn.modules, nn.utils, optim, optim.lr_scheduler):
     if "__getattr__" not in vars(_module):
-        _module.__getattr__ = _lazy(_module.__name__, vars(_module), ["attention"] if _module is nn else [])
+        _module.__getattr__ = _lazy(
+            _module.__name__, vars(_module), ["attention", "common_types"] if _module is nn else []
+        )
 
 if TYPE_CHECKING:
     from . import (
@@ -190,12 +191,14 @@ if TYPE_CHECKING:
         overrides,
         profiler,
         random,
+        sparse,
         special,
         testing,
         types,
     )
     from ._typed import TypedStorage, UntypedStorage
     from .amp import GradScaler, autocast
+    from .sparse import sparse_coo, sparse_coo_tensor
 
 
 def __getattr__(name: str) -> object:
@@ -203,6 +206,10 @@ def __getattr__(name: str) -> object:
         from . import amp
 
         return getattr(amp, name)
+    if name in ("sparse_coo", "sparse_coo_tensor"):
+        from . import sparse
+
+        return getattr(sparse, name)
     if name in ("Storage", "TypedStorage", "UntypedStorage") or name.endswith("Tensor"):
         from . import _typed
 

@@ -163,6 +163,26 @@ def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
 
 
 @_method
+def set_(self: Tensor, source: Tensor) -> Tensor:
+    """Makes the tensor one over the memory of another, with its sizes and strides."""
+    self.data = source
+    return self
+
+
+@_method
+def new_empty_strided(self: Tensor, size: Any, stride: Any, dtype: Any = None, **kwargs: Any) -> Tensor:
+    """An uninitialised tensor of the same element type with given strides."""
+    last = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else -1
+    return self.new_empty([last + 1], dtype=dtype, **kwargs).as_strided(size, stride)
+
+
+@_method
+def narrow_copy(self: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """narrow with memory of its own."""
+    return self.narrow(dim, start, length).clone()
+
+
+@_method
 def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
     """The same memory as an instance of a subclass of Tensor."""
     return cls(self)

@@ -623,3 +623,12 @@ def test_trees_timers_and_storms_of_small_things():
     assert tg.special.expit(tg.zeros(1)) == 0.5 and "gammaln" in dir(tg.special) and tg.functional.einsum is tg.einsum
     assert tg.multiprocessing.get_sharing_strategy() == "file_system" and tg.cpu.device_count() == 1
     assert pathlib.Path(tg.__file__).name == "__init__.py"
+
+
+def test_new_geometries():
+    t = tg.ones(2, dtype=tg.float64)
+    s = t.new_empty_strided((2, 3), (1, 2))
+    assert s.shape == (2, 3) and s.stride() == (1, 2) and s.dtype is tg.float64
+    a, b = tg.zeros(2), tg.ones(3)
+    assert a.set_(b) is a and a.shape == (3,) and a.data_ptr() == b.data_ptr()
+    assert b.narrow_copy(0, 1, 2).data_ptr() != b.data_ptr() and b.narrow_copy(0, 1, 2).shape == (2,)
