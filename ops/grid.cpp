@@ -109,9 +109,9 @@ Tensor grid_sample_body(const Tensor& x, const Tensor& grid, std::string_view mo
     }
     int64_t size = x.size(2 + axis);
     for (const Tap& t : axes[size_t(axis)]) {
-      Tensor inside = logical_and(ge(t.at, 0.0), lt(t.at, size));
-      Tensor at = cast(where(inside, detach(t.at), 0.0), DType::I64);
-      Tensor w = where(inside, t.weight, 0.0);
+      Tensor outside = logical_or(lt(t.at, 0.0), ge(t.at, size)), w = where(outside, 0.0, t.weight);
+      Tensor known = logical_and(ge(t.at, 0.0), lt(t.at, size));  // not so NaN, whose weight is NaN
+      Tensor at = cast(where(known, detach(t.at), 0.0), DType::I64);
       visit_taps(axis + 1, index.defined() ? index * size + at : at, weight.defined() ? weight * w : w);
     }
   };

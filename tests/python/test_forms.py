@@ -184,6 +184,8 @@ def test_adaptive_max_pool_indices(n):
     want, where = getattr(torch.nn.functional, f"adaptive_max_pool{n}d")(torch.tensor(a), 3, return_indices=True)
     same(out, want)
     assert at.tolist() == where.tolist()
+    assert getattr(F, f"adaptive_max_pool{n}d")(tg.tensor(a), 3, True)[1].tolist() == where.tolist()
+    assert len(getattr(F, f"max_pool{n}d")(tg.tensor(a), 2, 1, 0, 1, False, True)) == 2
     module = getattr(tg.nn, f"AdaptiveMaxPool{n}d")(3, return_indices=True)
     assert module(tg.tensor(a))[1].tolist() == where.tolist()
 
@@ -323,6 +325,17 @@ def test_losses_in_python():
             same(out, want)
             out.sum().backward(), want.sum().backward()
             same(a.grad, ta.grad)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_grid_sample_of_odd_places(padding, mode):
+    image = tg.ones(1, 1, 2, 2)
+    for place in (np.inf, -np.inf, 1e30, np.nan):
+        r = F.grid_sample(image, tg.full((1, 1, 1, 2), place), mode, padding, False).item()
+        assert np.isnan(r) or -1e-5 < r < 1 + 1e-5, place
+        assert place != 1e30 or padding != "zeros" or r == 0
+    assert mode == "nearest" or np.isnan(r)
 
 
 # ---- what arguments mean

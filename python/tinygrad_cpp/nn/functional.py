@@ -23,21 +23,23 @@ def _like(op: _Function, f: _Function) -> _Function:
     return f
 
 
-def _with_inplace(plain: _Function, in_place: _Function) -> _Function:
-    """PyTorch's f(input, *settings, inplace=False); no setting is a bool, so that a last positional one is inplace."""
+def _with_inplace(plain: _Function, in_place: _Function, settings: int) -> _Function:
+    """PyTorch's f(input, *settings, inplace=False)."""
 
     def f(input: Tensor, *args: Any, inplace: bool = False, **kwargs: Any) -> Tensor:
-        if args and isinstance(args[-1], bool):
+        if len(args) > settings:
             *args, inplace = args  # type: ignore[assignment]
         return (in_place if inplace else plain)(input, *args, **kwargs)
 
     return _like(plain, f)
 
 
-def _with_indices(values: _Function, both: _Function) -> _Function:
-    """PyTorch's return_indices=True."""
+def _with_indices(values: _Function, both: _Function, settings: int) -> _Function:
+    """PyTorch's f(input, *settings, return_indices=False)."""
 
     def f(input: Tensor, *args: Any, return_indices: bool = False, **kwargs: Any) -> Any:
+        if len(args) > settings:
+            *args, return_indices = args  # type: ignore[assignment]
         return (both if return_indices else values)(input, *args, **kwargs)
 
     return _like(values, f)
@@ -75,9 +77,9 @@ def _adapt() -> dict[str, _Function]:
         params = re.findall(r" (\w+)(?=[=,)])", plain.__doc__.partition(" -> ")[0])  # of its schema
         f = plain
         if hasattr(_ops, name + "_") and "inplace" not in params:
-            f = _with_inplace(plain, getattr(_ops, name + "_"))
+            f = _with_inplace(plain, getattr(_ops, name + "_"), len(params) - 1)
         if hasattr(_ops, name + "_with_indices"):
-            f = _with_indices(f, getattr(_ops, name + "_with_indices"))
+            f = _with_indices(f, getattr(_ops, name + "_with_indices"), len(params) - 1)
         if name.startswith("adaptive_"):
             f = _with_kept_sizes(f)
         if params == ["input", "dim", "dtype"]:
