@@ -346,7 +346,7 @@ def python_methods(source: str) -> list[str]:
     lines = []
     for node in ast.parse(source).body:
         marks = [ast.unparse(d) for d in node.decorator_list] if isinstance(node, ast.FunctionDef) else []
-        if not isinstance(node, ast.FunctionDef) or not marks:
+        if not isinstance(node, ast.FunctionDef) or not marks or node.name.startswith("__"):
             continue
         returns = re.sub(r"\b(int|float|bool|str)\b", r"_\1", ast.unparse(node.returns) if node.returns else "Any")
         if marks == ["_attribute"]:

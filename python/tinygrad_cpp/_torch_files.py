@@ -332,6 +332,10 @@ def _append(m: _Machine, _: Any) -> None:
     m.put_list([item])
 
 
+def _pop_mark(m: _Machine, _: Any) -> None:
+    m.marked()
+
+
 def _stack_global(m: _Machine, _: Any) -> None:
     name, module = m.stack.pop(), m.stack.pop()
     m.global_(f"{module}.{name}")
@@ -353,7 +357,7 @@ _HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEM": _set_item,
     "SETITEMS": _set_items,
     "POP": lambda m, _: m.stack.pop() and None,
-    "POP_MARK": lambda m, _: m.marked() and None,
+    "POP_MARK": _pop_mark,
     "DUP": _push(lambda m, _: m.stack[-1]),
     "PUT": _memoize,
     "BINPUT": _memoize,

@@ -11,6 +11,7 @@ load() also reads PyTorch's .pt files (_torch_files.py).
 
 from __future__ import annotations
 
+import copyreg
 import math
 import os
 import types
@@ -270,7 +271,7 @@ class _Reader:
         if kind == "device" and isinstance(value, str):
             return _C.device(value)
         if kind == "object" and isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
-            return self.object(*value, depth=depth)
+            return self.object(value[0], value[1], value[2], depth)
         if kind == "same" and isinstance(value, int) and value in self.objects:
             return self.objects[value]
         if kind == "global" and isinstance(value, str):
@@ -284,11 +285,11 @@ class _Reader:
         return result
 
     def object(self, path: str, number: Any, state: Any, depth: int) -> Any:
-        cls = self.found(path)
+        cls: Any = self.found(path)
         if not isinstance(cls, type):
             raise self.bad(path)
         is_module = issubclass(cls, _C._nn.Module)
-        result = _C._nn._rebuild(cls) if is_module else cls.__new__(cls)
+        result = _C._nn._rebuild(cls) if is_module else copyreg.__newobj__(cls)
         if isinstance(number, int):
             self.objects[number] = result
         restored = self.decode(state, depth + 1)

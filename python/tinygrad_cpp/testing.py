@@ -26,7 +26,8 @@ def _describe(a: _C.Tensor, e: _C.Tensor, rtol: float, atol: float, equal_nan: b
     difference = ops.abs(ops.sub(a.double(), e.double()))
     difference = ops.where(bad, difference, ops.zeros_like(difference))
     at = int(ops.argmax(difference.reshape(-1)))
-    index, rest = [], at
+    index: list[int] = []
+    rest = at
     for size in reversed(a.shape):
         index.insert(0, rest % size)
         rest //= size

@@ -31,7 +31,7 @@ class Version(str):
         return TORCH >= self._numbers(other)
 
 
-__version__ = Version(_C.__version__)
+__version__ = Version(_C.__version__)  # type: ignore[attr-defined]
 cuda: str | None = None
 hip: str | None = None
 debug = False

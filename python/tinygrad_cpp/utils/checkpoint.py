@@ -97,7 +97,7 @@ def checkpoint(
             full[i] = t
         return function(*full, **kwargs)
 
-    owner = function if hasattr(function, "parameters") else getattr(function, "__self__", None)
+    owner: Any = function if hasattr(function, "parameters") else getattr(function, "__self__", None)
     parameters = [p for p in owner.parameters() if p.requires_grad] if hasattr(owner, "parameters") else []
     # one input that requires a gradient in any case: the function may use parameters nobody told about
     token = _C.ops.zeros((), requires_grad=True)
