@@ -1,4 +1,6 @@
 // Optimizers: one step of a parameter group that is a Python dict, gradient clipping, the formulas of the schedulers.
+#include <algorithm>
+
 #include "core/modes.h"
 #include "optim/clip.h"
 #include "optim/rules.h"
@@ -72,17 +74,16 @@ py::object find_state(const py::dict& states, py::handle param) {
   return py::reinterpret_borrow<py::object>(found);
 }
 
-// One step of `group` (a dict of Optimizer.param_groups) with the states {parameter: {name: tensor}}.
-void step_group(const std::string& rule_name, const py::dict& group, const py::dict& states) {
-  const Rule& rule = find_rule(rule_name);
-  Options options = to_options(group);
+// One step of the parameters that have a gradient, with the states {parameter: {name: tensor}}.
+void step_params(const Rule& rule, const Options& options, const std::vector<py::object>& params,
+                 const py::dict& states) {
   std::vector<Entry> entries;
   std::vector<Slot> slots;
-  for (py::handle p : group["params"]) {
+  for (const py::object& p : params) {
     Tensor param = p.cast<Tensor>(), grad = param.grad();
     if (!grad.defined()) continue;
     py::object dict = find_state(states, p);
-    entries.push_back({py::reinterpret_borrow<py::object>(p), dict, to_state(dict)});
+    entries.push_back({p, dict, to_state(dict)});
     slots.push_back({param, grad});
   }
   for (size_t i = 0; i < slots.size(); ++i) slots[i].state = &entries[i].state;
@@ -92,6 +93,21 @@ void step_group(const std::string& rule_name, const py::dict& group, const py::d
     rule.update(options, slots);
   }
   for (Entry& e : entries) store(states, e);
+}
+
+// One step of `group`, a dict of Optimizer.param_groups. A parameter that is listed twice takes two steps.
+void step_group(const std::string& rule_name, const py::dict& group, const py::dict& states) {
+  const Rule& rule = find_rule(rule_name);
+  Options options = to_options(group);
+  std::vector<py::object> params;
+  for (py::handle p : group["params"]) params.push_back(py::reinterpret_borrow<py::object>(p));
+  std::vector<PyObject*> sorted;
+  for (const py::object& p : params) sorted.push_back(p.ptr());
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end())
+    step_params(rule, options, params, states);
+  else
+    for (const py::object& p : params) step_params(rule, options, {p}, states);
 }
 
 // State that exists before the first step (Adagrad's accumulator).

@@ -77,8 +77,6 @@ def test_bad_arguments():
         optim.SGD([p * 2], differentiable=True)
     with pytest.raises(tg.ValueError, match="more than one parameter group"):
         optim.SGD([{"params": p}, {"params": [p]}])
-    with pytest.raises(tg.ValueError, match="more than once"):
-        optim.SGD([p, p])
     with pytest.raises(tg.ValueError, match="names"):
         optim.SGD([("a", p), tg.zeros(1, requires_grad=True)])
     for params in (p, [1.0], [{"params": {p}}], 3):
@@ -285,6 +283,21 @@ def test_named_parameters_equal_pytorch():
     assert dicts[1] == dicts[3]
 
 
+@oracle
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_a_parameter_listed_twice_takes_two_steps(name):
+    results = []
+    for lib in (tg, torch):
+        p, q = lib.ones(3, requires_grad=True), lib.ones(1, requires_grad=True)
+        with pytest.warns(UserWarning, match="duplicate parameters"):
+            opt = getattr(lib.optim, name)([p, q, p], lr=0.1)
+        for _ in range(3):
+            p.grad, q.grad = lib.full((3,), 0.5), lib.ones(1)
+            opt.step()
+        results.append([*p.tolist(), *q.tolist()])
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
+
+
 def test_parameters_keep_their_identity_and_leafness():
     p = tg.ones(3, requires_grad=True)
     opt = optim.Adam([("weight", p)], lr=0.1)
@@ -362,7 +375,7 @@ def test_clip_edges():
 
 def test_errors_are_the_packages():
     p = tg.rand(2, requires_grad=True)
-    for wrong in ([], [p * 2], [p, p]):
+    for wrong in ([], [p * 2], [{"params": p}, {"params": p}]):
         with pytest.raises(tg.ValueError):
             optim.SGD(wrong, lr=0.1)
     with pytest.raises(tg.TypeError):

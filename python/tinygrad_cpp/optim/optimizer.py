@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -147,7 +148,10 @@ class Optimizer:
         group = param_group
         params, names = self._unpack(group["params"])
         if len({id(p) for p in params}) != len(params):
-            raise _C.ValueError("some parameters appear more than once in a parameter group")
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; each of them takes as many steps",
+                stacklevel=3,
+            )
         taken = {id(p) for g in self.param_groups for p in g["params"]}
         if any(id(p) in taken for p in params):
             raise _C.ValueError("some parameters appear in more than one parameter group")
