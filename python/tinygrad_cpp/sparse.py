@@ -355,6 +355,8 @@ def sparse_coo_tensor(
             f"sparse_coo_tensor: size {list(size)} does not fit {rows} dimensions of indices and values of sizes "
             f"{list(value.shape)}"
         )
+    if min(size, default=0) < 0 or math.prod(size) >= 2**63:
+        raise ShapeError(f"sparse_coo_tensor: sizes must be at least 0 and below 2^63 together, got {list(size)}")
     for d, t in enumerate(top):
         if t >= size[d] or (nnz and index[d].amin().item() < 0):
             raise IndexError(f"sparse_coo_tensor: an index is outside of dimension {d}, which has size {size[d]}")

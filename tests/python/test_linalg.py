@@ -219,6 +219,24 @@ def test_odd_calls(call, error):
         call(tg.eye(3))
 
 
+HOSTILE = [
+    tg.tensor(1.0), tg.ones(0), tg.ones(0, 0), tg.ones(2, 0, 3), tg.ones(3), tg.ones(2, 3), tg.full((2, 2), float("nan")),
+    tg.ones(3, 3).long(), tg.zeros(0, 2, 2), tg.ones(*[1] * 10, 2, 2), tg.full((3, 3), 1e38), tg.full((3, 3), 1e-45),
+]  # fmt: skip
+SETTINGS = [0, 1, -1, 2, -2, 3, float("inf"), float("nan"), 10**18, -(2**63), "fro", "nuc", None, [0, 1], [], [5], True]
+
+
+@pytest.mark.parametrize("name", [k for k in vars(tg._C.linalg) if not k.startswith("_")])
+def test_hostile_arguments(name):
+    """Any combination gives a result or an error of the package."""
+    f, words = getattr(linalg, name), {"upper": True} if name == "solve_triangular" else {}
+    for args in [*([x] for x in HOSTILE), *itertools.product(HOSTILE, HOSTILE), *([x] * 3 for x in HOSTILE), *itertools.product(HOSTILE, SETTINGS)]:
+        try:
+            f(*args, **words)
+        except tg.Error as e:
+            assert str(e)
+
+
 def test_sizes_that_lapack_cannot_count():
     big = tg.zeros(1, 1).expand(2**31, 1)
     for f in (linalg.qr, linalg.svd, linalg.pinv, lambda a: linalg.lstsq(a, a)):
