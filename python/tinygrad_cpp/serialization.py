@@ -290,8 +290,6 @@ class _Reader:
             raise self.bad(path)
         is_module = issubclass(cls, _C._nn.Module)
         result = _C._nn._rebuild(cls) if is_module else copyreg.__newobj__(cls)
-        if isinstance(number, int):
-            self.objects[number] = result
         restored = self.decode(state, depth + 1)
         if not isinstance(restored, dict):
             raise self.bad(state)
@@ -302,6 +300,8 @@ class _Reader:
                 vars(result).update(restored)
         except (_C.Error, RuntimeError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
             raise _C.FormatError(f"load: the state of a {path} does not fit: {error}") from None
+        if isinstance(number, int):  # only now: an object inside itself would have no end
+            self.objects[number] = result
         return result
 
     def mapping(self, kind: str, pairs: Any, depth: int) -> Any:
