@@ -158,7 +158,6 @@ py::object from_setting(const nn::Attr& a);
 void bind_module(py::module_& m);
 void bind_layers(py::module_& m);
 void bind_rnn(py::module_& m);
-void bind_transformer(py::module_& m);
 void bind_fn_modules(py::module_& m);
 void bind_containers(py::module_& m);
 void bind_init(py::module_& m);
