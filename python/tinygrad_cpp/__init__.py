@@ -94,6 +94,7 @@ from ._functions import (
     conj,
     conj_physical,
     contiguous_format,
+    empty_strided,
     fill,
     frobenius_norm,
     frombuffer,

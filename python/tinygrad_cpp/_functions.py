@@ -230,3 +230,8 @@ def get_device(input: Tensor) -> int:
 def fill(input: Tensor, value: Any) -> Tensor:
     """A copy with the value in every element."""
     return input.clone().fill_(value)
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, **kwargs: Any) -> Tensor:
+    """An uninitialised tensor with given strides."""
+    return _C.ops.empty([0], dtype=dtype).new_empty_strided(size, stride, **kwargs)

@@ -629,6 +629,7 @@ def test_new_geometries():
     t = tg.ones(2, dtype=tg.float64)
     s = t.new_empty_strided((2, 3), (1, 2))
     assert s.shape == (2, 3) and s.stride() == (1, 2) and s.dtype is tg.float64
+    assert tg.empty_strided((2, 3), (3, 1), dtype=tg.int32).dtype is tg.int32
     a, b = tg.zeros(2), tg.ones(3)
     assert a.set_(b) is a and a.shape == (3,) and a.data_ptr() == b.data_ptr()
     assert b.narrow_copy(0, 1, 2).data_ptr() != b.data_ptr() and b.narrow_copy(0, 1, 2).shape == (2,)
