@@ -6,7 +6,6 @@ python examples/python/gpt.py [text ...] [--steps 200] [--layers 2] [--heads 4] 
 import argparse
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import tinygrad_cpp as torch
@@ -17,59 +16,37 @@ from tinygrad_cpp.utils.data import DataLoader, Dataset, RandomSampler
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@dataclass
-class Config:
-    context: int = 64
-    layers: int = 2
-    heads: int = 4
-    width: int = 64
-    dropout: float = 0.0
-    vocab: int = 256
-
-
-class Attention(nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.heads, self.dropout = config.heads, config.dropout
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.proj = nn.Linear(config.width, config.width, bias=False)
-
-    def forward(self, x):
-        B, T, C = x.size()
-        q, k, v = (t.view(B, T, self.heads, C // self.heads).transpose(1, 2) for t in self.qkv(x).split(C, dim=2))
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=dropout, is_causal=True)
-        return self.proj(y.transpose(1, 2).contiguous().view(B, T, C))
-
-
 class Block(nn.Module):
-    def __init__(self, config):
+    """Attention and a two-layer network, each added to what comes in."""
+
+    def __init__(self, width, heads):
         super().__init__()
-        width = config.width
+        self.heads = heads
         self.ln1, self.ln2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(config)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width, bias=False)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x):
-        x = x + self.attention(self.ln1(x))
+        B, T, C = x.size()
+        qkv = self.qkv(self.ln1(x)).split(C, dim=2)
+        q, k, v = (t.view(B, T, self.heads, C // self.heads).transpose(1, 2) for t in qkv)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).contiguous().view(B, T, C))
         return x + self.mlp(self.ln2(x))
 
 
 class GPT(nn.Module):
-    def __init__(self, config):
+    def __init__(self, context=64, layers=2, heads=4, width=64, vocab=256):
         super().__init__()
-        self.config = config
-        self.wte = nn.Embedding(config.vocab, config.width)
-        self.wpe = nn.Embedding(config.context, config.width)
-        self.drop = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.layers)])
-        self.ln = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.vocab, bias=False)
+        self.context = context
+        self.wte = nn.Embedding(vocab, width)
+        self.wpe = nn.Embedding(context, width)
+        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+        self.ln = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocab, bias=False)
         self.head.weight = self.wte.weight
         self.apply(self.init_weights)
-        for name, p in self.named_parameters():
-            if name.endswith("proj.weight"):
-                nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * config.layers))
 
     @staticmethod
     def init_weights(module):
@@ -79,8 +56,7 @@ class GPT(nn.Module):
             nn.init.zeros_(module.bias)
 
     def forward(self, tokens, targets=None):
-        positions = torch.arange(0, tokens.size(1), dtype=torch.long, device=tokens.device)
-        x = self.drop(self.wte(tokens) + self.wpe(positions))
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.size(1), device=tokens.device))
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.ln(x))
@@ -91,7 +67,7 @@ class GPT(nn.Module):
     @torch.no_grad()
     def generate(self, tokens, count, temperature=0.8, top_k=20):
         for _ in range(count):
-            logits = self(tokens[:, -self.config.context :])[0][:, -1, :] / temperature
+            logits = self(tokens[:, -self.context :])[0][:, -1, :] / temperature
             kth = torch.topk(logits, min(top_k, logits.size(-1)))[0][:, [-1]]
             logits[logits < kth] = -float("inf")
             tokens = torch.cat((tokens, torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)), dim=1)
@@ -129,14 +105,6 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-@torch.no_grad()
-def evaluate(model, loader):
-    model.eval()
-    losses = torch.stack([model(x, y)[1] for x, y in loader])
-    model.train()
-    return losses.mean().item()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", nargs="*", type=Path, default=sorted(DOCS.glob("*.md")))
@@ -152,10 +120,8 @@ def main():
     train_set, val_set = Windows(data[:cut], args.context), Windows(data[cut:], args.context)
     sampler = RandomSampler(train_set, replacement=True, num_samples=args.steps * args.batch)
     loader = DataLoader(train_set, batch_size=args.batch, sampler=sampler, num_workers=0, pin_memory=device == "cuda")
-    val_sampler = RandomSampler(val_set, replacement=True, num_samples=4 * args.batch)
-    val_loader = DataLoader(val_set, batch_size=args.batch, sampler=val_sampler)
 
-    model = GPT(Config(args.context, args.layers, args.heads, args.width)).to(device)
+    model = GPT(args.context, args.layers, args.heads, args.width).to(device)
     optimizer = make_optimizer(model, args.lr)
     compiled = torch.compile(model)
     print(f"{len(data)} bytes, {sum(p.numel() for p in model.parameters()) / 1e3:.1f} thousand parameters on {device}")
@@ -172,8 +138,14 @@ def main():
         if step % 20 == 0 or step == args.steps - 1:
             speed = (step + 1) * args.batch * args.context / (time.perf_counter() - start)
             print(f"step {step:5d}  loss {loss.item():.4f}  {speed:.0f} tokens/s", flush=True)
-    print(bytes(model.eval().generate(data[None, :1], args.sample)[0].tolist()).decode("utf-8", errors="replace"))
-    print(f"validation loss {evaluate(model, val_loader):.4f}")
+    print(
+        bytes(model.eval().generate(data[None, :1].to(device), args.sample)[0].tolist()).decode(
+            "utf-8", errors="replace"
+        )
+    )
+    with torch.no_grad():
+        losses = torch.stack([model(x.to(device), y.to(device))[1] for x, y in DataLoader(val_set, args.batch)])
+    print(f"validation loss {losses.mean().item():.4f}")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def test_gcn_learns_like_pytorch(capsys):
 def test_gpt_starts_like_pytorch():
     ours, theirs, torch = both("gpt")
     torch.manual_seed(0)
-    a, b = (m.GPT(m.Config(context=12, layers=2, heads=2, width=16, vocab=30)) for m in (ours, theirs))
+    a, b = (m.GPT(context=12, layers=2, heads=2, width=16, vocab=30) for m in (ours, theirs))
     exchange(a, b, torch)
     tokens = np.random.RandomState(0).randint(0, 30, (3, 13))
     x, y = tg.from_numpy(tokens[:, :-1].copy()), tg.from_numpy(tokens[:, 1:].copy())
