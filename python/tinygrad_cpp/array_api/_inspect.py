@@ -11,8 +11,6 @@ from ._types import KINDS
 
 __array_api_version__ = "2023.12"
 
-_ops = _C.ops
-
 
 class _Info:
     """What this namespace offers: the standard's inspection functions."""
@@ -49,21 +47,3 @@ def _array_namespace(self: Tensor, *, api_version: str | None = None) -> Any:
     if api_version not in (None, "2021.12", "2022.12", __array_api_version__):
         raise _C.ValueError(f"__array_namespace__: version {api_version!r} is not offered, {__array_api_version__} is")
     return sys.modules[__package__]
-
-
-def _to_device(self: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
-    """The tensor on a device; itself if it is there already. stream must be None."""
-    if stream is not None:
-        raise _C.ValueError("to_device: streams are not supported")
-    return self.to(device)
-
-
-def _imatmul(self: Tensor, other: Tensor) -> Tensor:
-    """x @= y: the product written into x."""
-    return self.copy_(_ops.matmul(self, other))
-
-
-Tensor.__array_namespace__ = _array_namespace
-Tensor.to_device = _to_device
-Tensor.__imatmul__ = _imatmul
-Tensor.__complex__ = lambda self: complex(self.item())
