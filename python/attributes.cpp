@@ -153,6 +153,22 @@ py::tuple reduce(py::object self, py::object) {
                                              t.requires_grad(), t.impl()->is_parameter, state_of(self)));
 }
 
+// The values of a deep copy. Tensors that share memory share that of the copies too: one copy of each storage, which
+// the memo knows by the address and the element type.
+Tensor copied_values(const Tensor& t, py::dict& memo) {
+  static const OpDef& clone = find_op("clone");
+  const Ref<Storage>& storage = t.impl()->storage;
+  if (t.impl()->is_parameter || storage->use_count() == 1) return run_op1(clone, {Value(t)});
+  auto key = py::make_tuple("storage", reinterpret_cast<uintptr_t>(storage.get()), int(t.dtype()));
+  if (!memo.contains(key)) {
+    Tensor all = make_view(t, {int64_t(storage->nbytes) / int64_t(itemsize(t.dtype()))}, {1}, 0);
+    memo[key] = wrap_object(run_op1(clone, {Value(all)}));
+  }
+  Tensor c = make_view(memo[key].cast<Tensor>(), t.sizes(), t.strides(), t.storage_offset());
+  c.impl()->base.reset();
+  return c;
+}
+
 py::object deep_copy(py::object self, py::dict memo) {
   auto key = py::int_(reinterpret_cast<uintptr_t>(self.ptr()));
   if (memo.contains(key)) return memo[key];
@@ -160,8 +176,7 @@ py::object deep_copy(py::object self, py::dict memo) {
   TG_CHECK(t.is_leaf(), AutogradError,
            "deepcopy: only tensors made by the user (leaves) can be copied, use detach().clone(); self=", describe(t));
   NoGrad guard;
-  static const OpDef& clone = find_op("clone");
-  Tensor c = run_op1(clone, {Value(t)});
+  Tensor c = copied_values(t, memo);
   c.impl()->is_parameter = t.impl()->is_parameter;
   if (t.requires_grad()) c.set_requires_grad(true);
   auto o = py::reinterpret_steal<py::object>(wrap_as(Py_TYPE(self.ptr()), c));

@@ -146,10 +146,25 @@ py::tuple reduce(py::object rebuild_function, py::object self) {
 
 using C = py::class_<Module, Tramp<Module>, py::smart_holder>;
 
+Tensor tensor_or_none(const char* what, const std::string& name, py::handle o) {
+  TG_CHECK(o.is_none() || is_tensor(o.ptr()), TypeError, what, ": '", name, "' must be a tensor or None, not ",
+           Py_TYPE(o.ptr())->tp_name);
+  return o.is_none() ? Tensor() : unwrap(o.ptr());
+}
+
 void bind_registration(C& c) {
-  c.def("register_parameter", &Module::register_parameter, py::arg("name"), py::arg("param").none(true))
-      .def("register_buffer", &Module::register_buffer, py::arg("name"), py::arg("tensor").none(true),
-           py::arg("persistent") = true);
+  c.def(
+       "register_parameter",
+       [](Module& m, const std::string& name, py::object o) {
+         m.register_parameter(name, tensor_or_none("register_parameter", name, o));
+       },
+       py::arg("name"), py::arg("param").none(true))
+      .def(
+          "register_buffer",
+          [](Module& m, const std::string& name, py::object o, bool persistent) {
+            m.register_buffer(name, tensor_or_none("register_buffer", name, o), persistent);
+          },
+          py::arg("name"), py::arg("tensor").none(true), py::arg("persistent") = true);
   for (const char* name : {"register_module", "add_module"})
     c.def(
         name, [](Module& m, const std::string& n, py::object o) { m.register_module(n, to_module(o)); },

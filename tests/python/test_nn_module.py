@@ -216,6 +216,24 @@ def test_buffers_by_assignment():
     alike(program)
 
 
+def test_registration_errors():
+    def program(lib):
+        m = linear(lib)
+        return [
+            error(m.register_buffer, "b", 3),
+            error(m.register_parameter, "p", 3),
+            error(m.register_parameter, "p", lib.ones(2)),
+            error(m.add_module, "k", 3),
+            error(setattr, m, "weight", lib.ones(2)),
+            error(getattr, m, "nothing"),
+            error(delattr, m, "nothing"),
+        ]
+
+    alike(program)
+    with pytest.raises(tg.TypeError, match="register_buffer: 'b' must be a tensor or None, not int"):
+        nn.Module().register_buffer("b", 3)
+
+
 def test_own_reset_parameters():
     def program(lib):
         class Ones(lib.nn.Linear):
@@ -479,6 +497,22 @@ def test_copies_with_own_getstate():
     assert copy.deepcopy(m).b.weight is not m.b.weight
     n = copy.deepcopy(m)
     assert n.a.weight is n.b.weight
+
+
+def test_copies_share_memory_as_before():
+    def program(lib):
+        x = lib.arange(6.0).reshape(2, 3)
+        m = lib.nn.Linear(3, 2)
+        with lib.no_grad():
+            m.weight.copy_(x)
+        m.register_buffer("column", m.weight.detach()[:, 1])
+        a, b, c, n, lone = copy.deepcopy([x, x[1], x.t()[1:], m, lib.ones(4)[1:].clone()])
+        a[1, 1] = 40.0
+        with lib.no_grad():
+            n.weight[0, 1] = 7.0
+        return [a, b, c, x, n.column, m.column, b.is_leaf, n.weight.requires_grad, lone, c.stride()]
+
+    alike(program)
 
 
 def test_copies_keep_hooks():
