@@ -86,6 +86,25 @@ Tensor copy_before_edit(const Tensor& self) {
   return c;
 }
 
+// Arguments of an in-place op in which what shares memory with the first, and is in `reads`, is a copy made before.
+class ArgsBeforeEdit {
+ public:
+  ArgsBeforeEdit(Args args, Reads reads) : copies_(size_t(args.n)), values_(args.begin(), args.end()) {
+    const Tensor& self = args[0].tensor();
+    for (int i = 0; i < args.n; ++i) {
+      bool written = args[i].is_tensor() && args[i].tensor().impl()->storage == self.impl()->storage;
+      if (!written || !(reads & in(i))) continue;
+      copies_[size_t(i)] = i == 0 ? copy_before_edit(self) : clone(args[i].tensor());
+      values_[size_t(i)] = Value(copies_[size_t(i)]);
+    }
+  }
+  Args args() const { return {values_.data(), int(values_.size())}; }
+
+ private:
+  std::vector<Tensor> copies_;
+  std::vector<Value> values_;
+};
+
 // squeeze_ and the like: the elements stay, the history is that of the view op on what `self` was.
 void record_geometry(const OpDef& op, Args args, Outputs& out) {
   const Tensor& self = args[0].tensor();
@@ -111,11 +130,9 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
            " is being used in an in-place operation; self=", describe(self));
   if (base_op.spec.flags & kView) return record_geometry(op, args, out);
   if (!base_op.spec.primitive) {  // composite: compute on the tape from the value before, then copy in place
-    Tensor before = copy_before_edit(self);
-    std::vector<Value> values(args.begin(), args.end());
-    values[0] = Value(before);
+    ArgsBeforeEdit before(args, ~Reads(0));
     Outputs r;
-    base_op.spec.composite({values.data(), args.n}, r);
+    base_op.spec.composite(before.args(), r);
     TG_CHECK(can_cast(r[0].dtype(), self.dtype()), DTypeError, op.base, ": result type ", r[0].dtype(),
              " can't be cast to ", self.dtype(), "; self=", describe(self));
     copy_(self, r[0]);
@@ -124,13 +141,13 @@ void record_inplace(const OpDef& op, Args args, Outputs& out) {
   TG_CHECK(is_float(self.dtype()), DTypeError, op.base, ": a ", self.dtype(),
            " tensor can't hold the gradient history of the other operands; self=", describe(self));
   Ref<OpNode> node = make_op_node(base_op, args);
-  bool reads_self = base_op.spec.joint.reads & in(0);
-  for (const Grad& g : base_op.spec.grads) reads_self |= (g.reads & in(0)) != 0;
-  Tensor before = reads_self ? copy_before_edit(self) : Tensor();
+  Reads reads = base_op.spec.joint.reads;
+  for (const Grad& g : base_op.spec.grads) reads |= g.reads;
+  ArgsBeforeEdit before(args, reads);
   execute_inplace(op, args, out);
   Outputs result;
   result.push_back(self);
-  save_values(*node, args, result, reads_self ? &before : nullptr);
+  save_values(*node, before.args(), result);
   if (!is_tracked_view(self)) return set_history(self, node, 0);
   set_history(root, make_ref<CopySlices>(self, root, node), 0);
   rebuild_view_history(self);

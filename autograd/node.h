@@ -89,7 +89,7 @@ Tensor without_history(const Tensor& t);
 Tensor as_output(const SavedTensor& s, Node& node);
 // Node of a recorded call with edges and metas; values are saved by save_values().
 Ref<OpNode> make_op_node(const OpDef& op, Args args);
-// Keeps what the needed gradients read. `self_copy` replaces input 0 (in-place ops).
-void save_values(OpNode& node, Args args, const Outputs& out, const Tensor* self_copy);
+// Keeps what the needed gradients read.
+void save_values(OpNode& node, Args args, const Outputs& out);
 
 }  // namespace tg

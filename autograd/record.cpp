@@ -95,7 +95,7 @@ static Value keep(OpNode& n, const Value& v) {
   }
 }
 
-void save_values(OpNode& n, Args args, const Outputs& out, const Tensor* self_copy) {
+void save_values(OpNode& n, Args args, const Outputs& out) {
   SavedCall& c = n.call;
   const OpSpec& spec = c.op->spec;
   auto wanted = [&](int i) {
@@ -114,7 +114,7 @@ void save_values(OpNode& n, Args args, const Outputs& out, const Tensor* self_co
   for (int i = 0; i < args.n; ++i) {
     c.values.push_back(keep(n, args[i]));
     if (!(c.kept & in(i)) || !args[i].is_tensor()) continue;
-    const Tensor& t = i == 0 && self_copy ? *self_copy : args[i].tensor();
+    const Tensor& t = args[i].tensor();
     TG_CHECK(!t.impl()->is_inference, AutogradError, c.op->base, ": input ", i,
              " was made under inference_mode and can't be kept for backward; clone it first; ", describe(t));
     c.inputs[i] = {t, t.version(), -1};
@@ -132,7 +132,7 @@ void save_values(OpNode& n, Args args, const Outputs& out, const Tensor* self_co
 static void record(const OpDef& op, Args args, Outputs& out) {
   execute(op, args, out);
   Ref<OpNode> n = make_op_node(op, args);
-  save_values(*n, args, out, nullptr);
+  save_values(*n, args, out);
   for (int j = 0; j < out.size(); ++j)
     if (is_float(out[j].dtype())) set_history(out[j], n, j);
 }

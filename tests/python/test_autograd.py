@@ -364,3 +364,24 @@ def test_random_graphs_match_pytorch():
             gy = np.zeros(tuple(y.shape)) if y.grad is None else y.grad.numpy()
             np.testing.assert_allclose(gx, gy, rtol=1e-8, atol=1e-10, err_msg=f"seed {seed}")
     print(f"{n} random graphs agree")
+
+
+def test_in_place_with_an_operand_in_the_same_memory():
+    """The gradient reads what the operand was. PyTorch refuses most of these."""
+    cases = [
+        (lambda y: y.mul_(y), lambda y: y * y),
+        (lambda y: y.mul_(y.detach()), lambda y: y * y.detach()),
+        (lambda y: y.mul_(y.flip(0)[::-1]), lambda y: y * y),
+        (lambda y: y.mul_(y[:1]), lambda y: y * y[:1]),
+        (lambda y: y.lerp_(y * 2, y), lambda y: tg.lerp(y, y * 2, y)),
+        (lambda y: y.addcmul_(y, y, value=2), lambda y: tg.addcmul(y, y, y, value=2)),
+        (lambda y: (y[1:].mul_(y[:1]), y)[1], lambda y: tg.cat([y[:1], y[1:] * y[:1]])),
+    ]
+    for in_place, plain in cases:
+        grads = []
+        for f in (in_place, plain):
+            x = tg.tensor([1.0, 2.0, 3.0], dtype=tg.float64, requires_grad=True)
+            (g,) = tg.autograd.grad((f(x * 3) ** 2).sum(), x, create_graph=True)
+            (g**2).sum().backward()
+            grads.append(g.tolist() + x.grad.tolist())
+        assert grads[0] == pytest.approx(grads[1])
