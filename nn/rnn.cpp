@@ -19,9 +19,10 @@ Tensor make(const std::string& layer, IntList sizes, const Options& o) {
   return Parameter(empty_tensor(sizes, o.type(), o.device.value_or(Device())));
 }
 
-void check_sizes(const std::string& layer, int64_t input_size, int64_t hidden_size) {
+void check_sizes(const std::string& layer, int64_t input_size, int64_t hidden_size, int64_t gates) {
   TG_CHECK(input_size >= 0, ValueError, layer, ": input_size can't be negative, got ", input_size);
   TG_CHECK(hidden_size > 0, ValueError, layer, ": hidden_size must be greater than zero, got ", hidden_size);
+  numel_of({gates, hidden_size}, layer.c_str());
 }
 
 const char* nonlinearity_of(const std::string& mode) { return mode == "RNN_RELU" ? "relu" : "tanh"; }
@@ -48,7 +49,7 @@ RNNBaseImpl::RNNBaseImpl(const std::string& m, int64_t in, int64_t hidden, const
   mode = m;
   std::string layer = type_name();
   int64_t gates = gates_of(layer, m);
-  check_sizes(layer, in, hidden);
+  check_sizes(layer, in, hidden, gates);
   TG_CHECK(o.num_layers > 0, ValueError, layer, ": num_layers must be greater than zero, got ", o.num_layers);
   TG_CHECK(o.dropout >= 0 && o.dropout <= 1, ValueError, layer, ": dropout must lie in [0, 1], got ", o.dropout);
   TG_CHECK(o.proj_size >= 0 && o.proj_size < hidden, ValueError, layer,
@@ -57,6 +58,7 @@ RNNBaseImpl::RNNBaseImpl(const std::string& m, int64_t in, int64_t hidden, const
   input_size = in, hidden_size = hidden, num_layers = o.num_layers, proj_size = o.proj_size;
   bias = o.bias, batch_first = o.batch_first, bidirectional = o.bidirectional;
   dropout = o.dropout;
+  declare_weights();
   for (int64_t l = 0; l < num_layers; ++l)
     for (int reverse = 0; reverse <= int(bidirectional); ++reverse) {
       int64_t width = l == 0 ? in : out_size() * (bidirectional ? 2 : 1);
@@ -75,6 +77,13 @@ std::vector<std::string> RNNBaseImpl::weight_names(int64_t layer, bool reverse) 
   if (bias) names.push_back("bias_ih" + end), names.push_back("bias_hh" + end);
   if (proj_size > 0) names.push_back("weight_hr" + end);
   return names;
+}
+
+void RNNBaseImpl::declare_weights() {
+  for (int64_t l = 0; l < num_layers; ++l)
+    for (int reverse = 0; reverse <= int(bidirectional); ++reverse)
+      for (auto& name : weight_names(l, reverse))
+        if (!find_slot(name)) declare(name, weights_.emplace_back());
 }
 
 std::vector<std::vector<Tensor>> RNNBaseImpl::all_weights() const {
@@ -208,7 +217,7 @@ RNNCellBaseImpl::RNNCellBaseImpl(const std::string& m, int64_t in, int64_t hidde
     : RNNCellBaseImpl(Blank{}) {
   mode = m;
   int64_t gates = gates_of(type_name(), m);
-  check_sizes(type_name(), in, hidden);
+  check_sizes(type_name(), in, hidden, gates);
   input_size = in, hidden_size = hidden, bias = with_bias;
   weight_ih = make(type_name(), {gates * hidden, in}, o);
   weight_hh = make(type_name(), {gates * hidden, hidden}, o);

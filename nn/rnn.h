@@ -1,5 +1,7 @@
 // Recurrent layers and cells. Names, shapes and initial values of the parameters are PyTorch's.
 #pragma once
+#include <deque>
+
 #include "nn/layers.h"
 
 namespace tg::nn {
@@ -37,6 +39,8 @@ class TG_API RNNBaseImpl : public Module {
   std::string extra_repr() const override;
   // The parameters of each layer and direction in their order.
   std::vector<std::vector<Tensor>> all_weights() const;
+  // Gives every weight its place, after the settings are known; a tensor put there later is used like a parameter.
+  void declare_weights();
   bool is_lstm() const { return mode == "LSTM"; }
   std::string mode = "LSTM";
   int64_t input_size = 0, hidden_size = 0, num_layers = 1, proj_size = 0;
@@ -48,6 +52,7 @@ class TG_API RNNBaseImpl : public Module {
   int64_t out_size() const { return proj_size > 0 ? proj_size : hidden_size; }
   std::vector<Tensor> initial_state(const Tensor& x, int64_t batch, TensorList hx) const;
   RNNResult run_direction(const Tensor& rows, IntList batch_sizes, TensorList hx, int64_t layer, bool reverse) const;
+  std::deque<Tensor> weights_;  // where the weights live; their addresses stay
 };
 #define TG_RNN(NAME, MODE)                                                           \
   struct NAME : Handle<RNNBaseImpl> {                                                \

@@ -26,6 +26,11 @@ std::vector<Tensor> states(py::handle hx) {
   return s;
 }
 
+const Tensor& input_of(py::handle x) {
+  TG_CHECK(is_tensor(x.ptr()), TypeError, "forward: expected a Tensor, not ", Py_TYPE(x.ptr())->tp_name);
+  return unwrap(x.ptr());
+}
+
 template <class F>
 auto unlocked(F f) {
   py::gil_scoped_release release;
@@ -47,14 +52,14 @@ void bind_layers_of(py::module_& m) {
         "dtype"_a = py::none())
       .def("reset_parameters", &R::reset_parameters)
       .def("_run",
-           [](R& r, const Tensor& x, py::object hx) {
-             TG_CHECK(x.defined(), TypeError, "forward: expected a Tensor, not None");
+           [](R& r, py::object input, py::object hx) {
+             const Tensor& x = input_of(input);
              auto s = states(hx);
              return to_tuple(unlocked([&] { return r.run(x, s); }));
            })
       .def("_run_packed",
-           [](R& r, const Tensor& rows, const std::vector<int64_t>& batch_sizes, py::object hx) {
-             TG_CHECK(rows.defined(), TypeError, "forward: expected a Tensor, not None");
+           [](R& r, py::object data, const std::vector<int64_t>& batch_sizes, py::object hx) {
+             const Tensor& rows = input_of(data);
              auto s = states(hx);
              return to_tuple(unlocked([&] { return r.run_packed(rows, batch_sizes, s); }));
            })
@@ -67,9 +72,11 @@ void bind_layers_of(py::module_& m) {
       .def_readwrite("batch_first", &R::batch_first)
       .def_readwrite("dropout", &R::dropout)
       .def_readwrite("bidirectional", &R::bidirectional)
-      .def_readwrite("proj_size", &R::proj_size);
+      .def_readwrite("proj_size", &R::proj_size)
+      // the last of the fields: a copy has all settings by then
+      .def_property("_declared", [](const R&) { return true; }, [](R& r, bool) { r.declare_weights(); });
   fields(c, {"mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional",
-             "proj_size"});
+             "proj_size", "_declared"});
 }
 
 void bind_cells(py::module_& m) {
@@ -83,9 +90,8 @@ void bind_cells(py::module_& m) {
       .def("reset_parameters", &R::reset_parameters)
       .def(
           "forward",
-          [](R& r, const Tensor& x, py::object hx) -> py::object {
-            TG_CHECK(x.defined(), TypeError, "forward: expected a Tensor, not None");
-            auto next = r.step(x, states(hx));
+          [](R& r, py::object input, py::object hx) -> py::object {
+            auto next = r.step(input_of(input), states(hx));
             return next.size() == 1 ? wrap_object(next[0]) : py::object(py::tuple(py::cast(next)));
           },
           "input"_a, "hx"_a = py::none())

@@ -212,6 +212,8 @@ def test_dtypes_and_dead_ends():
         (lambda: nn.GRU(I, H)(tg.ones(T, N, I), tg.ones(1, N, 5)), tg.ShapeError, "expected hidden size"),
         (lambda: nn.GRU(I, H)(tg.ones(T, N, I), tg.ones(1, H)), tg.ShapeError, "3 dimensions"),
         (lambda: nn.GRU(I, H)(tg.ones(T, N, I, dtype=tg.float64)), tg.DTypeError, "one floating-point dtype"),
+        (lambda: nn.LSTM(I, H)(np.ones((T, N, I))), tg.TypeError, "expected a Tensor, not numpy.ndarray"),
+        (lambda: nn.LSTM(I, 2**62), tg.ShapeError, "more than 2.63 elements"),
         (lambda: nn.LSTM(I, 0), tg.ValueError, "hidden_size must be greater than zero"),
         (lambda: nn.LSTM(I, H, num_layers=0), tg.ValueError, "num_layers must be greater than zero"),
         (lambda: nn.LSTM(I, H, proj_size=H), tg.ValueError, "proj_size"),
@@ -250,6 +252,34 @@ def test_python_habits(name):
     assert net(x).shape == (N, 2)
     cell = getattr(nn, name + "Cell")(I, H)
     assert tg.equal(flat(copy.deepcopy(cell)(x[:, 0]))[0], flat(cell(x[:, 0]))[0])
+
+
+def test_computed_weights():
+    """A tensor in the place of a weight is used like it: weight norm, and dropped recurrent weights; also in copies."""
+    (x, y) = xy = leaves(floats(T, N, I))[0]
+    ours, ref = pair("LSTM", I, H)
+    with pytest.warns(FutureWarning):
+        torch.nn.utils.weight_norm(ref, "weight_hh_l0")
+    nn.utils.weight_norm(ours, "weight_hh_l0")
+    by_name = dict(ref.named_parameters())
+    a, b = ours(x)[0], ref(y)[0]
+    close(a, b)
+    a.square().sum().backward(), b.square().sum().backward()
+    for name, p in ours.named_parameters():
+        close(p.grad, by_name[name].grad)
+    close(x.grad, y.grad)
+    assert xy[0] is x
+    for m in (nn.GRU(I, H, dtype=tg.float64), copy.deepcopy(nn.GRU(I, H, dtype=tg.float64))):
+        raw = m.weight_hh_l0
+        del m.weight_hh_l0
+        m.raw = nn.Parameter(raw.detach())
+        before = m.raw.clone()
+        m.weight_hh_l0 = m.raw * 0.0
+        zeroed = m(x)[0]
+        m.weight_hh_l0 = before
+        assert not tg.equal(zeroed, m(x)[0])
+        zeroed.sum().backward()
+        assert m.raw.grad is not None and "weight_hh_l0" not in dict(m.named_parameters())
 
 
 def test_initial_values():
