@@ -11,11 +11,15 @@ module normalization padding pixelshuffle pooling rnn sparse transformer upsampl
 """.split()
 if TYPE_CHECKING:  # the stub has the classes made by C++, the files those written in Python
     from ..._C._nn import *
+    from .adaptive import AdaptiveLogSoftmaxWithLoss
     from .batchnorm import *
     from .container import *
     from .conv import *
     from .instancenorm import *
+    from .loss import CTCLoss, TripletMarginWithDistanceLoss
+    from .pooling import FractionalMaxPool2d, FractionalMaxPool3d
     from .rnn import *
+    from .sparse import EmbeddingBag
     from .transformer import *
 else:
     __all__ = []

@@ -25,10 +25,10 @@ def at_home(module_name: str, *classes: type) -> None:
         cls.__module__ = module_name
 
 
-def subclasses(module_name: str, *bound: type) -> list[type]:
+def subclasses(module_name: str, *bound: type) -> list[Any]:
     """A Python class for each class bound from C++: instances can then be given another Python class, and the
     constructor reports what does not fit, and calls a subclass's own ``reset_parameters``."""
-    made = []
+    made: list[Any] = []
     for base in bound:
         members = {"__module__": module_name, "__doc__": base.__doc__, "__init__": _constructor(base)}
         made.append(type(base)(base.__name__, (base,), members))
