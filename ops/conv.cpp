@@ -10,18 +10,37 @@ namespace {
 
 // x (N, groups * in, s..), w (groups * out, in, k..), y (N, groups * out, o..); one entry per spatial dimension in
 // Dims.
+//
+// The columns (rows, span) of a sample and group hold the taps of all spatial axes but the first. Where the first has
+// stride 1, a step of its kernel only shifts the columns: y = sum over steps k of w[k] @ columns[:, k *
+// step:][:points]. That is a third of the copying of a 3x3 kernel. Otherwise `shifts` is 1 and the columns hold all
+// taps.
 struct Geometry {
   int n = 0;
   int64_t batch, groups, in, out;
   int64_t taps = 1, points = 1;  // elements of a window, windows per sample
+  int64_t shifts = 1, step = 0;  // products per sample, distance of their columns
+  int64_t span = 0;              // columns of a sample, `points` of which take part in each product
   Dims size, kernel, windows, stride, padding, dilation, padded;
-  int64_t rows() const { return in * taps; }  // of the column matrix of one group
-  bool is_pointwise() const {                 // columns are the input itself
+  int64_t rows() const { return in * taps / shifts; }  // of the column matrix of one group
+  bool are_columns() const {                           // the padded input is the column matrix
     for (int i = 0; i < n; ++i)
-      if (kernel[i] != 1 || stride[i] != 1 || padding[i] != 0) return false;
+      if (stride[i] != 1 || (kernel[i] != 1 && (i > 0 || shifts == 1))) return false;
     return true;
   }
 };
+
+// Products with fewer rows would cost more than the columns they save.
+constexpr int64_t kLeastRows = 16;
+
+void choose_shifts(Geometry& g) {
+  const int64_t inner = g.windows[0] > 0 ? g.points / g.windows[0] : 0;
+  g.span = g.points;
+  if (g.stride[0] != 1 || g.kernel[0] == 1 || g.in * g.taps / g.kernel[0] < kLeastRows) return;
+  g.shifts = g.kernel[0];
+  g.step = g.dilation[0] * inner;
+  g.span = g.padded[0] * inner;
+}
 
 // `w`: sizes of the weight; `windows` empty = as many as fit.
 Geometry geometry(const char* op, const Dims& x, const Dims& w, IntList stride, IntList padding, IntList dilation,
@@ -54,6 +73,7 @@ Geometry geometry(const char* op, const Dims& x, const Dims& w, IntList stride, 
     g.taps *= k;
     g.points *= g.windows[i];
   }
+  choose_shifts(g);
   return g;
 }
 
@@ -97,35 +117,43 @@ void grouped_gemm(Backend& be, const View& a, const View& b, double beta, const 
   for (int64_t i = 0; i < c.shape[loop]; ++i) be.gemm(1.0, slice(a, i), slice(b, i), beta, slice(c, i));
 }
 
-// Calls f(first sample, number of samples, columns (count, groups, rows, points)) for blocks of samples, so that the
-// column buffer stays small. `load` fills the columns before, `store` adds them back to `x` after.
+// Calls f(first sample, number of samples, columns (count, groups, rows, span)) for blocks of samples, so that the
+// column buffer stays small. Filled from the padded input `x` before, or (`store`) zeroed before and added to x after.
 template <class F>
 void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
   Backend& be = backend(x.device());
-  int64_t per_sample = g.groups * g.rows() * g.points;
-  if (g.is_pointwise()) {
-    View cols = matrices(x, g.batch, g.groups, g.rows(), g.points, {per_sample, g.rows() * g.points, g.points, 1});
+  int64_t per_group = g.rows() * g.span, per_sample = g.groups * per_group;
+  if (g.are_columns()) {
+    View cols = matrices(x, g.batch, g.groups, g.rows(), g.span, {per_sample, per_group, g.span, 1});
     f(0, g.batch, cols);
     return;
   }
-  constexpr int64_t kBufferBytes = int64_t(8) << 20;
+  constexpr int64_t kBufferBytes = int64_t(4) << 20;
   int64_t block =
       std::clamp<int64_t>(kBufferBytes / std::max<int64_t>(1, per_sample * itemsize(x.dtype())), 1, g.batch);
   Tensor buffer = empty_tensor({block, per_sample}, x.dtype(), x.device());
-  View taps = column_view(View(x), g.windows, g.kernel, g.stride, g.dilation);
+  Dims windows = g.windows, kernel = g.kernel;
+  if (g.shifts > 1) windows[0] = g.padded[0], kernel[0] = 1;
+  View taps = column_view(View(x), windows, kernel, g.stride, g.dilation);
   View flat = taps;  // the same axes over the contiguous buffer
   flat.data = buffer.data();
   flat.stride = contiguous_strides(flat.shape);
   for (int64_t first = 0; first < g.batch; first += block) {
     int64_t count = std::min(block, g.batch - first);
-    View cols = matrices(buffer, count, g.groups, g.rows(), g.points, {per_sample, g.rows() * g.points, g.points, 1});
+    View cols = matrices(buffer, count, g.groups, g.rows(), g.span, {per_sample, per_group, g.span, 1});
     View from = slice_view(taps, 0, first, count), to = flat;
     to.shape[0] = count;
-    if (!store) copy_view(x.device(), from, to);
+    if (!store)
+      copy_view(x.device(), from, to);
+    else if (g.shifts > 1)
+      zero_(buffer);
     f(first, count, cols);
     if (store) be.fold(to, from);
   }
 }
+
+// The columns that meet step k of the first kernel axis.
+View columns_of(const View& cols, const Geometry& g, int64_t k) { return slice_view(cols, 3, k * g.step, g.points); }
 
 View transposed(View v) {
   std::swap(v.shape[2], v.shape[3]);
@@ -133,21 +161,47 @@ View transposed(View v) {
   return v;
 }
 
+// A weight (groups * out, in, k0, k..) as (k0, groups * out, in, k..): one matrix for each product. `to_steps` copies
+// from the weight to the steps, else back.
+void copy_steps(const Geometry& g, const Tensor& weight, const Tensor& steps, bool to_steps) {
+  View w(weight), v(steps);
+  const int64_t inner = g.taps / g.shifts;
+  w.shape = v.shape = {g.shifts, g.groups * g.out, g.in, inner};
+  w.stride = {inner, g.in * g.taps, g.taps, 1};
+  v.stride = contiguous_strides(v.shape);
+  copy_view(weight.device(), to_steps ? w : v, to_steps ? v : w);
+}
+Tensor steps_of(const Geometry& g, const Tensor& weight) {
+  Tensor w = contiguous(weight);
+  if (g.shifts == 1) return w;
+  Tensor steps = empty_tensor({g.shifts, g.groups * g.out, g.rows()}, w.dtype(), w.device());
+  copy_steps(g, w, steps, true);
+  return steps;
+}
+// The matrices (count, groups, out, rows) of step k, the same for every sample.
+View step_matrices(const Geometry& g, const Tensor& steps, int64_t k, int64_t count) {
+  View v = matrices(steps, count, g.groups, g.out, g.rows(), {0, g.out * g.rows(), g.rows(), 1});
+  v.data = static_cast<char*>(v.data) + k * g.groups * g.out * g.rows() * itemsize(v.dtype);
+  return v;
+}
+// A contiguous y or its gradient as (batch, groups, out, points).
+View result_matrices(const Geometry& g, const Tensor& y) {
+  int64_t per_group = g.out * g.points;
+  return matrices(y, g.batch, g.groups, g.out, g.points, {g.groups * per_group, per_group, g.points, 1});
+}
+
 Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stride, IntList padding, IntList dilation,
                              int64_t groups) {
   Geometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   Dims sizes = joined(g.batch, g.groups * g.out, g.windows);
   if (numel_of(sizes, "convolution") == 0 || g.rows() == 0) return zeros(sizes, x.dtype(), x.device());
-  Tensor y = empty_tensor(sizes, x.dtype(), x.device()), w = contiguous(weight);
-  Tensor px = g.is_pointwise() ? contiguous(x) : with_padding(x, g);
-  int64_t per_group = g.out * g.points, per_sample = g.groups * per_group;
-  View vw = matrices(w, 1, g.groups, g.out, g.rows(), {0, g.out * g.rows(), g.rows(), 1});
-  View vy = matrices(y, g.batch, g.groups, g.out, g.points, {per_sample, per_group, g.points, 1});
+  Tensor y = empty_tensor(sizes, x.dtype(), x.device()), w = steps_of(g, weight);
+  Tensor px = g.padded == g.size && g.are_columns() ? contiguous(x) : with_padding(x, g);
+  View vy = result_matrices(g, y);
   Backend& be = backend(x.device());
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
-    View a = vw;
-    a.shape[0] = count;
-    grouped_gemm(be, a, cols, 0.0, slice_view(vy, 0, first, count));
+    for (int64_t k = 0; k < g.shifts; ++k)
+      grouped_gemm(be, step_matrices(g, w, k, count), columns_of(cols, g, k), k > 0, slice_view(vy, 0, first, count));
   });
   return y;
 }
@@ -165,15 +219,13 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
                         dilation, groups, windows);
   Tensor px = zeros(joined(g.batch, g.groups * g.in, g.padded), grad.dtype(), grad.device());
   if (px.numel() > 0 && grad.numel() > 0) {
-    Tensor y = contiguous(grad), w = contiguous(weight);
-    int64_t per_group = g.out * g.points, per_sample = g.groups * per_group;
-    View vw = transposed(matrices(w, 1, g.groups, g.out, g.rows(), {0, g.out * g.rows(), g.rows(), 1}));
-    View vy = matrices(y, g.batch, g.groups, g.out, g.points, {per_sample, per_group, g.points, 1});
+    Tensor y = contiguous(grad), w = steps_of(g, weight);
+    View vy = result_matrices(g, y);
     Backend& be = backend(grad.device());
     for_column_blocks(g, px, true, [&](int64_t first, int64_t count, const View& cols) {
-      View a = vw;
-      a.shape[0] = count;
-      grouped_gemm(be, a, slice_view(vy, 0, first, count), 0.0, cols);
+      for (int64_t k = 0; k < g.shifts; ++k)
+        grouped_gemm(be, transposed(step_matrices(g, w, k, count)), slice_view(vy, 0, first, count), g.shifts > 1,
+                     columns_of(cols, g, k));
     });
   }
   return g.padded == g.size ? px : contiguous(interior(px, g));
@@ -193,15 +245,22 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
   Tensor dw = zeros(sizes, x.dtype(), x.device());
   if (dw.numel() == 0 || grad.numel() == 0) return dw;
   Tensor y = contiguous(grad);
-  Tensor px = g.is_pointwise() ? contiguous(x) : with_padding(x, g);
-  int64_t per_group = g.out * g.points, per_sample = g.groups * per_group;
-  View vw = matrices(dw, 1, g.groups, g.out, g.rows(), {0, g.out * g.rows(), g.rows(), 1});
-  View vy = matrices(y, g.batch, g.groups, g.out, g.points, {per_sample, per_group, g.points, 1});
+  Tensor px = g.padded == g.size && g.are_columns() ? contiguous(x) : with_padding(x, g);
+  Tensor steps = g.shifts == 1 ? dw : zeros({g.shifts, g.groups * g.out, g.rows()}, x.dtype(), x.device());
+  View vy = result_matrices(g, y);
+  // The steps are the batch of the products: (steps, groups, out, rows) += y @ columns^T for each sample.
+  View to = step_matrices(g, steps, 0, g.shifts);
+  to.stride[0] = g.groups * g.out * g.rows();
   Backend& be = backend(x.device());
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
-    for (int64_t i = 0; i < count; ++i)
-      grouped_gemm(be, slice_view(vy, 0, first + i, 1), transposed(slice_view(cols, 0, i, 1)), 1.0, vw);
+    for (int64_t i = 0; i < count; ++i) {
+      View a = slice_view(vy, 0, first + i, 1), b = columns_of(slice_view(cols, 0, i, 1), g, 0);
+      a.shape[0] = b.shape[0] = g.shifts;
+      a.stride[0] = 0, b.stride[0] = g.step;
+      grouped_gemm(be, a, transposed(b), 1.0, to);
+    }
   });
+  if (g.shifts > 1) copy_steps(g, dw, steps, false);
   return dw;
 }
 
