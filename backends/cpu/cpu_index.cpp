@@ -149,6 +149,24 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
   }
 }
 
+// Every element has an index of its own and neighbours lie across the axis: memory order, the axis outside.
+template <ScatterOp op, class S, class X>
+void scatter_across(const ScatterPlan& p, int64_t b, int64_t e) {
+  const int64_t so = p.nd.inner_stride(2);
+  for (Cursor c(p.nd, b); c.linear < e;) {
+    const int64_t k = std::min({e - c.linear, c.row_left(), int64_t(1024)});
+    const X* src = reinterpret_cast<const X*>(c.p[0]);
+    const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
+    S* out = reinterpret_cast<S*>(c.p[2]);
+    for (int64_t i = 0; i < p.n; ++i, src += p.src_step, index += p.index_step)
+      for (int64_t j = 0; j < k; ++j) {
+        S& to = out[index[j] * p.out_step + j * so];
+        to = merged<op, S, X>(to, src[j]);
+      }
+    c.advance_in_row(k);
+  }
+}
+
 template <ScatterOp op, class S, class X>
 void scatter_lines(const ScatterPlan& p, int64_t b, int64_t e) {
   for (Cursor c(p.nd, b); c.linear < e; c.advance_in_row(1)) {
@@ -166,11 +184,14 @@ template <ScatterOp op, class S, class X>
 void scatter_typed(const ScatterPlan& p, bool disjoint) {
   const Nd& nd = p.nd;
   const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
-  int64_t grain = std::max<int64_t>(rows ? 64 : 1, kGrain / std::max<int64_t>(p.n, 1));
+  const bool across = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && p.src_step != 1;
+  int64_t grain = std::max<int64_t>(rows || across ? 64 : 1, kGrain / std::max<int64_t>(p.n, 1));
   if (!disjoint) grain = nd.n;
   parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     if (rows)
       scatter_rows<op, S, X>(p, b, e);
+    else if (across)
+      scatter_across<op, S, X>(p, b, e);
     else
       scatter_lines<op, S, X>(p, b, e);
   });

@@ -51,6 +51,7 @@ typedef double VecD __attribute__((vector_size(64)));
 typedef int64_t VecI __attribute__((vector_size(64)));
 typedef uint64_t VecU __attribute__((vector_size(64)));
 
+// (V: vectors of float, double or int64.)
 template <Red op, class V>
 [[gnu::always_inline]] inline void vstep(V& m, const V& x) {
   if constexpr (op == Red::Sum || op == Red::Prod) {
@@ -69,6 +70,28 @@ template <Red op, class V>
   }
 }
 
+template <class V, class T>
+[[gnu::always_inline]] inline V load(const T* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// Four vectors of T as one of the accumulator's type. Floats are combined before they are converted: two roundings in
+// float for a quarter of the conversions. Products would leave float's range.
+template <Red op, class V, class S>
+[[gnu::always_inline]] inline V combine(S a, S b, S c, S d) {
+  if constexpr (op == Red::Prod && !std::is_same_v<V, S>) {
+    return combine<op, V>(__builtin_convertvector(a, V), __builtin_convertvector(b, V), __builtin_convertvector(c, V),
+                          __builtin_convertvector(d, V));
+  } else {
+    vstep<op>(a, b);
+    vstep<op>(c, d);
+    vstep<op>(a, c);
+    return __builtin_convertvector(a, V);
+  }
+}
+
 template <Red op, class T>
 [[gnu::flatten]] void row(const void* psrc, int64_t n, void* pacc) {
   using A = AccOf<T>;
@@ -76,30 +99,22 @@ template <Red op, class T>
   typedef T S __attribute__((vector_size(kWidth * sizeof(T))));
   const T* src = static_cast<const T*>(psrc);
   const A zero = neutral<A>(op);
-  V m0 = V{} + zero, m1 = m0, m2 = m0, m3 = m0;
+  V m0 = V{} + zero, m1 = m0;
   auto take = [](const T* p, V& m) __attribute__((always_inline)) {
-    S s;
-    std::memcpy(&s, p, sizeof s);
-    vstep<op>(m, __builtin_convertvector(s, V));
+    vstep<op>(m, combine<op, V>(load<S>(p), load<S>(p + 8), load<S>(p + 16), load<S>(p + 24)));
   };
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
     take(src + i, m0);
-    take(src + i + 8, m1);
-    take(src + i + 16, m2);
-    take(src + i + 24, m3);
+    take(src + i + kLanes, m1);
   }
-  if (i < n) {
+  for (; i < n; i += kLanes) {
     T rest[kLanes];
+    const int64_t k = n - i < kLanes ? n - i : kLanes;
     for (int j = 0; j < kLanes; ++j) rest[j] = T(zero);
-    for (int64_t j = i; j < n; ++j) rest[j - i] = src[j];
+    std::memcpy(rest, src + i, size_t(k) * sizeof(T));
     take(rest, m0);
-    if (n - i > 8) take(rest + 8, m1);
-    if (n - i > 16) take(rest + 16, m2);
-    if (n - i > 24) take(rest + 24, m3);
   }
-  vstep<op>(m0, m2);
-  vstep<op>(m1, m3);
   vstep<op>(m0, m1);
   A l[kWidth];
   std::memcpy(l, &m0, sizeof l);
@@ -112,20 +127,30 @@ template <Red op, class T>
 template <Red op, class T>
 [[gnu::flatten]] void col(const void* psrc, int64_t stride, int64_t rows, void* pacc, int64_t width) {
   using A = AccOf<T>;
+  using V = std::conditional_t<std::is_same_v<A, double>, VecD, VecI>;
+  typedef T S __attribute__((vector_size(kWidth * sizeof(T))));
   A* acc = static_cast<A*>(pacc);
   const T* src = static_cast<const T*>(psrc);
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4, src += 4 * stride) {
     const T *x0 = src, *x1 = src + stride, *x2 = src + 2 * stride, *x3 = src + 3 * stride;
-#pragma GCC ivdep
-    for (int64_t j = 0; j < width; ++j) {
-      A low = step<op, A>(A(x0[j]), A(x1[j])), high = step<op, A>(A(x2[j]), A(x3[j]));
-      acc[j] = step<op, A>(acc[j], step<op, A>(low, high));
+    int64_t j = 0;
+    for (; j + kWidth <= width; j += kWidth) {
+      V m = load<V>(acc + j);
+      vstep<op>(m, combine<op, V>(load<S>(x0 + j), load<S>(x1 + j), load<S>(x2 + j), load<S>(x3 + j)));
+      std::memcpy(acc + j, &m, sizeof m);
     }
+    for (; j < width; ++j)
+      for (const T* x : {x0, x1, x2, x3}) acc[j] = step<op, A>(acc[j], A(x[j]));
   }
   for (; r < rows; ++r, src += stride) {
-#pragma GCC ivdep
-    for (int64_t j = 0; j < width; ++j) acc[j] = step<op, A>(acc[j], A(src[j]));
+    int64_t j = 0;
+    for (; j + kWidth <= width; j += kWidth) {
+      V m = load<V>(acc + j);
+      vstep<op>(m, __builtin_convertvector(load<S>(src + j), V));
+      std::memcpy(acc + j, &m, sizeof m);
+    }
+    for (; j < width; ++j) acc[j] = step<op, A>(acc[j], A(src[j]));
   }
 }
 
