@@ -77,6 +77,12 @@ class TG_API Backend {
   // Adjoint of a sliding window: out[i] += in[i] for every index i, where `out` may overlap itself. Deterministic.
   virtual void fold(const View& in, const View& out) = 0;
 
+  // Optional: true if this backend has a kernel for these views, and has run it. Otherwise the caller goes another way.
+  virtual bool fused(Fused, const Views& ins, const Views& outs, double arg = 0) {
+    (void)ins, (void)outs, (void)arg;
+    return false;
+  }
+
   virtual void copy_bytes(void* dst, const void* src, size_t n) = 0;
   virtual void synchronize() = 0;
 };

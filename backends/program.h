@@ -48,4 +48,20 @@ struct Program {
 // The type arithmetic is done in: float32 for the half types and float32, float64, int64 for integers and bool.
 inline DType compute_type(DType t) { return t == DType::F64 ? DType::F64 : is_float(t) ? DType::F32 : DType::I64; }
 
+// Work of several primitives in one pass over rows, for the ops whose cost is memory traffic. Inputs and outputs are
+// (rows, n); a stride of 0 along n marks one value per row, a stride of 0 along rows one row for all; weight and bias
+// may be missing (no data).
+enum class Fused : uint8_t {
+  Softmax,         // x; arg 1: rows of only -inf give 0 -> exp(x - max) / sum
+  LogSoftmax,      // x -> x - max - log(sum)
+  LogSumExp,       // x -> one value per row
+  SoftmaxGrad,     // y, g -> y (g - sum(g y))
+  LogSoftmaxGrad,  // y, g -> g - exp(y) sum(g)
+  ScaledExp,       // x, shift, scale (per row) -> exp(x - shift) scale
+  Norm,            // x, weight, bias; arg eps -> (x - mean) / sqrt(var + eps) weight + bias, mean, var
+  NormGrad,        // x, g, weight, mean, var; arg eps -> dx
+  NormWeights,     // x, g, mean, var; arg eps -> sums over rows of g (x - mean) / sqrt(var + eps), of g
+  Count
+};
+
 }  // namespace tg

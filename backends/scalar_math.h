@@ -414,6 +414,15 @@ TG_SM T gelu_erf(T a) {
   else
     return 0.5 * a * std::erfc(u);
 }
+// Phi(a) + a phi(a)
+template <class T>
+TG_SM T gelu_erf_prime(T a) {
+  double x = a, u = -0.7071067811865476 * x;
+  if constexpr (std::is_same_v<T, float>)
+    return float(0.5 * erfc_core(u) + x * 0.3989422804014327 * exp_core(-0.5 * x * x));
+  else
+    return 0.5 * std::erfc(u) + x * 0.3989422804014327 * std::exp(-0.5 * x * x);
+}
 // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u
 template <class T>
 TG_SM T gelu_tanh(T a) {

@@ -6,6 +6,10 @@
 #include <mutex>
 #include <vector>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "core/error.h"
 
 namespace tg {
@@ -26,9 +30,18 @@ size_t class_bytes(int c) {
   int p = (c - 1) / 4 + 6, q = (c - 1) % 4;
   return (size_t(1) << p) + (size_t(q + 1) << (p - 2));
 }
-// aligned_alloc wants a multiple of the alignment.
+constexpr size_t kHugePage = size_t(2) << 20;  // of x86-64 and of ARM with 4 KiB pages
+
+// aligned_alloc wants a multiple of the alignment. Large blocks ask for huge pages: fewer page faults, and strided
+// walks that do not miss the address cache at every row.
 void* system_alloc(int64_t size) {
-  return std::aligned_alloc(kMinBlock, (size_t(size) + kMinBlock - 1) & ~(kMinBlock - 1));
+  const size_t unit = size_t(size) >= 2 * kHugePage ? kHugePage : kMinBlock;
+  const size_t bytes = (size_t(size) + unit - 1) & ~(unit - 1);
+  void* p = std::aligned_alloc(unit, bytes);
+#ifdef MADV_HUGEPAGE
+  if (p && unit == kHugePage) madvise(p, bytes, MADV_HUGEPAGE);  // a wish; what it returns changes nothing
+#endif
+  return p;
 }
 
 class CachingAllocator final : public Allocator {

@@ -154,6 +154,7 @@ const OpDef& insert(OpDef def) {
   parse_schema(op);
   op.index = int(t.list.size());
   op.differentiable = op.spec.primitive && !(op.spec.flags & kNoGrad);
+  op.shortcut = op.differentiable && op.spec.composite && op.spec.grads.empty() && !op.spec.joint.fn;
   TG_CHECK(t.by_name.emplace(op.name, &op).second, ValueError, "op table: ", op.name, " is defined twice");
   t.list.push_back(&op);
   return op;
@@ -285,6 +286,7 @@ static void run(const OpDef& op, Args args, Outputs& out) {
   if (TG_UNLIKELY(m.intercept) && slots().intercept && slots().intercept(op, args, out)) return;
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
   if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
+  if (op.shortcut && m.grad && any_requires_grad(args)) return op.spec.composite(args, out);
   if (m.grad && op.differentiable && any_requires_grad(args)) return slots().record(op, args, out);
   execute(op, args, out);
   if (op.spec.flags & kView) {

@@ -95,6 +95,7 @@ struct OpDef {
   std::vector<std::string> returns;  // names of the results ("" when unnamed)
   std::string return_type;           // "Tensor", "Tensor[]", "bool", "int", "float"
   bool differentiable = false;
+  bool shortcut = false;              // the primitive has no gradient of its own: what is recorded is the composite
   const OpDef* inplace_of = nullptr;  // for `add_`: the op it is the in-place form of
   int index = 0;                      // position in the table
   int opcode = -1;                    // pointwise rows: the scalar function (backends/program.h)

@@ -115,6 +115,12 @@ Pair class_nll_primitive(const Tensor& x, const Tensor& index) {
   Tensor picked = empty_tensor(kept, x.dtype(), x.device()), loss = empty_tensor(kept, c, x.device());
   if (lse.numel() == 0) return {squeeze(loss, 1), squeeze(lse, 1)};
   Backend& b = backend(x.device());
+  const int64_t n = x.size(1);
+  if (x.ndim() == 2 && x.is_contiguous() &&
+      run_fused(x.device(), Fused::LogSumExp, {rows_of(x, n)}, {row_values(lse, n)})) {
+    b.gather(View(x), 1, View(unsqueeze(index, 1)), View(picked));
+    return {squeeze(lse - picked, 1), squeeze(lse, 1)};
+  }
   View vx(x), vtop = broadcast_to_view(top, x.sizes()), vlse = broadcast_to_view(lse, x.sizes());
   Views one, two, rows, out_lse, out_loss;
   one.push_back(vx);
@@ -135,10 +141,30 @@ Pair class_nll_primitive(const Tensor& x, const Tensor& index) {
 }
 
 // dx = softmax(x) (g_loss + g_lse) - onehot(target) g_loss, the softmax from the saved logarithm
+Tensor class_nll_backward_body(const Tensor& x, const Tensor& index, const Tensor& lse, const Tensor& g_loss,
+                               const Tensor& g_both) {
+  Tensor softmax = exp(widen(x) - unsqueeze(lse, 1));
+  return scatter_add(softmax * unsqueeze(g_both, 1), 1, unsqueeze(index, 1), -unsqueeze(g_loss, 1));
+}
+
+Tensor class_nll_backward_primitive(const Tensor& x, const Tensor& index, const Tensor& lse, const Tensor& g_loss,
+                                    const Tensor& g_both) {
+  const int64_t n = x.size(1);
+  if (x.ndim() == 2 && x.is_contiguous() && lse.dtype() == DType::F32) {
+    Tensor dx = empty_tensor(x.sizes(), DType::F32, x.device()), scale = contiguous(g_both), l = contiguous(lse);
+    if (run_fused(x.device(), Fused::ScaledExp, {rows_of(x, n), row_values(l, n), row_values(scale, n)},
+                  {rows_of(dx, n)})) {
+      Tensor minus = unsqueeze(-g_loss, 1);
+      backend(x.device()).scatter(ScatterOp::Add, View(minus), 1, View(unsqueeze(index, 1)), View(dx));
+      return dx;
+    }
+  }
+  return class_nll_backward_body(x, index, lse, g_loss, g_both);
+}
+
 Tensor class_nll_grad(GradCtx& c) {
-  Tensor x = widen(c.x(0)), g = unsqueeze(c.g_or_zeros(0), 1), lse = unsqueeze(c.y(1), 1);
-  Tensor both = c.g(1).defined() ? g + unsqueeze(c.g(1), 1) : g;
-  return scatter_add(exp(x - lse) * both, 1, unsqueeze(c.x(1), 1), -g);
+  Tensor g = c.g_or_zeros(0);
+  return class_nll_backward(c.x(0), c.x(1), c.y(1), g, c.g(1).defined() ? g + c.g(1) : g);
 }
 
 // ---- cross entropy
@@ -257,6 +283,13 @@ TG_OP("class_nll(Tensor input, Tensor target) -> (Tensor loss, Tensor logsumexp)
       .composite = box<class_nll_body>, .primitive = box<class_nll_primitive>,
       .grads = {{in(0) | in(1) | out(1), class_nll_grad}, {}}, .flags = kHidden, .autocast = Autocast::Float32,
       .torch = "none", .samples = "T(5,3), I(5, hi=3); T(2,3,4), I(2,4, hi=3); T(3,17), I(3, hi=17)");
+TG_OP("class_nll_backward(Tensor input, Tensor target, Tensor logsumexp, Tensor grad_loss, Tensor grad_both) -> Tensor",
+      .doc = "exp(input - logsumexp) grad_both - onehot(target) grad_loss: the gradient of class_nll.",
+      .composite = box<class_nll_backward_body>, .primitive = box<class_nll_backward_primitive>, .flags = kHidden,
+      .autocast = Autocast::Float32, .torch = "none",
+      .samples =
+          "T(5,3), I(5, hi=3), T(5), T(5), T(5); T(2,3,4), I(2,4, hi=3), T(2,4), T(2,4), T(2,4); "
+          "T(3,37), I(3, hi=37), T(3), T(3), T(3)");
 TG_OP(
     "cross_entropy(Tensor input, Tensor target, Tensor? weight=None, *, int ignore_index=-100, "
     "str reduction='mean', float label_smoothing=0.0) -> Tensor",

@@ -36,6 +36,29 @@ inline Dims kept_sizes(const Dims& sizes, const Dims& dims) {
   return s;
 }
 
+// ---- what fused kernels see of a tensor: (rows, n)
+
+inline View matrix_view(const Tensor& t, int64_t rows, int64_t n, int64_t row_stride, int64_t stride) {
+  View v;
+  if (!t.defined()) return v;  // a missing operand
+  v = View(t);
+  v.shape = {rows, n};
+  v.stride = {row_stride, stride};
+  return v;
+}
+// A contiguous tensor as rows of n; one value for each of its rows; one row for all.
+inline View rows_of(const Tensor& t, int64_t n) { return matrix_view(t, t.numel() / std::max<int64_t>(n, 1), n, n, 1); }
+inline View row_values(const Tensor& t, int64_t n) { return matrix_view(t, t.numel(), n, 1, 0); }
+inline View one_row(const Tensor& t, int64_t rows, int64_t n) { return matrix_view(t, rows, n, 0, 1); }
+
+inline bool run_fused(Device device, Fused kernel, std::initializer_list<View> in, std::initializer_list<View> out,
+                      double arg = 0) {
+  Views ins, outs;
+  for (const View& v : in) ins.push_back(v);
+  for (const View& v : out) outs.push_back(v);
+  return backend(device).fused(kernel, ins, outs, arg);
+}
+
 // `t` in the type arithmetic is done in: float32 for the half types.
 inline Tensor widen(const Tensor& t) { return t.defined() && is_half(t.dtype()) ? cast(t, DType::F32) : t; }
 inline Tensor narrow_to(const Tensor& t, DType dtype) { return t.dtype() == dtype ? t : cast(t, dtype); }

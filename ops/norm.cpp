@@ -34,7 +34,33 @@ Moments standardize_body(const Tensor& input, IntList dim, const Tensor& weight,
   return {narrow_to(y, input.dtype()), mean, var};
 }
 
-// Two reductions and one map.
+// How weight and bias lie to the normalised axes: one value for each of their elements (layer norm), one for each of
+// the others (batch norm), or some other way (group norm).
+enum class Params { Rows, Kept, Other };
+
+Params layout_of(const Tensor& x, const Dims& dims, std::initializer_list<const Tensor*> params) {
+  Dims kept = kept_sizes(x.sizes(), dims), row;
+  bool rows = true, fit_kept = true;
+  for (int i = 0; i < dims.size(); ++i) {
+    rows &= dims[i] == x.ndim() - dims.size() + i;
+    row.push_back(x.sizes()[int(dims[i])]);
+  }
+  for (const Tensor* t : params) {
+    if (!t->defined()) continue;
+    rows &= t->sizes() == row;
+    fit_kept &= t->ndim() <= kept.size();
+    for (int d = 1; fit_kept && d <= t->ndim(); ++d)
+      fit_kept &= t->size(-d) == 1 || t->size(-d) == kept[kept.size() - d];
+  }
+  return rows ? Params::Rows : fit_kept ? Params::Kept : Params::Other;
+}
+
+bool all_contiguous(const Tensor& x, std::initializer_list<const Tensor*> params) {
+  bool ok = x.numel() > 0 && x.is_contiguous();
+  for (const Tensor* t : params) ok &= !t->defined() || (t->is_contiguous() && t->dtype() == x.dtype());
+  return ok;
+}
+
 Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight, const Tensor& bias, double eps) {
   check_float("standardize", x);
   Dims dims = wrap_dims("standardize", dim, x.ndim());
@@ -42,6 +68,14 @@ Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight
   Dims kept = kept_sizes(x.sizes(), dims);
   Tensor mean = empty_tensor(kept, c, x.device()), var = empty_tensor(kept, c, x.device());
   Tensor y = empty_like_tensor(x);
+  const Params params = layout_of(x, dims, {&weight, &bias});
+  if (params == Params::Rows && all_contiguous(x, {&weight, &bias})) {
+    const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
+    if (run_fused(x.device(), Fused::Norm, {rows_of(x, n), one_row(weight, rows, n), one_row(bias, rows, n)},
+                  {rows_of(y, n), row_values(mean, n), row_values(var, n)}, eps))
+      return {y, mean, var};
+  }
+  // Two reductions and one map.
   Backend& b = backend(x.device());
   double n = double(count(x.sizes(), dims));
   View vmean = broadcast_to_view(mean, x.sizes()), vvar = broadcast_to_view(var, x.sizes());
@@ -53,18 +87,17 @@ Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight
   Program sq = make_program(c, 2, {}, {{Opc::sub, {0, 1}}, {Opc::square, {2}}});
   b.reduce(ReduceOp::Sum, c, &sq, two, &over_n, vvar);
 
-  // registers: x, mean, var, [weight], [bias], eps, then x - mean, var + eps, rsqrt, product, ...
-  all.push_back(View(x)), all.push_back(vmean), all.push_back(vvar);
-  if (weight.defined()) all.push_back(broadcast_to_view(weight, x.sizes()));
+  // The factor of each kept element takes the weight with it where that has one value for it, as in batch norm.
+  Tensor scale = rsqrt(var + eps), factor = weight;
+  if (weight.defined() && params == Params::Kept) scale = scale * widen(weight), factor = Tensor();
+  // registers: x, mean, scale, [factor], [bias], then x - mean, product, ...
+  all.push_back(View(x)), all.push_back(vmean), all.push_back(broadcast_to_view(scale, x.sizes()));
+  if (factor.defined()) all.push_back(broadcast_to_view(factor, x.sizes()));
   if (bias.defined()) all.push_back(broadcast_to_view(bias, x.sizes()));
   uint8_t i = uint8_t(all.size());
-  Program p = make_program(c, i, {eps},
-                           {{Opc::sub, {0, 1}},
-                            {Opc::add, {2, i}},
-                            {Opc::rsqrt, {uint8_t(i + 2)}},
-                            {Opc::mul, {uint8_t(i + 1), uint8_t(i + 3)}}});
-  uint8_t last = uint8_t(i + 4), operand = 3;
-  if (weight.defined()) p.code.push_back({Opc::mul, {last++, operand++}});
+  Program p = make_program(c, i, {}, {{Opc::sub, {0, 1}}, {Opc::mul, {i, 2}}});
+  uint8_t last = uint8_t(i + 1), operand = 3;
+  if (factor.defined()) p.code.push_back({Opc::mul, {last++, operand++}});
   if (bias.defined()) p.code.push_back({Opc::add, {last++, operand}});
   p.outs[0] = last;
   out.push_back(View(y));
@@ -72,23 +105,90 @@ Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight
   return {y, mean, var};
 }
 
-// With xhat = (x - mean) r, r = 1/sqrt(var + eps), h = g weight:
-//   dx = r (h - mean(h) - xhat mean(h xhat)) + dmean / n + dvar 2 (x - mean) / n
-void standardize_grad(GradCtx& c) {
-  Tensor x = widen(c.x(0)), mean = c.y(1), var = c.y(2), g = widen(c.g_or_zeros(0));
-  Tensor weight = c.is_none(2) ? Tensor() : widen(c.x(2));
-  Dims dims = wrap_dims("standardize", c.arg<IntList>(1), x.ndim());
+// With xhat = (x - mean) r, r = 1/sqrt(var + eps), h = g weight: dx = r (h - mean(h) - xhat mean(h xhat)). The
+// gradients of weight and bias are summed to rows or to kept elements where these lie so.
+Moments standardize_backward_body(const Tensor& input, const Tensor& grad, IntList dim, const Tensor& weight,
+                                  const Tensor& bias, const Tensor& mean, const Tensor& var, double eps) {
+  Tensor x = widen(input), g = widen(grad);
+  Dims dims = wrap_dims("standardize", dim, x.ndim());
   double n = double(count(x.sizes(), dims));
-  Tensor r = rsqrt(var + c.arg<double>(4)), centred = x - mean, xhat = centred * r;
-  if (c.needs(0)) {
-    Tensor h = weight.defined() ? g * weight : g;
-    Tensor dx = r * (h - sum(h, dims, true) / n - xhat * (sum(h * xhat, dims, true) / n));
-    if (c.g(1).defined()) dx = dx + c.g(1) / n;
-    if (c.g(2).defined()) dx = dx + centred * (c.g(2) * (2.0 / n));
-    c.set(0, dx);
-  }
-  if (c.needs(2)) c.set(2, g * xhat);
-  if (c.needs(3)) c.set(3, g);
+  Tensor r = rsqrt(var + eps), xhat = (x - mean) * r;
+  Tensor h = weight.defined() ? g * widen(weight) : g, gx = g * xhat;
+  Tensor dx = r * (h - sum(h, dims, true) / n - xhat * (sum(h * xhat, dims, true) / n));
+  const Params params = layout_of(x, dims, {&weight, &bias});
+  if (params == Params::Kept) return {dx, sum(gx, dims, true), sum(g, dims, true)};
+  Dims lead;
+  for (int i = 0; i < x.ndim() - dims.size(); ++i) lead.push_back(i);
+  if (params == Params::Other || lead.empty()) return {dx, gx, g};
+  return {dx, sum(gx, lead), sum(g, lead)};
+}
+
+// Layer norm: rows. The sums over all rows come out summed.
+bool standardize_backward_rows(const Tensor& x, const Tensor& g, const Tensor& weight, const Tensor& mean,
+                               const Tensor& var, double eps, const Dims& dims, Moments& result) {
+  const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
+  Dims shape(x.sizes().end() - dims.size(), x.sizes().end());
+  Tensor dx = empty_like_tensor(x), dw = empty_tensor(shape, DType::F32, x.device()), db = empty_like_tensor(dw);
+  View vx = rows_of(x, n), vg = rows_of(g, n), vm = row_values(mean, n), vv = row_values(var, n);
+  if (!run_fused(x.device(), Fused::NormGrad, {vx, vg, one_row(weight, rows, n), vm, vv}, {rows_of(dx, n)}, eps))
+    return false;
+  if (!run_fused(x.device(), Fused::NormWeights, {vx, vg, vm, vv}, {one_row(dw, rows, n), one_row(db, rows, n)}, eps))
+    return false;
+  result = {dx, dw, db};
+  return true;
+}
+
+// Batch norm: dx = a g + b (x - mean) + c with one a, b, c for each kept element.
+Moments standardize_backward_kept(const Tensor& x, const Tensor& g, const Dims& dims, const Tensor& weight,
+                                  const Tensor& mean, const Tensor& var, double eps) {
+  DType t = compute_type(x.dtype());
+  Backend& be = backend(x.device());
+  const double n = double(count(x.sizes(), dims));
+  Tensor sum_g = empty_like_tensor(mean), sum_gx = empty_like_tensor(mean), dx = empty_like_tensor(x);
+  View vx(x), vg(g), vmean = broadcast_to_view(mean, x.sizes());
+  Views one, three, all, out;
+  one.push_back(vg);
+  be.reduce(ReduceOp::Sum, t, nullptr, one, nullptr, broadcast_to_view(sum_g, x.sizes()));
+  three.push_back(vx), three.push_back(vmean), three.push_back(vg);
+  Program product = make_program(t, 3, {}, {{Opc::sub, {0, 1}}, {Opc::mul, {3, 2}}});
+  be.reduce(ReduceOp::Sum, t, &product, three, nullptr, broadcast_to_view(sum_gx, x.sizes()));
+  Tensor r = rsqrt(var + eps), dw = sum_gx * r;
+  Tensor a = weight.defined() ? r * widen(weight) : r, b = a * r * dw / -n, c = a * sum_g / -n;
+  all.push_back(vg), all.push_back(broadcast_to_view(a, x.sizes()));
+  all.push_back(vx), all.push_back(vmean), all.push_back(broadcast_to_view(b, x.sizes()));
+  all.push_back(broadcast_to_view(c, x.sizes()));
+  out.push_back(View(dx));
+  be.map(make_program(
+             t, 6, {},
+             {{Opc::mul, {0, 1}}, {Opc::sub, {2, 3}}, {Opc::mul, {7, 4}}, {Opc::add, {6, 8}}, {Opc::add, {9, 5}}}),
+         all, out);
+  return {dx, dw, sum_g};
+}
+
+Moments standardize_backward_primitive(const Tensor& x, const Tensor& grad, IntList dim, const Tensor& weight,
+                                       const Tensor& bias, const Tensor& mean, const Tensor& var, double eps) {
+  Dims dims = wrap_dims("standardize", dim, x.ndim());
+  const Params params = layout_of(x, dims, {&weight, &bias});
+  const bool plain = x.numel() > 0 && grad.dtype() == x.dtype() && grad.sizes() == x.sizes();
+  Moments result;
+  if (plain && params == Params::Rows && all_contiguous(x, {&weight}) && mean.is_contiguous() && var.is_contiguous() &&
+      standardize_backward_rows(x, contiguous(grad), weight, mean, var, eps, dims, result))
+    return result;
+  if (plain && params == Params::Kept) return standardize_backward_kept(x, grad, dims, weight, mean, var, eps);
+  return standardize_backward_body(x, grad, dim, weight, bias, mean, var, eps);
+}
+
+void standardize_grad(GradCtx& c) {
+  auto param = [&](int i) { return c.is_none(i) ? Tensor() : c.x(i); };
+  Tensor x = c.x(0), mean = c.y(1), var = c.y(2);
+  IntList dim = c.arg<IntList>(1);
+  auto [dx, dw, db] = standardize_backward(x, c.g_or_zeros(0), dim, param(2), param(3), mean, var, c.arg<double>(4));
+  double n = double(count(x.sizes(), wrap_dims("standardize", dim, x.ndim())));
+  if (c.g(1).defined()) dx = dx + c.g(1) / n;
+  if (c.g(2).defined()) dx = dx + (widen(x) - mean) * (c.g(2) * (2.0 / n));
+  if (c.needs(0)) c.set(0, dx);
+  if (c.needs(2)) c.set(2, dw);
+  if (c.needs(3)) c.set(3, db);
 }
 
 // ---- layer norm and RMS norm
@@ -283,9 +383,20 @@ TG_OP(
     "(Tensor output, Tensor mean, Tensor var)",
     .doc = "(input - mean) / sqrt(var + eps) * weight + bias with the moments over dim; weight and bias broadcast.",
     .composite = box<standardize_body>, .primitive = box<standardize_primitive>,
-    .joint = {in(0) | in(2) | out(1) | out(2), standardize_grad}, .flags = kHidden, .autocast = Autocast::Float32,
-    .torch = "none",
+    .joint = {in(0) | in(2) | in(3) | out(1) | out(2), standardize_grad}, .flags = kHidden,
+    .autocast = Autocast::Float32, .torch = "none",
     .samples = "T(3,4), dim=[1]; T(3,4), dim=[0], weight=T(1,4), bias=T(1,4); T(2,3,4), dim=[0,2], weight=T(1,3,1)");
+TG_OP(
+    "standardize_backward(Tensor input, Tensor grad, int[] dim, Tensor? weight, Tensor? bias, Tensor mean, Tensor var, "
+    "float eps) -> (Tensor input, Tensor weight, Tensor bias)",
+    .doc = "The gradients of standardize through its first result; those of weight and bias may still be unsummed.",
+    .composite = box<standardize_backward_body>, .primitive = box<standardize_backward_primitive>, .flags = kHidden,
+    .autocast = Autocast::Float32, .torch = "none",
+    .samples =
+        "T(3,4), T(3,4), [1], None, None, T(3,1), T(3,1, lo=0.5, hi=2), 1e-5; "
+        "T(3,37), T(3,37), [1], T(37), T(37), T(3,1), T(3,1, lo=0.5, hi=2), 1e-5; "
+        "T(2,3,4), T(2,3,4), [0,2], T(1,3,1), None, T(1,3,1), T(1,3,1, lo=0.5, hi=2), 1e-5; "
+        "T(2,3,4), T(2,3,4), [2], T(1,3,1), T(1,1,4), T(2,3,1), T(2,3,1, lo=0.5, hi=2), 1e-5");
 TG_OP(
     "layer_norm(Tensor input, int[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1e-5) -> "
     "Tensor",

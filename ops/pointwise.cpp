@@ -106,9 +106,21 @@ Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
   return empty_tensor(shape, dtype, dev);
 }
 
+// Powers of floating-point tensors that a cheaper function gives.
+std::optional<Opc> simple_power(Opc code, DType p, const Operands& o) {
+  if (code != Opc::pow || !is_float(p) || o.tensor(1) || !o.tensor(0)) return {};
+  const double e = o.v[1].scalar().d();
+  if (e == 1.0) return Opc::positive;
+  if (e == 2.0) return Opc::square;
+  if (e == 0.5) return Opc::sqrt;
+  if (e == -1.0) return Opc::reciprocal;
+  return {};
+}
+
 // One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
-Tensor run(const char* op, Opc code, Rule rule, const Operands& o, const Tensor* target) {
+Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
+  if (auto simple = simple_power(code, p, o)) code = *simple, o.n = 1;
   if (rule == Rule::Where)
     TG_CHECK(o.v[0].tensor().dtype() == DType::Bool || o.v[0].tensor().dtype() == DType::U8, DTypeError, op,
              ": condition must be a bool tensor, not ", o.v[0].tensor().dtype());
@@ -252,6 +264,12 @@ Tensor polygamma_grad(const Tensor& g, const Operand& n, const Tensor& x) {
 Tensor mish_grad(const Tensor& g, const Tensor& x) {
   Tensor t = tanh(softplus(x));
   return g * (t + x * sigmoid(x) * (1.0 - square(t)));
+}
+
+// Derivative of silu's derivative s (1 + x (1 - s)): s (1 - s) (2 + x (1 - 2 s))
+Tensor silu_grad2(const Tensor& g, const Tensor& x) {
+  Tensor s = sigmoid(x);
+  return g * s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s));
 }
 
 // 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)

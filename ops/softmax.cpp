@@ -63,6 +63,11 @@ Tensor softmax_fast(Kind kind, const char* op, const Tensor& input, int64_t dim,
   int axis = wrap_dim(op, dim, x.ndim());
   Tensor y = empty_like_tensor(x);
   if (x.numel() == 0) return y;
+  const int64_t n = x.sizes()[axis];
+  if (axis == x.ndim() - 1 && x.is_contiguous() &&
+      run_fused(x.device(), kind == Kind::LogSoftmax ? Fused::LogSoftmax : Fused::Softmax, {rows_of(x, n)},
+                {rows_of(y, n)}, kind == Kind::SafeSoftmax))
+    return y;
   DType c = compute_type(x.dtype());
   Dims kept = kept_sizes(x.sizes(), {axis});
   Tensor top = empty_tensor(kept, c, x.device()), total = empty_tensor(kept, c, x.device());
@@ -98,11 +103,28 @@ Tensor safe_softmax_primitive(const Tensor& x, int64_t dim) {
   return softmax_fast(Kind::SafeSoftmax, "safe_softmax", x, dim, std::nullopt);
 }
 
-Tensor softmax_grad(GradCtx& c) {
-  Tensor y = c.y(), gy = c.g() * y;
-  return gy - y * sum(gy, c.arg<int64_t>(1), true);
+Tensor softmax_backward_body(const Tensor& grad, const Tensor& y, int64_t dim) {
+  Tensor gy = grad * y;
+  return gy - y * sum(gy, dim, true);
 }
-Tensor log_softmax_grad(GradCtx& c) { return c.g() - exp(c.y()) * sum(c.g(), c.arg<int64_t>(1), true); }
+Tensor log_softmax_backward_body(const Tensor& grad, const Tensor& y, int64_t dim) {
+  return grad - exp(y) * sum(grad, dim, true);
+}
+
+// One pass over rows where the layout allows it.
+template <Fused kernel, auto body>
+Tensor backward_primitive(const Tensor& grad, const Tensor& y, int64_t dim) {
+  const int64_t n = y.ndim() ? y.size(-1) : 1;
+  if (y.numel() > 0 && wrap_dim("softmax", dim, y.ndim()) == y.ndim() - 1 && y.is_contiguous() &&
+      grad.sizes() == y.sizes() && grad.dtype() == y.dtype()) {
+    Tensor g = contiguous(grad), dx = empty_like_tensor(y);
+    if (run_fused(y.device(), kernel, {rows_of(y, n), rows_of(g, n)}, {rows_of(dx, n)})) return dx;
+  }
+  return body(grad, y, dim);
+}
+
+Tensor softmax_grad(GradCtx& c) { return softmax_backward(c.g(), c.y(), c.arg<int64_t>(1)); }
+Tensor log_softmax_grad(GradCtx& c) { return log_softmax_backward(c.g(), c.y(), c.arg<int64_t>(1)); }
 
 Tensor softmin_body(const Tensor& x, int64_t dim, std::optional<DType> dtype) { return softmax(-x, dim, dtype); }
 
@@ -146,6 +168,16 @@ TG_OP("safe_softmax(Tensor input, int dim) -> Tensor",
       .primitive = box<safe_softmax_primitive>, .grads = {{out(0), softmax_grad}}, .flags = kHidden,
       .autocast = Autocast::Float32, .torch = "_safe_softmax",
       .samples = "T(3,4), dim=1; T(2,3,4), dim=-2; T(), 0; T(3,0), dim=1");
+TG_OP("softmax_backward(Tensor grad, Tensor output, int dim) -> Tensor",
+      .doc = "The gradient of softmax from its result.", .composite = box<softmax_backward_body>,
+      .primitive = box<backward_primitive<Fused::SoftmaxGrad, softmax_backward_body>>, .flags = kHidden,
+      .autocast = Autocast::Float32, .torch = "none",
+      .samples = "T(3,4), T(3,4), 1; T(3,4), T(3,4), 0; T(2,3,37), T(2,3,37), -1; T(), T(), 0");
+TG_OP("log_softmax_backward(Tensor grad, Tensor output, int dim) -> Tensor",
+      .doc = "The gradient of log_softmax from its result.", .composite = box<log_softmax_backward_body>,
+      .primitive = box<backward_primitive<Fused::LogSoftmaxGrad, log_softmax_backward_body>>, .flags = kHidden,
+      .autocast = Autocast::Float32, .torch = "none",
+      .samples = "T(3,4), T(3,4), 1; T(3,4), T(3,4), 0; T(2,3,37), T(2,3,37), -1; T(), T(), 0");
 TG_OP("softmin(Tensor input, int dim, dtype? dtype=None) -> Tensor", .doc = "softmax(-input, dim).",
       .composite = box<softmin_body>, .flags = kNN, .samples = "T(3,4), dim=1; T(2,3,4), dim=-2; T(5), 0");
 TG_OP("gumbel_softmax(Tensor logits, float tau=1.0, bool hard=False, float eps=1e-10, int dim=-1) -> Tensor",

@@ -68,6 +68,7 @@ const Loops& table() {
     fill_map_i64(l);
     fill_convert(l);
     fill_reduce(l);
+    fill_fused(l);
     return l;
   }();
   return t;

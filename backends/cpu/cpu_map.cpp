@@ -97,16 +97,34 @@ void copy_row(const char* src, int64_t ss, char* dst, int64_t ds, int64_t n) {
   }
 }
 
-// Copies a 2-d block whose inner axes differ, square by square so that both sides reuse their cache lines.
+// d[i * d0 + k * d1] = s[i * s0 + k * s1] where the inner axes differ (s0 and d1 are small): squares of one cache
+// line's side, so that each line of both is touched once.
 template <class U>
 void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, int64_t d1, int64_t n0, int64_t n1) {
-  constexpr int64_t kSide = 32;
+  constexpr int64_t kSide = 64 / sizeof(U), kAhead = 2 * kSide;
   const U* s = reinterpret_cast<const U*>(src);
   U* d = reinterpret_cast<U*>(dst);
   for (int64_t j = 0; j < n1; j += kSide) {
-    int64_t m = std::min(kSide, n1 - j);
-    for (int64_t i = 0; i < n0; ++i)
-      for (int64_t k = j; k < j + m; ++k) d[i * d0 + k * d1] = s[i * s0 + k * s1];
+    const int64_t m = std::min(kSide, n1 - j);
+    for (int64_t i = 0; i < n0; i += kSide) {
+      const U* from = s + i * s0 + j * s1;
+      U* to = d + i * d0 + j * d1;
+      if (m < kSide || n0 - i < kSide || s0 != 1 || d1 != 1) {
+        for (int64_t a = 0; a < std::min(kSide, n0 - i); ++a)
+          for (int64_t b = 0; b < m; ++b) to[a * d0 + b * d1] = from[a * s0 + b * s1];
+        continue;
+      }
+      U square[kSide][kSide];
+      for (int64_t b = 0; b < kSide; ++b) {
+        if (j + b + kAhead < n1) __builtin_prefetch(from + (b + kAhead) * s1);
+        std::memcpy(square[b], from + b * s1, sizeof square[b]);
+      }
+      for (int64_t a = 0; a < kSide; ++a) {
+        U line[kSide];
+        for (int64_t b = 0; b < kSide; ++b) line[b] = square[b][a];
+        std::memcpy(to + a * d0, line, sizeof line);
+      }
+    }
   }
 }
 
@@ -117,8 +135,8 @@ void copy_same(const Nd& nd) {
   const int64_t L = nd.inner(), so = nd.inner_stride(0), si = nd.inner_stride(1);
   const bool transposed = last >= 1 && nd.nest.stride[1][last - 1] == 1 && si != 1 && si != 0 && L >= 8;
   if (transposed) {
-    const int64_t rows = nd.n / L, n0 = nd.size(last - 1), slab = 16;
-    const int64_t per = (n0 + slab - 1) / slab;  // slabs of 16 rows in every matrix
+    const int64_t rows = nd.n / L, n0 = nd.size(last - 1), slab = 128 / int64_t(sizeof(U));
+    const int64_t per = (n0 + slab - 1) / slab;  // slabs of two cache lines in every matrix
     parallel_for(rows / n0 * per, std::max<int64_t>(1, kGrain / (slab * L)), [&](int64_t b, int64_t e) {
       for (int64_t u = b; u < e; ++u) {
         int64_t first = u % per * slab, count = std::min(slab, n0 - first);

@@ -27,6 +27,7 @@ using RandLoop = void (*)(uint64_t seed, uint64_t offset, int64_t first, void* d
 // Reductions accumulate in double (float and double) or int64: every accumulator is one 8-byte value.
 enum class Red : uint8_t { Sum, Prod, Max, Min, Any, All };
 inline constexpr int kRedOps = 6;
+inline constexpr int kFusedKernels = int(Fused::Count);
 // Rows of at most this many elements are summed lane by lane before their sums are combined as a tree.
 inline constexpr int64_t kRedChunk = 4096;
 // *acc = op(*acc, src[0], ..., src[n - 1]) over 32 fixed lanes; src is contiguous, n at most kRedChunk.
@@ -35,6 +36,10 @@ using RowLoop = void (*)(const void* src, int64_t n, void* acc);
 using ColLoop = void (*)(const void* src, int64_t stride, int64_t rows, void* acc, int64_t width);
 // acc[j] = op(acc[j], other[j])
 using MergeLoop = void (*)(const void* other, void* acc, int64_t n);
+
+// One row of a fused kernel: float inputs and outputs, contiguous or a single value as backend.h says. A missing
+// weight or bias is null.
+using FusedRow = void (*)(const float* const* ins, float* const* outs, int64_t n, double arg);
 
 struct Loops {
   const char* isa = "";
@@ -45,6 +50,7 @@ struct Loops {
   RowLoop row[kRedOps][3] = {};
   ColLoop col[kRedOps][3] = {};
   MergeLoop merge[kRedOps][3] = {};
+  FusedRow fused[kFusedKernels] = {};
 };
 
 // The table of this machine, or of TG_CPU_ISA=base|avx2|avx512, which may only name a smaller instruction set.
@@ -58,6 +64,7 @@ TG_API const Loops& loops();
   void fill_map_i64(Loops& t); \
   void fill_convert(Loops& t); \
   void fill_reduce(Loops& t);  \
+  void fill_fused(Loops& t);   \
   }
 TG_ISA_TABLE(base)
 #ifndef TG_ISA_BASE_ONLY

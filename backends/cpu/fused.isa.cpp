@@ -1,0 +1,235 @@
+// Fused kernels, one row at a time. Sixteen lanes are written out in the source, so every instruction set computes the
+// same bits; lanes are added up in double every kFlush elements.
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "backends/cpu/loops.h"
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+#define TG_IN [[gnu::always_inline]] static inline
+
+namespace tg::cpu::TG_ISA {
+namespace {
+
+constexpr int64_t kLanes = 16, kFlush = 1024;
+typedef float V __attribute__((vector_size(64)));
+typedef int32_t VI __attribute__((vector_size(64)));
+
+TG_IN V spread(float x) { return V{} + x; }
+TG_IN V load(const float* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+// The last k < 16 elements, the other lanes filled.
+TG_IN V load_part(const float* p, int64_t k, float fill) {
+  V v = spread(fill);
+  std::memcpy(&v, p, size_t(k) * sizeof(float));
+  return v;
+}
+TG_IN void store(float* p, V v, int64_t k) { std::memcpy(p, &v, size_t(k) * sizeof(float)); }
+
+// out = f(lanes of each input), element by element.
+template <class F, class... P>
+TG_IN void map_row(float* out, int64_t n, F f, P... in) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    V v = f(load(in + i)...);
+    std::memcpy(out + i, &v, sizeof v);
+  }
+  if (i < n) store(out + i, f(load_part(in + i, n - i, 0.0f)...), n - i);
+}
+
+TG_IN double add_lanes(V v) {
+  float l[kLanes];
+  std::memcpy(l, &v, sizeof l);
+  double d[kLanes / 2];
+  for (int j = 0; j < 8; ++j) d[j] = double(l[j]) + double(l[j + 8]);
+  for (int half = 4; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) d[j] += d[j + half];
+  return d[0];
+}
+
+// Sum over the row of f(lanes of each input)..
+template <class F, class... P>
+TG_IN double sum_row(int64_t n, F f, P... in) {
+  double total = 0;
+  for (int64_t b = 0; b < n; b += kFlush) {
+    const int64_t e = b + kFlush < n ? b + kFlush : n;
+    V s0{}, s1{};
+    int64_t i = b;
+    for (; i + 2 * kLanes <= e; i += 2 * kLanes) {
+      s0 += f(load(in + i)...);
+      s1 += f(load(in + i + kLanes)...);
+    }
+    if (i + kLanes <= e) s0 += f(load(in + i)...), i += kLanes;
+    if (i < e) {
+      V last = f(load_part(in + i, e - i, 0.0f)...);
+      float l[kLanes] = {};
+      std::memcpy(l, &last, size_t(e - i) * sizeof(float));
+      s1 += load(l);
+    }
+    total += add_lanes(s0 + s1);
+  }
+  return total;
+}
+
+// exp with the reduction and polynomial of Cephes' expf (S. Moshier), within 2 units in the last place; 0 below the
+// smallest normal number.
+TG_IN V exp(V x) {
+  const V top = x > 88.3762626647950f ? spread(88.3762626647950f) : x;
+  const V t = top * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
+  const V k = t - 12582912.0f;
+  const V r = (top - k * 0.693359375f) + k * 2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = (p * (r * r) + r) + 1.0f;
+  const VI bits = ((VI)t - 0x4b400000 + 127) << 23;
+  const V y = p * (V)bits;
+  return x < -87.3365447505531f ? V{} : x > 88.7228317f ? spread(std::numeric_limits<float>::infinity()) : y;
+}
+
+// The largest element; NaN if there is one.
+TG_IN float max_row(const float* x, int64_t n) {
+  const float low = -std::numeric_limits<float>::infinity();
+  V m = spread(low), m2 = m;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    V a = load(x + i), b = load(x + i + kLanes);
+    m = (a > m) | (a != a) ? a : m;
+    m2 = (b > m2) | (b != b) ? b : m2;
+  }
+  for (; i < n; i += kLanes) {
+    V a = n - i >= kLanes ? load(x + i) : load_part(x + i, n - i, low);
+    m = (a > m) | (a != a) ? a : m;
+  }
+  m = (m2 > m) | (m2 != m2) ? m2 : m;
+  float l[kLanes], best;
+  std::memcpy(l, &m, sizeof l);
+  best = l[0];
+  for (float v : l) best = v > best || v != v ? v : best;
+  return best;
+}
+
+// out = exp(x - top), and its sum.
+TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
+  const V t = spread(top);
+  double total = 0;
+  for (int64_t b = 0; b < n; b += kFlush) {
+    const int64_t e = b + kFlush < n ? b + kFlush : n;
+    V s{};
+    int64_t i = b;
+    for (; i + kLanes <= e; i += kLanes) {
+      V v = exp(load(x + i) - t);
+      s += v;
+      if (out) std::memcpy(out + i, &v, sizeof v);
+    }
+    if (i < e) {
+      V v = exp(load_part(x + i, e - i, -std::numeric_limits<float>::infinity()) - t);
+      s += v;
+      if (out) store(out + i, v, e - i);
+    }
+    total += add_lanes(s);
+  }
+  return total;
+}
+
+// arg: 1 = slices of only -inf give 0.
+[[gnu::flatten]] void softmax(const float* const* in, float* const* out, int64_t n, double safe) {
+  float top = max_row(in[0], n);
+  if (safe != 0 && top < std::numeric_limits<float>::lowest()) top = std::numeric_limits<float>::lowest();
+  double total = exp_row(in[0], top, out[0], n);
+  const V scale = spread(safe != 0 && total == 0 ? 0.0f : float(1.0 / total));
+  map_row(out[0], n, [&](V e) { return e * scale; }, out[0]);
+}
+
+[[gnu::flatten]] void log_softmax(const float* const* in, float* const* out, int64_t n, double) {
+  const float top = max_row(in[0], n);
+  const V a = spread(top), b = spread(float(std::log(exp_row(in[0], top, nullptr, n))));
+  map_row(out[0], n, [&](V x) { return (x - a) - b; }, in[0]);
+}
+
+[[gnu::flatten]] void log_sum_exp(const float* const* in, float* const* out, int64_t n, double) {
+  const float top = max_row(in[0], n);
+  const bool finite = top - top == 0;
+  out[0][0] = finite ? float(double(top) + std::log(exp_row(in[0], top, nullptr, n))) : top;
+}
+
+[[gnu::flatten]] void softmax_grad(const float* const* in, float* const* out, int64_t n, double) {
+  const V dot = spread(float(sum_row(n, [](V y, V g) { return y * g; }, in[0], in[1])));
+  map_row(out[0], n, [&](V y, V g) { return y * (g - dot); }, in[0], in[1]);
+}
+
+[[gnu::flatten]] void log_softmax_grad(const float* const* in, float* const* out, int64_t n, double) {
+  const V total = spread(float(sum_row(n, [](V g) { return g; }, in[1])));
+  map_row(out[0], n, [&](V y, V g) { return g - exp(y) * total; }, in[0], in[1]);
+}
+
+[[gnu::flatten]] void scaled_exp(const float* const* in, float* const* out, int64_t n, double) {
+  const V shift = spread(in[1][0]), scale = spread(in[2][0]);
+  map_row(out[0], n, [&](V x) { return exp(x - shift) * scale; }, in[0]);
+}
+
+[[gnu::flatten]] void norm(const float* const* in, float* const* out, int64_t n, double eps) {
+  const float mean = float(sum_row(n, [](V x) { return x; }, in[0]) / double(n));
+  const V m = spread(mean);
+  const double var = sum_row(n, [&](V x) { return (x - m) * (x - m); }, in[0]) / double(n);
+  const V r = spread(float(1.0 / std::sqrt(var + eps)));
+  const float *w = in[1], *b = in[2];
+  if (w && b)
+    map_row(out[0], n, [&](V x, V u, V v) { return (x - m) * r * u + v; }, in[0], w, b);
+  else if (w)
+    map_row(out[0], n, [&](V x, V u) { return (x - m) * r * u; }, in[0], w);
+  else if (b)
+    map_row(out[0], n, [&](V x, V v) { return (x - m) * r + v; }, in[0], b);
+  else
+    map_row(out[0], n, [&](V x) { return (x - m) * r; }, in[0]);
+  out[1][0] = mean;
+  out[2][0] = float(var);
+}
+
+[[gnu::flatten]] void norm_grad(const float* const* in, float* const* out, int64_t n, double eps) {
+  const float *x = in[0], *g = in[1], *w = in[2];
+  const V mean = spread(in[3][0]), r = spread(float(1.0 / std::sqrt(double(in[4][0]) + eps)));
+  float s0, s1;
+  if (w) {
+    s0 = float(sum_row(n, [](V gg, V ww) { return gg * ww; }, g, w) / double(n));
+    s1 = float(sum_row(n, [&](V xx, V gg, V ww) { return gg * ww * ((xx - mean) * r); }, x, g, w) / double(n));
+  } else {
+    s0 = float(sum_row(n, [](V gg) { return gg; }, g) / double(n));
+    s1 = float(sum_row(n, [&](V xx, V gg) { return gg * ((xx - mean) * r); }, x, g) / double(n));
+  }
+  const V a = spread(s0), b = spread(s1);
+  if (w)
+    map_row(out[0], n, [&](V xx, V gg, V ww) { return r * (gg * ww - a - (xx - mean) * r * b); }, x, g, w);
+  else
+    map_row(out[0], n, [&](V xx, V gg) { return r * (gg - a - (xx - mean) * r * b); }, x, g);
+}
+
+// The sums over rows: out[0] += g xhat, out[1] += g.
+[[gnu::flatten]] void norm_weights(const float* const* in, float* const* out, int64_t n, double eps) {
+  const V mean = spread(in[2][0]), r = spread(float(1.0 / std::sqrt(double(in[3][0]) + eps)));
+  map_row(out[0], n, [&](V s, V x, V g) { return s + g * ((x - mean) * r); }, out[0], in[0], in[1]);
+  map_row(out[1], n, [](V s, V g) { return s + g; }, out[1], in[1]);
+}
+
+}  // namespace
+
+void fill_fused(Loops& t) {
+  auto set = [&](Fused k, FusedRow f) { t.fused[int(k)] = f; };
+  set(Fused::Softmax, softmax);
+  set(Fused::LogSoftmax, log_softmax);
+  set(Fused::LogSumExp, log_sum_exp);
+  set(Fused::SoftmaxGrad, softmax_grad);
+  set(Fused::LogSoftmaxGrad, log_softmax_grad);
+  set(Fused::ScaledExp, scaled_exp);
+  set(Fused::Norm, norm);
+  set(Fused::NormGrad, norm_grad);
+  set(Fused::NormWeights, norm_weights);
+}
+
+}  // namespace tg::cpu::TG_ISA
