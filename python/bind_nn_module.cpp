@@ -117,7 +117,7 @@ void set_state(py::object self, const py::dict& state) {
   if (m->py_side()) m->py_side()->instance_forward = state["dict"].contains("forward");
 }
 
-py::object rebuild(py::type cls, py::object registered) {
+py::object rebuild_module(py::type cls, py::object registered) {
   py::object o = cls.attr("__new__")(cls);
   for (py::handle base : cls.attr("__mro__").cast<py::tuple>()) {
     auto& info = py::detail::all_type_info(reinterpret_cast<PyTypeObject*>(base.ptr()));
@@ -132,7 +132,7 @@ py::object rebuild(py::type cls, py::object registered) {
 
 // Rebuilds the object from its class and then its state; a class with a __getstate__ or __setstate__ of its own writes
 // and reads its attributes only, and what is registered goes along with the class.
-py::tuple reduce(py::object rebuild_function, py::object self) {
+py::tuple reduce_module(py::object rebuild_function, py::object self) {
   py::type cls = py::type::of(self), base = py::type::of<Module>();
   py::object state = self.attr("__getstate__")();
   bool own = !cls.attr("__getstate__").is(base.attr("__getstate__")) ||
@@ -275,7 +275,7 @@ void bind_module(py::module_& m) {
       .def("extra_repr",
            [](Module& mod) { return mod.py_side() ? mod.py_side()->native_extra_repr() : mod.extra_repr(); })
       .def("__repr__", &Module::repr)
-      .def("__reduce_ex__", [m](py::object self, int) { return reduce(m.attr("_rebuild"), self); })
+      .def("__reduce_ex__", [m](py::object self, int) { return reduce_module(m.attr("_rebuild"), self); })
       .def("__getstate__", get_state)
       .def("_set_state", set_state)
       .def("_set_hooked", set_hooked);
@@ -286,7 +286,7 @@ void bind_module(py::module_& m) {
   bind_state(c);
   for (const char* name : {"forward", "train", "extra_repr"}) mark_native(c, name);
   finish_module_type(c);
-  m.def("_rebuild", rebuild, py::arg("cls"), py::arg("registered") = py::none());
+  m.def("_rebuild", rebuild_module, py::arg("cls"), py::arg("registered") = py::none());
   m.def("_set_global_hooks", set_global_hooks);
   m.def("_set_python_parts", set_python_parts);
 }

@@ -8,8 +8,8 @@
 namespace py = pybind11;
 
 // nn/ and optim/ bindings; each lives in files of its own and may be absent from a partial build.
-[[gnu::weak]] void bind_nn(py::module_& m);
-[[gnu::weak]] void bind_optim(py::module_& m);
+void bind_nn(py::module_& m);
+void bind_optim(py::module_& m);
 
 namespace tg::python {
 

@@ -31,9 +31,7 @@ PYBIND11_MODULE(_C, m) {
   p::init_autograd(m);
   p::init_io(m);
   p::init_testing(m);
-  if (bind_nn) {
-    bind_nn(m);
-    guard_modules(m.attr("_nn").attr("Module"));
-  }
-  if (bind_optim) bind_optim(m);
+  bind_nn(m);
+  guard_modules(m.attr("_nn").attr("Module"));
+  bind_optim(m);
 }
