@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import sys
 
@@ -55,5 +54,3 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"PyTorch is not installed: {getattr(config, 'left_out', 0)} oracle checks were left out "
             "(set TG_TORCH=1 to install it)")
-    if os.environ.get("CI"):
-        terminalreporter.write_line("")

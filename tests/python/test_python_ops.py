@@ -612,9 +612,9 @@ def test_stubs_declare_what_the_package_has():
         pytest.skip("built without stubs")
     declared = {}
     for path in [*root.rglob("*.pyi"), *(root / "nn").rglob("*.py"), *(root / "optim").rglob("*.py")]:
-        names = {
-            n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.ClassDef, ast.FunctionDef))
-        }
+        tree = list(ast.walk(ast.parse(path.read_text())))
+        names = {n.name for n in tree if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+        names |= {n.id for n in tree if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         declared[path.relative_to(root).as_posix()] = names
     made = declared["_C/_nn/__init__.pyi"]
     assert {"Linear", "Sequential", "Module"} <= made

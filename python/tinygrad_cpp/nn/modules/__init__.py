@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the stub has the classes made by C++, the files those writt
     from .container import *
     from .conv import *
     from .instancenorm import *
+    from .lazy import *
     from .loss import CTCLoss, TripletMarginWithDistanceLoss
     from .pooling import FractionalMaxPool2d, FractionalMaxPool3d
     from .rnn import *

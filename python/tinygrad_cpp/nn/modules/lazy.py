@@ -7,12 +7,26 @@ from typing import Any
 
 from ... import _C
 from ..parameter import UninitializedBuffer, UninitializedParameter, is_lazy
-from . import batchnorm, conv, instancenorm
+from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from .linear import Linear
 
-_NORMS = ("BatchNorm", "InstanceNorm")
-_CONVS = ("Conv", "ConvTranspose")
-__all__ = ["LazyLinear", *(f"Lazy{kind}{n}d" for kind in (*_CONVS, *_NORMS) for n in (1, 2, 3))]
+__all__ = [
+    "LazyLinear",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConv3d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
+    "LazyConvTranspose3d",
+    "LazyBatchNorm1d",
+    "LazyBatchNorm2d",
+    "LazyBatchNorm3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
+]
 
 
 class LazyModuleMixin:
@@ -161,14 +175,73 @@ class _LazyNorm(_Lazy):
         return (self.num_features,)
 
 
-for _kind in (*_CONVS, *_NORMS):
-    _file = conv if _kind in _CONVS else batchnorm if _kind == "BatchNorm" else instancenorm
-    for _n in (1, 2, 3):
-        _cls = getattr(_file, f"{_kind}{_n}d")
-        _name = f"Lazy{_kind}{_n}d"
-        _doc = f"{_cls.__name__} with {'in_channels' if _kind in _CONVS else 'num_features'} from the first input."
-        globals()[_name] = type(_cls)(
-            _name,
-            (_LazyConv if _kind in _CONVS else _LazyNorm, _cls),
-            {"__module__": __name__, "__doc__": _doc, "cls_to_become": _cls},
-        )
+class LazyConv1d(_LazyConv, Conv1d):
+    """Conv1d with in_channels from the first input."""
+
+    cls_to_become = Conv1d
+
+
+class LazyConv2d(_LazyConv, Conv2d):
+    """Conv2d with in_channels from the first input."""
+
+    cls_to_become = Conv2d
+
+
+class LazyConv3d(_LazyConv, Conv3d):
+    """Conv3d with in_channels from the first input."""
+
+    cls_to_become = Conv3d
+
+
+class LazyConvTranspose1d(_LazyConv, ConvTranspose1d):
+    """ConvTranspose1d with in_channels from the first input."""
+
+    cls_to_become = ConvTranspose1d
+
+
+class LazyConvTranspose2d(_LazyConv, ConvTranspose2d):
+    """ConvTranspose2d with in_channels from the first input."""
+
+    cls_to_become = ConvTranspose2d
+
+
+class LazyConvTranspose3d(_LazyConv, ConvTranspose3d):
+    """ConvTranspose3d with in_channels from the first input."""
+
+    cls_to_become = ConvTranspose3d
+
+
+class LazyBatchNorm1d(_LazyNorm, BatchNorm1d):
+    """BatchNorm1d with num_features from the first input."""
+
+    cls_to_become = BatchNorm1d
+
+
+class LazyBatchNorm2d(_LazyNorm, BatchNorm2d):
+    """BatchNorm2d with num_features from the first input."""
+
+    cls_to_become = BatchNorm2d
+
+
+class LazyBatchNorm3d(_LazyNorm, BatchNorm3d):
+    """BatchNorm3d with num_features from the first input."""
+
+    cls_to_become = BatchNorm3d
+
+
+class LazyInstanceNorm1d(_LazyNorm, InstanceNorm1d):
+    """InstanceNorm1d with num_features from the first input."""
+
+    cls_to_become = InstanceNorm1d
+
+
+class LazyInstanceNorm2d(_LazyNorm, InstanceNorm2d):
+    """InstanceNorm2d with num_features from the first input."""
+
+    cls_to_become = InstanceNorm2d
+
+
+class LazyInstanceNorm3d(_LazyNorm, InstanceNorm3d):
+    """InstanceNorm3d with num_features from the first input."""
+
+    cls_to_become = InstanceNorm3d
