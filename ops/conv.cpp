@@ -403,7 +403,7 @@ TG_CONV(3)
 
 // ---- unfold and fold: the columns themselves, (N, C * taps, points)
 
-Tensor unfold_body(const Tensor& input, IntList kernel_size, IntList dilation, IntList padding, IntList stride) {
+Tensor im2col_body(const Tensor& input, IntList kernel_size, IntList dilation, IntList padding, IntList stride) {
   const char* op = "unfold";
   TG_CHECK(input.ndim() == 3 || input.ndim() == 4, ShapeError, op,
            ": input must have 3 or 4 dimensions; input=", describe(input));
@@ -524,7 +524,7 @@ TG_OP(
     .samples = "T(1,2,3,2,2), T(2,3,2,2,2), T(3); T(2,2,3,2), T(2,1,2,2,2), None, 2, 1, 1, 2");
 TG_OP("unfold.im2col(Tensor input, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1) -> Tensor",
       .doc = "Windows of (N, C, H, W) or (C, H, W) as columns (N, C * kh * kw, windows).",
-      .composite = box<unfold_body>, .flags = kNN, .torch = "nn.functional.unfold",
+      .composite = box<im2col_body>, .flags = kNN, .torch = "nn.functional.unfold",
       .samples = "T(2,3,5,4), [3,2]; T(3,5,4), 2; T(2,3,6,5), [2,3], 2, [1,0], [2,1]");
 TG_OP(
     "fold(Tensor input, int[] output_size, int[] kernel_size, int[] dilation=1, int[] padding=0, int[] stride=1) -> "

@@ -83,7 +83,7 @@ TG_OP("vector_norm(Tensor input, Scalar ord=2, int[]? dim=None, bool keepdim=Fal
 Tensor norm_p(const Tensor& x, std::optional<Scalar> p, OptDims dim, bool keepdim, OptDType dtype) {
   return vector_norm(x, p.value_or(2), dim, keepdim, dtype);
 }
-Tensor norm_named(const Tensor& x, std::string_view p, OptDims dim, bool keepdim, OptDType dtype) {
+Tensor norm_by_name(const Tensor& x, std::string_view p, OptDims dim, bool keepdim, OptDType dtype) {
   TG_CHECK(p == "fro", ValueError, "norm: p must be a number or 'fro', got '", p, "'");
   return vector_norm(x, 2, dim, keepdim, dtype);
 }
@@ -93,7 +93,7 @@ TG_OP("norm(Tensor input, Scalar? p=2, int[]? dim=None, bool keepdim=False, dtyp
           "T(3,4); T(3,4), 1, 0; T(3,4), 2, -1, True; T(2,3,4), 3, [0,2]; T(3,4), p=float('inf'), dim=1; T(3,4), p=0, "
           "dim=1; T()");
 TG_OP("norm.name(Tensor input, str p, int[]? dim=None, bool keepdim=False, dtype? dtype=None) -> Tensor",
-      .doc = "Norm given by name: 'fro', the root of the sum of squares.", .composite = box<norm_named>,
+      .doc = "Norm given by name: 'fro', the root of the sum of squares.", .composite = box<norm_by_name>,
       .samples = "T(3,4), 'fro'; T(3,4), 'fro', [0,1]");
 
 Tensor dist_body(const Tensor& a, const Tensor& b, Scalar p) { return vector_norm(a - b, p); }

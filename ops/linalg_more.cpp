@@ -34,11 +34,11 @@ Tensor linalg_cross_body(const Tensor& a, const Tensor& b, int64_t dim) { return
 TG_OP("linalg_cross(Tensor input, Tensor other, *, int dim=-1) -> Tensor",
       .doc = "Vector product along dim, which has size 3.", .composite = box<linalg_cross_body>, .flags = kFunctionOnly,
       .samples = "T(3), T(3); T(2,3), T(1,3); T(3,4), T(3,4), dim=0");
-Tensor diagonal_body(const Tensor& a, int64_t offset, int64_t dim1, int64_t dim2) {
+Tensor linalg_diagonal_body(const Tensor& a, int64_t offset, int64_t dim1, int64_t dim2) {
   return diagonal(a, offset, dim1, dim2);
 }
 TG_OP("linalg_diagonal(Tensor A, *, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
-      .doc = "Diagonals of matrices, of the last two dimensions by default.", .composite = box<diagonal_body>,
+      .doc = "Diagonals of matrices, of the last two dimensions by default.", .composite = box<linalg_diagonal_body>,
       .samples = "T(3,4); T(2,3,4), offset=1; T(2,3,4), dim1=0, dim2=1");
 
 // ---- the exponential

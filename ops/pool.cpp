@@ -55,12 +55,6 @@ Dims joined(Dims a, const Dims& b) {
   for (int64_t s : b) a.push_back(s);
   return a;
 }
-int64_t product(const Dims& d) {
-  int64_t n = 1;
-  for (int64_t s : d) n *= s;
-  return n;
-}
-Tensor to_device(const Tensor& t, Device d) { return t.device() == d ? t : to(t, d); }
 
 // Steps a multi-index over `sizes`; false after the last.
 bool next_index(Dims& i, const Dims& sizes) {
@@ -75,11 +69,11 @@ bool next_index(Dims& i, const Dims& sizes) {
 
 // (windows, taps): the flat position in the input of each tap; padding counts as the nearest element.
 Tensor tap_positions(const Pool& p, Device device) {
-  int64_t points = product(p.windows), taps = product(p.kernel);
+  int64_t points = numel_of(p.windows), taps = numel_of(p.kernel);
   Tensor t = empty_tensor({points, taps}, DType::I64);
   int64_t* out = t.data<int64_t>();
   Dims inner = contiguous_strides(p.size), w = Dims::filled(p.n, 0);
-  if (points == 0) return to_device(t, device);
+  if (points == 0) return to(t, device);
   do {
     Dims k = Dims::filled(p.n, 0);
     do {
@@ -91,7 +85,7 @@ Tensor tap_positions(const Pool& p, Device device) {
       *out++ = flat;
     } while (next_index(k, p.kernel));
   } while (next_index(w, p.windows));
-  return to_device(t, device);
+  return to(t, device);
 }
 
 Scalar lowest_value(DType t) {
@@ -112,7 +106,7 @@ Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntL
   int n = int(kernel.size());
   Pool p = pool_geometry("max_pool", x, n, kernel, stride, padding, dilation, ceil_mode);
   Dims lead = leading(x, n), out = joined(lead, p.windows);
-  int64_t rows = product(lead), points = product(p.windows), taps = product(p.kernel);
+  int64_t rows = numel_of(lead), points = numel_of(p.windows), taps = numel_of(p.kernel);
   Tensor values = empty_tensor(out, x.dtype(), x.device()), where_at = empty_tensor(out, DType::I64, x.device());
   if (values.numel() == 0) return {values, where_at};
   Tensor px = x;
@@ -187,7 +181,7 @@ Tensor divisors(const Pool& p, bool count_include_pad, DType dtype, Device devic
   Tensor t = empty_tensor(p.windows, DType::F64);
   double* out = t.data<double>();
   Dims w = Dims::filled(p.n, 0);
-  if (t.numel() == 0) return to_device(narrow_to(t, dtype), device);
+  if (t.numel() == 0) return to(narrow_to(t, dtype), device);
   do {
     int64_t elements = 1;
     for (int i = 0; i < p.n; ++i) {
@@ -197,7 +191,7 @@ Tensor divisors(const Pool& p, bool count_include_pad, DType dtype, Device devic
     }
     *out++ = double(elements);
   } while (next_index(w, p.windows));
-  return to_device(narrow_to(t, dtype), device);
+  return to(narrow_to(t, dtype), device);
 }
 
 Tensor avg_pool_nd(const char* op, int n, const Tensor& input, IntList kernel, std::optional<IntList> stride,
@@ -210,7 +204,7 @@ Tensor avg_pool_nd(const char* op, int n, const Tensor& input, IntList kernel, s
   for (int i = 0; i < n; ++i) axes.push_back(i - n);
   Tensor total = sum(windows(x, p.kernel, p.stride, p.dilation), axes);
   if (divisor) return total / double(*divisor);
-  if (!p.padded()) return total / double(product(p.kernel));
+  if (!p.padded()) return total / double(numel_of(p.kernel));
   return total / divisors(p, count_include_pad, total.dtype(), total.device());
 }
 
@@ -251,9 +245,8 @@ Cells split_cells(const Tensor& x, int d, int64_t cells) {
   split.insert(d + 1, longest);
   mask[d] = cells, mask[d + 1] = longest;
   per_cell[d] = cells;
-  return {reshape(index_select(x, d, to_device(index, x.device())), split),
-          to_device(reshape(inside, mask), x.device()),
-          to_device(narrow_to(reshape(count, per_cell), x.dtype()), x.device())};
+  return {reshape(index_select(x, d, to(index, x.device())), split), to(reshape(inside, mask), x.device()),
+          to(narrow_to(reshape(count, per_cell), x.dtype()), x.device())};
 }
 
 Dims adaptive_sizes(const char* op, int n, const Tensor& x, IntList output_size) {

@@ -161,7 +161,7 @@ Tensor extreme_impl(const Tensor& x, IntList dim, bool keepdim) {
 }
 
 // Elements equal to the extreme share its gradient.
-Tensor extreme_grad(GradCtx& c) {
+Tensor reduced_extreme_grad(GradCtx& c) {
   Tensor x = c.x(0);
   Dims axes = wrap_dims("amax", c.arg<IntList>(1), x.ndim());
   bool keepdim = c.arg<bool>(2);
@@ -172,13 +172,13 @@ Tensor extreme_grad(GradCtx& c) {
 
 TG_OP("amax(Tensor input, int[] dim=[], bool keepdim=False) -> Tensor",
       .doc = "Largest element over `dim` (all axes when empty); NaN if there is one. Ties share the gradient evenly.",
-      .primitive = box<extreme_impl<true>>, .grads = {{in(0) | out(0), extreme_grad}},
+      .primitive = box<extreme_impl<true>>, .grads = {{in(0) | out(0), reduced_extreme_grad}},
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), [0,2]; T(2,3,4), [-1,0], True; T(), 0; T(0,3), "
           "1; I(3,4, hi=50), 1; B(3,4), 0; I(17,33, hi=900), 1");
 TG_OP("amin(Tensor input, int[] dim=[], bool keepdim=False) -> Tensor",
       .doc = "Smallest element over `dim` (all axes when empty); NaN if there is one. Ties share the gradient evenly.",
-      .primitive = box<extreme_impl<false>>, .grads = {{in(0) | out(0), extreme_grad}},
+      .primitive = box<extreme_impl<false>>, .grads = {{in(0) | out(0), reduced_extreme_grad}},
       .samples =
           "T(3,4); T(3,4), 0; T(3,4), dim=-1, keepdim=True; T(2,3,4), [0,2]; T(2,3,4), [-1,0], True; T(), 0; T(0,3), "
           "1; I(3,4, hi=50), 1; B(3,4), 0; I(17,33, hi=900), 1");

@@ -127,8 +127,8 @@ Tensor from_bytes(DType dtype, const Dims& sizes, const py::bytes& data) {
   return t;
 }
 
-py::object rebuild(py::type type, DType dtype, const Dims& sizes, const py::bytes& data, bool requires_grad,
-                   bool is_parameter, py::object state) {
+py::object rebuild_tensor(py::type type, DType dtype, const Dims& sizes, const py::bytes& data, bool requires_grad,
+                          bool is_parameter, py::object state) {
   TG_CHECK(PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_type), TypeError,
            "Tensor: cannot unpickle a ", py::str(type).cast<std::string>());
   Tensor t = from_bytes(dtype, sizes, data);
@@ -145,7 +145,7 @@ py::object state_of(py::handle self) {
   return py::reinterpret_borrow<py::object>(dict);
 }
 
-py::tuple reduce(py::object self, py::object) {
+py::tuple reduce_tensor(py::object self, py::object) {
   const Tensor& t = unwrap(self.ptr());
   TG_CHECK(t.is_leaf(), AutogradError, "pickle: only leaf tensors, use detach() first; self=", describe(t));
   auto make = py::module_::import("tinygrad_cpp._C").attr("_rebuild_tensor");
@@ -296,10 +296,10 @@ void bind_conversion() {
 }
 
 void bind_copying(py::module_& m) {
-  method("__reduce_ex__", &reduce);
+  method("__reduce_ex__", &reduce_tensor);
   method("__deepcopy__", &deep_copy);
   method("__copy__", &shallow_copy);
-  m.def("_rebuild_tensor", &rebuild);
+  m.def("_rebuild_tensor", &rebuild_tensor);
   m.def("_tensor_bytes", &raw_bytes, "The values in row-major order.");
   m.def("_tensor_from_bytes", &from_bytes);
 }

@@ -76,16 +76,16 @@ bool sole_owner(PyObject* o) {
   return vh.inst && vh.holder_constructed() && vh.holder<py::smart_holder>().vptr.use_count() == 1;
 }
 
-int traverse(PyObject* self, visitproc visit, void* arg);
+int traverse_module(PyObject* self, visitproc visit, void* arg);
 
 // A Python subclass visits the instance's __dict__ itself; a second visit would make everything in it look alive.
 bool dict_is_ours(PyObject* self) {
   PyTypeObject* base = Py_TYPE(self);
-  while (base->tp_traverse != traverse) base = base->tp_base;
+  while (base->tp_traverse != traverse_module) base = base->tp_base;
   return base == Py_TYPE(self) || base->tp_dictoffset == Py_TYPE(self)->tp_dictoffset;
 }
 
-int traverse(PyObject* self, visitproc visit, void* arg) {
+int traverse_module(PyObject* self, visitproc visit, void* arg) {
   if (dict_is_ours(self)) {
     if (int r = py::detail::pybind11_traverse(self, visit, arg)) return r;
   } else {
@@ -94,7 +94,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   return sole_owner(self) ? visit_children(peek(self), visit, arg) : 0;
 }
 
-int clear(PyObject* self) {
+int clear_module(PyObject* self) {
   if (sole_owner(self)) {
     auto kids = std::move(peek(self)->kids());
     peek(self)->kids().clear();
@@ -214,7 +214,7 @@ PyObject* module_call(PyObject* self, PyObject* args, PyObject* kwargs) {
 
 // ---- attributes
 
-std::string_view text(PyObject* name) {
+std::string_view text_of(PyObject* name) {
   Py_ssize_t n = 0;
   const char* s = PyUnicode_AsUTF8AndSize(name, &n);
   if (!s) throw_python_error();
@@ -242,7 +242,7 @@ PyObject* get_attribute(PyObject* self, PyObject* name) {
   return guarded([&]() -> PyObject* {
     Module* m = peek(self);
     if (!m || _PyType_Lookup(Py_TYPE(self), name)) return PyObject_GenericGetAttr(self, name);
-    std::string_view n = text(name);
+    std::string_view n = text_of(name);
     if (auto* s = m->find_slot(n); s && s->present) return wrap(*s->at);
     if (auto* c = m->find_child(n)) return wrap_module(c->module).release().ptr();
     PyObject* found = PyObject_GenericGetAttr(self, name);
@@ -280,7 +280,7 @@ bool set_registered(PyObject* self, Module* m, PyObject* name, PyObject* value) 
                  parameter ? "parameters" : "module");
     throw_python_error();
   }
-  std::string_view n = text(name);
+  std::string_view n = text_of(name);
   auto* s = m->find_slot(n);
   auto* c = m->find_child(n);
   bool present = s && s->present;
@@ -326,7 +326,7 @@ nn::Attr setting_from_python(PyObject* v) {
   std::vector<int64_t> ints;
   if (v == Py_None) return {};
   if (PyBool_Check(v)) return v == Py_True;
-  if (PyUnicode_Check(v)) return std::string(text(v));
+  if (PyUnicode_Check(v)) return std::string(text_of(v));
   if (to_int(v, i)) return i;
   if (PyTuple_Check(v) || PyList_Check(v)) {
     for (py::handle item : py::handle(v)) {
@@ -348,7 +348,7 @@ nn::Attr setting_from_python(PyObject* v) {
 int set_attribute(PyObject* self, PyObject* name, PyObject* value) {
   return guarded([&]() -> int {
     Module* m = peek(self);
-    std::string_view n = text(name);
+    std::string_view n = text_of(name);
     if (m && n == "forward" && m->py_side()) m->py_side()->instance_forward = value != nullptr;
     if (!value) return m && m->remove(n) ? 0 : PyObject_GenericSetAttr(self, name, nullptr);
     if (set_registered(self, m, name, value)) return 0;
@@ -419,8 +419,8 @@ py::object wrap_module(const std::shared_ptr<Module>& m) {
 void setup_type(PyHeapTypeObject* heap) {
   PyTypeObject* t = &heap->ht_type;
   t->tp_flags |= Py_TPFLAGS_HAVE_GC;
-  t->tp_traverse = traverse;
-  t->tp_clear = clear;
+  t->tp_traverse = traverse_module;
+  t->tp_clear = clear_module;
   t->tp_call = module_call;
   t->tp_getattro = get_attribute;
 }

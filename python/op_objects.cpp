@@ -67,7 +67,7 @@ PyObject* op_reduce(PyObject* self, PyObject*) {
                        group_of(self).name.c_str());
 }
 
-PyTypeObject* make_type(const char* name, bool method) {
+PyTypeObject* make_callable_type(const char* name, bool method) {
   static PyMemberDef members[] = {
       {"__vectorcalloffset__", T_PYSSIZET, offsetof(PyOp, vectorcall), READONLY, nullptr},
       {nullptr, 0, 0, 0, nullptr},
@@ -210,6 +210,8 @@ py::dict describe_op(const OpDef& op) {
   d["torch"] = op.spec.torch;
   d["notes"] = op.spec.notes;
   d["flags"] = op.spec.flags;
+  constexpr const char* kAutocastNames[] = {"keep", "low", "float32", "widest"};
+  d["autocast"] = kAutocastNames[int(op.spec.autocast)];
   d["aliases"] = aliases;
   d["is_view"] = bool(op.spec.flags & kView);
   d["is_random"] = bool(op.spec.flags & kRandom);
@@ -238,8 +240,8 @@ py::list op_table() {
 }  // namespace
 
 void init_ops(py::module_& m) {
-  function_type = make_type("tinygrad_cpp.function", false);
-  method_type = make_type("tinygrad_cpp.method", true);
+  function_type = make_callable_type("tinygrad_cpp.function", false);
+  method_type = make_callable_type("tinygrad_cpp.method", true);
   Groups functions, methods, nn, linalg;
   for (const OpDef* op : all_ops()) {
     Places where = places(*op);

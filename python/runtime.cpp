@@ -56,13 +56,13 @@ uint64_t seed_from(const py::object& seed) {
 }
 
 // State of a generator: 16 bytes, seed and offset.
-Tensor get_state(const Generator& g) {
+Tensor generator_state(const Generator& g) {
   Tensor t = empty_tensor({16}, DType::U8);
   uint64_t words[2] = {g.seed(), g.offset()};
   std::memcpy(t.data(), words, sizeof words);
   return t;
 }
-void set_state(Generator& g, const Tensor& t) {
+void set_generator_state(Generator& g, const Tensor& t) {
   TG_CHECK(t.defined() && t.dtype() == DType::U8 && t.numel() == 16 && t.is_contiguous(), ValueError,
            "set_state: expected the uint8 tensor of 16 elements that get_state() gives, got ", describe(t));
   uint64_t words[2];
@@ -89,8 +89,8 @@ void bind_generators(py::module_& m) {
           },
           "Starts from a random seed and returns it.")
       .def("initial_seed", &Generator::seed, "The seed in use.")
-      .def("get_state", &get_state, "The state as a uint8 tensor.")
-      .def("set_state", &set_state, py::arg("state"), "Continues from a state.")
+      .def("get_state", &generator_state, "The state as a uint8 tensor.")
+      .def("set_state", &set_generator_state, py::arg("state"), "Continues from a state.")
       .def_property_readonly("device", [](const Generator&) { return Device(); });
   m.attr("default_generator") = py::cast(&default_generator(), py::return_value_policy::reference);
   m.def(
@@ -109,9 +109,9 @@ void bind_generators(py::module_& m) {
       },
       "Seeds the default generator at random and returns the seed.");
   m.def("initial_seed", [] { return default_generator().seed(); }, "The seed of the default generator.");
-  m.def("get_rng_state", [] { return get_state(default_generator()); }, "State of the default generator.");
+  m.def("get_rng_state", [] { return generator_state(default_generator()); }, "State of the default generator.");
   m.def(
-      "set_rng_state", [](const Tensor& t) { set_state(default_generator(), t); }, py::arg("new_state"),
+      "set_rng_state", [](const Tensor& t) { set_generator_state(default_generator(), t); }, py::arg("new_state"),
       "Continues the default generator from a state.");
 }
 

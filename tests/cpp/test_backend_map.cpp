@@ -32,7 +32,7 @@ bool exists(const Row& r, DType compute) {
   return compute == DType::I64 ? sm::rule_has_int(r.rule) : sm::rule_has_float(r.rule);
 }
 
-Program one(const Row& r, DType compute) {
+Program program_of(const Row& r, DType compute) {
   Program p;
   p.compute = compute;
   p.n_inputs = r.arity;
@@ -84,7 +84,7 @@ TEST_CASE("map: every row, every dtype, sizes around the edges") {
       for (int64_t n : kEdges) {
         auto ins = operands(r, {n}, t, Layout::Contiguous, rng, Values::Special);
         Pair out = make_pair_of({n}, r.rule == sm::Rule::Compare ? DType::Bool : t, Layout::Contiguous, rng);
-        run_both(one(r, compute_type(t)), ins, {&out});
+        run_both(program_of(r, compute_type(t)), ins, {&out});
         CHECK_BITS(count, out, r.name, " n=", n);
       }
     }
@@ -103,18 +103,18 @@ TEST_CASE("map: every row, every layout, in place and with numbers") {
           auto ins = operands(r, shape, t, l, rng, Values::Special);
           if (r.arity > 1) ins[1] = std::move(operands(r, shape, t, kInLayouts[rng() % 6], rng, Values::Special)[1]);
           Pair out = make_pair_of(shape, out_t, kOutLayouts[rng() % 5], rng);
-          run_both(one(r, c), ins, {&out});
+          run_both(program_of(r, c), ins, {&out});
           CHECK_BITS(count, out, r.name, " ", t, " layout ", int(l));
           if (l == Layout::Expanded) continue;
           Views ri, ci, ro, co;
           for (auto& x : ins) ri.push_back(x.ref), ci.push_back(x.cpu);
           ro.push_back(ri[0]), co.push_back(ci[0]);
-          ref_backend().map(one(r, c), ri, ro);
-          cpu_backend().map(one(r, c), ci, co);
+          ref_backend().map(program_of(r, c), ri, ro);
+          cpu_backend().map(program_of(r, c), ci, co);
           CHECK_BITS(count, ins[0], r.name, " in place ", t, " layout ", int(l));
         }
       if (r.arity < 2) continue;
-      Program p = one(r, c);
+      Program p = program_of(r, c);
       p.n_inputs = 1;
       for (int k = 1; k < r.arity; ++k) p.consts.push_back(is_float(t) ? Scalar(0.3 + k) : Scalar(k + 1));
       p.code[0].src[1] = p.const_reg(0);
@@ -140,7 +140,7 @@ TEST_CASE("map: copies convert between every two dtypes") {
         std::vector<Pair> in;
         in.push_back(make_pair_of({n}, from, kInLayouts[rng() % 6], rng, Values::Special));
         Pair out = make_pair_of({n}, to, kOutLayouts[rng() % 5], rng);
-        run_both(one(kRows[std::size(kRows) - 1], c), in, {&out});
+        run_both(program_of(kRows[std::size(kRows) - 1], c), in, {&out});
         CHECK_BITS(count, out, "copy ", from, " to ", to);
       }
     }
@@ -231,7 +231,7 @@ TEST_CASE("map: a row that does not exist for a type is an error") {
   Views vs;
   vs.push_back(v);
   for (Opc op : {Opc::exp, Opc::lgamma}) {
-    Program p = one({"", op, 1, sm::Rule::Float}, DType::I64);
+    Program p = program_of({"", op, 1, sm::Rule::Float}, DType::I64);
     CHECK_THROWS_AS(ref_backend().map(p, vs, vs), DTypeError);
     CHECK_THROWS_AS(cpu_backend().map(p, vs, vs), DTypeError);
   }
