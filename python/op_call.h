@@ -22,7 +22,16 @@ struct OpGroup {
   std::vector<Overload> overloads;
 };
 
+// Why an overload does not take the arguments; turned into text only if no other overload does.
+struct Mismatch {
+  enum Kind : uint8_t { None, TooMany, Missing, Unknown, Twice, BadType } kind = None;
+  int param = -1;
+  PyObject* object = nullptr;  // borrowed: the value, or the keyword
+};
+
 Overload make_overload(const OpDef& op);
+// The mismatch as text: "argument 'dim' must be int, not str".
+std::string explain(const Overload& overload, const Mismatch& why);
 // Finds the overload that takes the arguments, runs it and wraps what it gives.
 PyObject* call_group(const OpGroup& group, PyObject* const* args, size_t n, PyObject* kwnames);
 
