@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
-#include <vector>
 
 #ifdef __linux__
 #include <sys/mman.h>

@@ -1,5 +1,4 @@
 // Regression and ranking losses. Classification losses are in class_loss.cpp.
-#include <limits>
 
 #include "ops/fast_path.h"
 #include "ops/loss.h"

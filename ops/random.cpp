@@ -1,6 +1,5 @@
 // Random numbers. Every op takes one offset from its generator and draws by element index, so the values depend on the
 // seed and the op's place in the program alone.
-#include <limits>
 
 #include "ops/create.h"
 #include "ops/fast_path.h"

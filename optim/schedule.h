@@ -3,7 +3,6 @@
 // `next` forms give the rate of epoch e from that of the epoch before, so that schedulers can be combined and rates
 // edited in between; `at` forms give it from the initial rate alone.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <vector>
 

@@ -1,5 +1,4 @@
 // Attributes and methods of Tensor that are no ops: geometry, type, conversion, copying and pickling.
-#include <array>
 
 #include "backends/backend.h"
 #include "ops/ops.h"

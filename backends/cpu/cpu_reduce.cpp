@@ -2,7 +2,6 @@
 // each other, and by columns, when the kept ones do. The reduced range is cut into chunks whose bounds depend on the
 // shape alone; the sums of chunks are merged in order, so the number of threads never changes a bit.
 #include <cstdlib>
-#include <cstring>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/interp.h"

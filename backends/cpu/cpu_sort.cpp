@@ -1,6 +1,5 @@
 // sort: keys are mapped to unsigned integers whose order is the wanted one, then sorted stably with their positions:
 // by merging when short, by radix when long.
-#include <cstring>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/nd.h"
