@@ -2,16 +2,26 @@
 #pragma once
 #include <cstdint>
 
-#include "core/api.h"
+#include "core/device.h"
+#include "core/dtype.h"
 
 namespace tg {
+
+// Mixed precision, by type of device: which ops it lowers is a column of the op table (core/op.h).
+struct AutocastState {
+  uint8_t on = 0;  // bit of each type of device it is on for
+  bool cache = true;
+  DType dtype[2] = {DType::BF16, DType::F16};  // what ops of class Low compute in
+  int depth = 0;                               // regions entered; the casts of weights live as long as the outermost
+};
 
 struct Modes {
   bool grad = true;        // record on the tape
   bool inference = false;  // inference_mode: results can never enter a graph
-  bool intercept = false;  // any of the slow slots below is on (profiler, anomaly, autocast, capture)
+  bool intercept = false;  // any of the slow slots below is on (profiler, anomaly, capture)
   bool anomaly = false;    // remember where each node was made, check gradients for NaN
   bool fast_paths = true;  // off: ops with a composite body run that body
+  AutocastState autocast;
 };
 TG_API Modes& modes();
 
@@ -39,5 +49,38 @@ class InferenceMode : NoGrad {
  private:
   bool old_;
 };
+
+// torch.autocast for C++: ops on tensors of this type of device run in the type that is best for them.
+//
+//   Tensor loss;
+//   {
+//     AutocastMode half(DeviceType::CPU, DType::BF16);
+//     loss = cross_entropy((*model)(x), y);
+//   }
+//   loss.backward();  // gradients arrive in the type of their parameters
+class TG_API AutocastMode {
+ public:
+  // DTypeError if `dtype` is not float16 or bfloat16. `cache`: a weight is cast once per region and version.
+  explicit AutocastMode(DeviceType device, DType dtype = DType::BF16, bool enabled = true, bool cache = true);
+  ~AutocastMode();
+  AutocastMode(const AutocastMode&) = delete;
+  AutocastMode& operator=(const AutocastMode&) = delete;
+
+ private:
+  AutocastState old_;
+};
+// Ops below run in the types of their operands: the parts of an op that autocast has decided on, and backward.
+class AutocastOff {
+ public:
+  AutocastOff() : old_(modes().autocast.on) { modes().autocast.on = 0; }
+  ~AutocastOff() { modes().autocast.on = old_; }
+  AutocastOff(const AutocastOff&) = delete;
+  AutocastOff& operator=(const AutocastOff&) = delete;
+
+ private:
+  uint8_t old_;
+};
+// Forgets the casts of weights of this thread.
+TG_API void clear_autocast_cache();
 
 }  // namespace tg

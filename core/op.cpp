@@ -283,7 +283,10 @@ static void call_inplace(const OpDef& op, Args args, Outputs& out) {
 
 static void run(const OpDef& op, Args args, Outputs& out) {
   Modes& m = modes();
-  if (TG_UNLIKELY(m.intercept) && slots().intercept && slots().intercept(op, args, out)) return;
+  if (TG_UNLIKELY(m.autocast.on | uint8_t(m.intercept))) {
+    if (m.autocast.on && call_autocast(op, args, out)) return;
+    if (m.intercept && slots().intercept && slots().intercept(op, args, out)) return;
+  }
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
   if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
   if (op.shortcut && m.grad && any_requires_grad(args)) return op.spec.composite(args, out);

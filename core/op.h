@@ -25,7 +25,8 @@ struct JointGrad {
   void (*fn)(GradCtx&) = nullptr;
 };
 
-// Mixed-precision class (autocast): run in half, in float32, in the widest input type, or leave alone.
+// Mixed-precision class (autocast): run in half, in float32, in the widest input type, or leave alone (then the parts
+// of a composite decide). Ops over single elements (core/pointwise.def) promote by themselves, so there Widest is Keep.
 enum class Autocast : uint8_t { Keep, Low, Float32, Widest };
 
 enum OpFlags : uint32_t {
@@ -110,8 +111,10 @@ TG_API const OpDef& register_op(std::string_view schema, OpSpec spec, int opcode
 // All ops with this public name, in registration order (overloads are tried in this order).
 TG_API std::vector<const OpDef*> overloads(std::string_view base);
 
-// Runs an op: profile/anomaly -> autocast -> record -> capture -> execute.
+// Runs an op: autocast -> profile/anomaly -> record -> capture -> execute.
 TG_API void call(const OpDef& op, Args args, Outputs& out);
+// Under autocast: runs the op on operands of the type its class asks for; false if the parts of the op decide.
+TG_API bool call_autocast(const OpDef& op, Args args, Outputs& out);
 // Runs the op's computation below the tape (used by the recorder).
 TG_API void execute(const OpDef& op, Args args, Outputs& out);
 
@@ -126,7 +129,7 @@ struct Slots {
   void (*record)(const OpDef&, Args, Outputs&) = nullptr;
   // autograd: runs an in-place op on a tensor that has, or gets, history
   void (*record_inplace)(const OpDef&, Args, Outputs&) = nullptr;
-  // profiler, capture, autocast: sees every call while modes().intercept is on; returns true if it handled it
+  // profiler, capture: sees every call while modes().intercept is on; returns true if it handled it
   bool (*intercept)(const OpDef&, Args, Outputs&) = nullptr;
   // interactive interruption (Ctrl-C); throws Interrupted
   void (*check_interrupt)() = nullptr;
