@@ -2,6 +2,7 @@
 
 #include "core/modes.h"
 #include "ops/ops.h"
+#include "optim/half.h"
 
 namespace tg::optim {
 
@@ -27,9 +28,9 @@ void Optimizer::add_param_group(ParamGroup group) {
     bool twice = std::find(seen.begin(), seen.end(), p.impl()) != seen.end();
     TG_CHECK(!twice, ValueError, "optimizer: a parameter appears more than once; param=", describe(p));
     seen.push_back(p.impl());
-    if (rule_ && rule_->init) {
+    if (rule_) {
       NoGrad guard;
-      rule_->init(group.options, p, state(p));
+      init_state(*rule_, group.options, p, state(p));
     }
   }
   param_groups.push_back(std::move(group));
@@ -42,7 +43,7 @@ void Optimizer::step() {
     std::vector<Slot> slots;
     for (const Tensor& p : g.params)
       if (Tensor grad = p.grad(); grad.defined()) slots.push_back({p, grad, &state(p)});
-    rule_->update(g.options, slots);
+    update_group(*rule_, g.options, slots);
   }
 }
 
@@ -96,10 +97,12 @@ void Optimizer::load_state_dict(const StateDict& d) {
     for (size_t k = 0; k < g.params.size(); ++k) {
       auto it = d.state.find(d.param_groups[i].params[k]);
       if (it == d.state.end()) continue;
+      const Tensor& p = g.params[k];
+      const DType kept = steps_in_float32(d.param_groups[i].options, p) ? DType::F32 : p.dtype();
       for (const auto& [name, value] : it->second) {
-        bool follows = value.defined() && name != "step" && is_float(g.params[k].dtype());
+        bool follows = value.defined() && name != "step" && is_float(p.dtype());
         Tensor copy = value.defined() ? clone(value) : value;
-        loaded[g.params[k].impl()][name] = follows ? cast(copy, g.params[k].dtype()) : copy;
+        loaded[p.impl()][name] = follows ? cast(copy, kept) : copy;
       }
     }
   }

@@ -3,6 +3,8 @@
 //
 //   optim::Adam opt(model->parameters(), {.lr = 1e-3});
 //   opt.zero_grad(); loss.backward(); opt.step();
+//
+// For parameters stored in a half type: opt.param_groups[0]["master_weights"] = true (see optim/half.h).
 #pragma once
 #include <functional>
 #include <map>
