@@ -119,12 +119,17 @@ Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntL
     for (int i = 0; i < n; ++i) offset += p.padding[i] * px.strides()[lead.size() + i];
     copy_view(x.device(), View(x), View(make_view(px, x.sizes(), px.strides(), offset)));
   }
-  // (lead.., windows.., taps): one axis to search
-  Tensor win = contiguous(windows(px, p.kernel, p.stride, p.dilation));
-  Tensor tap = empty_tensor({rows, points, 1}, DType::I64, x.device());
-  b.arg_reduce(true, View(reshape(win, {rows, points, taps})), 2, View(reshape(values, {rows, points, 1})), View(tap));
+  // (rows, taps, points): one axis to search, and neighbouring windows next to each other
+  View from = column_view(View(px), p.windows, p.kernel, p.stride, p.dilation), to = from;
+  Tensor win = empty_tensor({rows, taps, points}, x.dtype(), x.device());
+  to.data = win.data();
+  to.stride = contiguous_strides(to.shape);
+  copy_view(x.device(), from, to);
+  Tensor tap = empty_tensor({rows, 1, points}, DType::I64, x.device());
+  b.arg_reduce(true, View(win), 1, View(reshape(values, {rows, 1, points})), View(tap));
   Tensor table = tap_positions(p, x.device());
-  b.gather(broadcast_to_view(table, {rows, points, taps}), 2, View(tap), View(reshape(where_at, {rows, points, 1})));
+  b.gather(broadcast_to_view(table, {rows, points, taps}), 2, View(reshape(tap, {rows, points, 1})),
+           View(reshape(where_at, {rows, points, 1})));
   return {values, where_at};
 }
 

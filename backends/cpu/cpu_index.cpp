@@ -57,11 +57,11 @@ Nd order_free(const Views& v, int lead) {
 }
 
 template <class U>
-void gather_row(const Nd& nd, const Cursor& c, int64_t k, int64_t along) {
+void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along) {
   const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
-  U* out = reinterpret_cast<U*>(c.p[0]);
-  const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
-  const U* in = reinterpret_cast<const U*>(c.p[2]);
+  U* out = reinterpret_cast<U*>(at[0]);
+  const int64_t* index = reinterpret_cast<const int64_t*>(at[1]);
+  const U* in = reinterpret_cast<const U*>(at[2]);
   if (sx == 0) {
     const U* row = in + *index * along;
     if (si == 1 && so == 1)
@@ -89,11 +89,7 @@ void CpuBackend::gather(const View& in, int axis, const View& index, const View&
   visit_item(nd.item[0], [&](auto tag) {
     using U = typename decltype(tag)::type;
     parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
-      for (Cursor c(nd, b); c.linear < e;) {
-        int64_t k = std::min(e - c.linear, c.row_left());
-        gather_row<U>(nd, c, k, along);
-        c.advance_in_row(k);
-      }
+      each_row(nd, b, e, [&](char* const* at, int64_t k) { gather_row<U>(nd, at, k, along); });
     });
   });
   if (to.copied()) convert_copy(to.view(), out);
@@ -247,10 +243,9 @@ namespace {
 template <class S, class X>
 void fold_typed(const Nd& nd, int64_t b, int64_t e) {
   const int64_t si = nd.inner_stride(0), so = nd.inner_stride(1);
-  for (Cursor c(nd, b); c.linear < e;) {
-    const int64_t k = std::min(e - c.linear, c.row_left());
-    const X* in = reinterpret_cast<const X*>(c.p[0]);
-    S* out = reinterpret_cast<S*>(c.p[1]);
+  each_row(nd, b, e, [&](char* const* at, int64_t k) {
+    const X* in = reinterpret_cast<const X*>(at[0]);
+    S* out = reinterpret_cast<S*>(at[1]);
     if (so == 0) {
       for (int64_t j = 0; j < k; ++j) *out = merged<ScatterOp::Add, S, X>(*out, in[j * si]);
     } else if (so == 1 && si == 1) {
@@ -259,8 +254,7 @@ void fold_typed(const Nd& nd, int64_t b, int64_t e) {
     } else {
       for (int64_t j = 0; j < k; ++j) out[j * so] = merged<ScatterOp::Add, S, X>(out[j * so], in[j * si]);
     }
-    c.advance_in_row(k);
-  }
+  });
 }
 
 }  // namespace

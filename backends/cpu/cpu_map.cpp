@@ -147,12 +147,7 @@ void copy_same(const Nd& nd) {
     return;
   }
   parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
-    Cursor c(nd, b);
-    while (c.linear < e) {
-      int64_t k = std::min(e - c.linear, c.row_left());
-      copy_row<U>(c.p[1], si, c.p[0], so, k);
-      c.advance_in_row(k);
-    }
+    each_row(nd, b, e, [&](char* const* at, int64_t k) { copy_row<U>(at[1], si, at[0], so, k); });
   });
 }
 
@@ -193,7 +188,8 @@ void map_tiles(const Program& p, const Views& ins, const Views& outs) {
   for (int k = 0; k < n_outs && direct_out < 0; ++k)
     if (!p.code.empty() && p.outs[k] == p.code_reg(p.code.size() - 1) && outs[k].dtype == p.compute) direct_out = k;
 
-  parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+  const int64_t grain = std::max<int64_t>(4096, kGrain / std::max(1, p.code.size()));
+  parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     Interp it(p, loops(), e - b);
     Cursor c(nd, b);
     const int k = it.can_write_direct() ? direct_out : -1;

@@ -27,8 +27,8 @@ void Cursor::seek(int64_t at) {
   }
 }
 
-void Cursor::carry() {
-  for (int d = nd.ndim() - 1; d > 0 && idx[d] == nd.size(d); --d) {
+void Cursor::carry(int from) {
+  for (int d = from; d > 0 && idx[d] == nd.size(d); --d) {
     idx[d] = 0;
     ++idx[d - 1];
     for (int v = 0; v < nd.nv; ++v) p[v] += nd.step(v, d - 1) - nd.size(d) * nd.step(v, d);

@@ -44,7 +44,15 @@ struct Cursor {
     if (d < 0) return;
     idx[d] += k;
     for (int v = 0; v < nd.nv; ++v) p[v] += k * nd.step(v, d);
-    if (idx[d] == nd.size(d)) carry();
+    if (idx[d] == nd.size(d)) carry(d);
+  }
+  // rows <= rows left along the second innermost axis; only at the start of a row
+  void advance_rows(int64_t rows) {
+    const int d = nd.ndim() - 2;
+    linear += rows * nd.inner();
+    idx[d] += rows;
+    for (int v = 0; v < nd.nv; ++v) p[v] += rows * nd.step(v, d);
+    if (idx[d] == nd.size(d)) carry(d);
   }
   void advance(int64_t k) {
     if (k <= row_left())
@@ -54,8 +62,32 @@ struct Cursor {
   }
 
  private:
-  void carry();
+  void carry(int from);  // axis `from` has come to its end
 };
+
+// Calls f(addresses, length) for each row, or part of one, of the elements [b, e). Short rows are what this is for: the
+// addresses of neighbouring rows are a step apart.
+template <class F>
+void each_row(const Nd& nd, int64_t b, int64_t e, F&& f) {
+  const int outer = nd.ndim() - 2;
+  const int64_t length = nd.inner();
+  for (Cursor c(nd, b); c.linear < e;) {
+    if (outer < 0 || c.idx[outer + 1] != 0 || e - c.linear < length) {
+      const int64_t k = std::min(e - c.linear, c.row_left());
+      f(static_cast<char* const*>(c.p), k);
+      c.advance_in_row(k);
+      continue;
+    }
+    const int64_t rows = std::min(nd.size(outer) - c.idx[outer], (e - c.linear) / length);
+    char* at[plan::kMaxViews];
+    for (int v = 0; v < nd.nv; ++v) at[v] = c.p[v];
+    for (int64_t r = 0; r < rows; ++r) {
+      f(static_cast<char* const*>(at), length);
+      for (int v = 0; v < nd.nv; ++v) at[v] += nd.step(v, outer);
+    }
+    c.advance_rows(rows);
+  }
+}
 
 // Calls f(address, elements before it, length) for each row's part of the next n elements of view v.
 template <class F>
