@@ -15,7 +15,7 @@ namespace {
 // stride 1, a step of its kernel only shifts the columns: y = sum over steps k of w[k] @ columns[:, k *
 // step:][:points]. That is a third of the copying of a 3x3 kernel. Otherwise `shifts` is 1 and the columns hold all
 // taps.
-struct Geometry {
+struct ConvGeometry {
   int n = 0;
   int64_t batch, groups, in, out;
   int64_t taps = 1, points = 1;  // elements of a window, windows per sample
@@ -33,7 +33,7 @@ struct Geometry {
 // Products with fewer rows would cost more than the columns they save.
 constexpr int64_t kLeastRows = 16;
 
-void choose_shifts(Geometry& g) {
+void choose_shifts(ConvGeometry& g) {
   const int64_t inner = g.windows[0] > 0 ? g.points / g.windows[0] : 0;
   g.span = g.points;
   if (g.stride[0] != 1 || g.kernel[0] == 1 || g.in * g.taps / g.kernel[0] < kLeastRows) return;
@@ -43,9 +43,9 @@ void choose_shifts(Geometry& g) {
 }
 
 // `w`: sizes of the weight; `windows` empty = as many as fit.
-Geometry geometry(const char* op, const Dims& x, const Dims& w, IntList stride, IntList padding, IntList dilation,
-                  int64_t groups, const Dims& windows = {}) {
-  Geometry g;
+ConvGeometry geometry(const char* op, const Dims& x, const Dims& w, IntList stride, IntList padding, IntList dilation,
+                      int64_t groups, const Dims& windows = {}) {
+  ConvGeometry g;
   g.n = w.size() - 2;
   TG_CHECK(g.n >= 1 && x.size() == w.size(), ShapeError, op,
            ": input and weight must have the same number of dimensions", ", at least 3; input has shape ", x,
@@ -84,13 +84,13 @@ Dims joined(int64_t a, int64_t b, const Dims& rest) {
 }
 
 // The part of a padded tensor (N, C, padded..) that holds the unpadded one.
-Tensor interior(const Tensor& t, const Geometry& g) {
+Tensor interior(const Tensor& t, const ConvGeometry& g) {
   int64_t offset = t.storage_offset();
   for (int i = 0; i < g.n; ++i) offset += g.padding[i] * t.strides()[2 + i];
   return make_view(t, joined(t.size(0), t.size(1), g.size), t.strides(), offset);
 }
 
-Tensor with_padding(const Tensor& x, const Geometry& g) {
+Tensor with_padding(const Tensor& x, const ConvGeometry& g) {
   if (g.padded == g.size) return x;
   Tensor t = zeros(joined(x.size(0), x.size(1), g.padded), x.dtype(), x.device());
   copy_view(x.device(), View(x), View(interior(t, g)));
@@ -120,7 +120,7 @@ void grouped_gemm(Backend& be, const View& a, const View& b, double beta, const 
 // Calls f(first sample, number of samples, columns (count, groups, rows, span)) for blocks of samples, so that the
 // column buffer stays small. Filled from the padded input `x` before, or (`store`) zeroed before and added to x after.
 template <class F>
-void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
+void for_column_blocks(const ConvGeometry& g, const Tensor& x, bool store, F&& f) {
   Backend& be = backend(x.device());
   int64_t per_group = g.rows() * g.span, per_sample = g.groups * per_group;
   if (g.are_columns()) {
@@ -153,7 +153,9 @@ void for_column_blocks(const Geometry& g, const Tensor& x, bool store, F&& f) {
 }
 
 // The columns that meet step k of the first kernel axis.
-View columns_of(const View& cols, const Geometry& g, int64_t k) { return slice_view(cols, 3, k * g.step, g.points); }
+View columns_of(const View& cols, const ConvGeometry& g, int64_t k) {
+  return slice_view(cols, 3, k * g.step, g.points);
+}
 
 View transposed(View v) {
   std::swap(v.shape[2], v.shape[3]);
@@ -163,7 +165,7 @@ View transposed(View v) {
 
 // A weight (groups * out, in, k0, k..) as (k0, groups * out, in, k..): one matrix for each product. `to_steps` copies
 // from the weight to the steps, else back.
-void copy_steps(const Geometry& g, const Tensor& weight, const Tensor& steps, bool to_steps) {
+void copy_steps(const ConvGeometry& g, const Tensor& weight, const Tensor& steps, bool to_steps) {
   View w(weight), v(steps);
   const int64_t inner = g.taps / g.shifts;
   w.shape = v.shape = {g.shifts, g.groups * g.out, g.in, inner};
@@ -171,7 +173,7 @@ void copy_steps(const Geometry& g, const Tensor& weight, const Tensor& steps, bo
   v.stride = contiguous_strides(v.shape);
   copy_view(weight.device(), to_steps ? w : v, to_steps ? v : w);
 }
-Tensor steps_of(const Geometry& g, const Tensor& weight) {
+Tensor steps_of(const ConvGeometry& g, const Tensor& weight) {
   Tensor w = contiguous(weight);
   if (g.shifts == 1) return w;
   Tensor steps = empty_tensor({g.shifts, g.groups * g.out, g.rows()}, w.dtype(), w.device());
@@ -179,20 +181,20 @@ Tensor steps_of(const Geometry& g, const Tensor& weight) {
   return steps;
 }
 // The matrices (count, groups, out, rows) of step k, the same for every sample.
-View step_matrices(const Geometry& g, const Tensor& steps, int64_t k, int64_t count) {
+View step_matrices(const ConvGeometry& g, const Tensor& steps, int64_t k, int64_t count) {
   View v = matrices(steps, count, g.groups, g.out, g.rows(), {0, g.out * g.rows(), g.rows(), 1});
   v.data = static_cast<char*>(v.data) + k * g.groups * g.out * g.rows() * itemsize(v.dtype);
   return v;
 }
 // A contiguous y or its gradient as (batch, groups, out, points).
-View result_matrices(const Geometry& g, const Tensor& y) {
+View result_matrices(const ConvGeometry& g, const Tensor& y) {
   int64_t per_group = g.out * g.points;
   return matrices(y, g.batch, g.groups, g.out, g.points, {g.groups * per_group, per_group, g.points, 1});
 }
 
 Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stride, IntList padding, IntList dilation,
                              int64_t groups) {
-  Geometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
+  ConvGeometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   Dims sizes = joined(g.batch, g.groups * g.out, g.windows);
   if (numel_of(sizes, "convolution") == 0 || g.rows() == 0) return zeros(sizes, x.dtype(), x.device());
   Tensor y = empty_tensor(sizes, x.dtype(), x.device()), w = steps_of(g, weight);
@@ -215,8 +217,8 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
   TG_CHECK(grad.size(1) == weight.size(0), ShapeError, op, ": grad has ", grad.size(1), " channels but weight expects ",
            weight.size(0), "; grad=", describe(grad), ", weight=", describe(weight));
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
-  Geometry g = geometry(op, joined(grad.size(0), weight.size(1) * groups, size.dims()), weight.sizes(), stride, padding,
-                        dilation, groups, windows);
+  ConvGeometry g = geometry(op, joined(grad.size(0), weight.size(1) * groups, size.dims()), weight.sizes(), stride,
+                            padding, dilation, groups, windows);
   Tensor px = zeros(joined(g.batch, g.groups * g.in, g.padded), grad.dtype(), grad.device());
   if (px.numel() > 0 && grad.numel() > 0) {
     Tensor y = contiguous(grad), w = steps_of(g, weight);
@@ -241,7 +243,7 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
            grad.size(0), "; input=", describe(x), ", grad=", describe(grad));
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
   Dims sizes = joined(grad.size(1), x.size(1) / groups, kernel.dims());
-  Geometry g = geometry(op, x.sizes(), sizes, stride, padding, dilation, groups, windows);
+  ConvGeometry g = geometry(op, x.sizes(), sizes, stride, padding, dilation, groups, windows);
   Tensor dw = zeros(sizes, x.dtype(), x.device());
   if (dw.numel() == 0 || grad.numel() == 0) return dw;
   Tensor y = contiguous(grad);
@@ -431,7 +433,7 @@ Tensor fold_body(const Tensor& input, IntList output_size, IntList kernel_size, 
   TG_CHECK(x.size(1) % (k[0] * k[1]) == 0, ShapeError, op, ": dimension 1 must be divisible by the ", k[0] * k[1],
            " elements of the kernel, got ", x.size(1), "; input=", describe(input));
   int64_t ch = x.size(1) / (k[0] * k[1]);
-  Geometry g = geometry(op, {x.size(0), ch, size[0], size[1]}, {1, ch, k[0], k[1]}, s, p, d, 1);
+  ConvGeometry g = geometry(op, {x.size(0), ch, size[0], size[1]}, {1, ch, k[0], k[1]}, s, p, d, 1);
   TG_CHECK(x.size(2) == g.points, ShapeError, op, ": output_size=", output_size, " has ", g.points,
            " windows but input has ", x.size(2), "; input=", describe(input));
   Tensor w = reshape(x, {x.size(0), ch, k[0], k[1], g.windows[0], g.windows[1]});

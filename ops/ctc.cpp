@@ -10,7 +10,7 @@
 namespace tg {
 namespace {
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kNoPath = std::numeric_limits<double>::infinity();
 
 // The states of sample n are its labels with blanks around them: blank l1 blank l2 ... blank, 2 * length + 1 of them.
 // One row per sample, (N, L) with L for the longest; penalties are 0 where allowed and -inf elsewhere.
@@ -23,7 +23,7 @@ struct Lattice {
 };
 
 // 0 where `allowed`, -inf elsewhere.
-Tensor penalty(const Tensor& allowed, DType t) { return where(allowed, 0.0, full({1}, -kInf, t, allowed.device())); }
+Tensor penalty(const Tensor& allowed, DType t) { return where(allowed, 0.0, full({1}, -kNoPath, t, allowed.device())); }
 
 Lattice make_lattice(const Tensor& log_probs, const Tensor& targets, IntList lengths, int64_t blank) {
   Lattice a;
@@ -55,7 +55,7 @@ View step_of(const Tensor& t, int64_t step, int64_t from, const Dims& shape) {
 Tensor ways_in(const Lattice& a) {
   Dims shape = a.labels.sizes();
   int64_t steps = a.emit.size(0);
-  Tensor alpha = full({steps, shape[0], shape[1] + 2}, -kInf, a.compute, a.emit.device());
+  Tensor alpha = full({steps, shape[0], shape[1] + 2}, -kNoPath, a.compute, a.emit.device());
   Backend& b = backend(alpha.device());
   // stay, advance by one, advance by two, penalty of that, emission
   Program p = make_program(
@@ -82,12 +82,12 @@ Tensor ways_out(const Lattice& a, IntList lengths) {
   Dims shape = a.labels.sizes();
   int64_t steps = a.emit.size(0), n = shape[0];
   Device d = a.emit.device();
-  Tensor beta = full({steps + 1, n, shape[1] + 2}, -kInf, a.compute, d);
+  Tensor beta = full({steps + 1, n, shape[1] + 2}, -kNoPath, a.compute, d);
   std::vector<int64_t> ends(lengths.begin(), lengths.end());
   Tensor final_step = penalty(
       eq(reshape(arange(1, steps + 1, 1, DType::I64, d), {-1, 1, 1}), int_tensor(ends, {1, n, 1}, d)), a.compute);
   Tensor leave = pad(narrow(a.skip, 1, std::min<int64_t>(2, shape[1]), std::max<int64_t>(shape[1] - 2, 0)),
-                     {0, std::min<int64_t>(2, shape[1])}, "constant", -kInf);
+                     {0, std::min<int64_t>(2, shape[1])}, "constant", -kNoPath);
   Backend& b = backend(d);
   // stay, one on, two on, penalty of that, penalty of ending in this state, penalty of ending now, emission
   Program p = make_program(a.compute, 7, {},
@@ -118,7 +118,7 @@ Tensor nll_of(const Lattice& a, const Tensor& alpha, IntList input_lengths, IntL
   Tensor at = expand(int_tensor(last, {1, n, 1}, alpha.device()), {1, n, alpha.size(2)});
   Tensor nll = -logsumexp(squeeze(gather(alpha, 0, at), 0) + a.end, 1);
   for (int64_t i = 0; i < n; ++i)  // no steps at all: only the empty sequence is possible
-    if (input_lengths[i] == 0) fill_(narrow(nll, 0, i, 1), target_lengths[i] == 0 ? 0.0 : kInf);
+    if (input_lengths[i] == 0) fill_(narrow(nll, 0, i, 1), target_lengths[i] == 0 ? 0.0 : kNoPath);
   return nll;
 }
 
@@ -136,7 +136,7 @@ Tensor ctc_nll_grad(GradCtx& c) {
   Lattice a = make_lattice(log_probs, c.x(1), c.arg<IntList>(3), c.arg<int64_t>(4));
   Tensor alpha = ways_in(a), paths = alpha + ways_out(a, input_lengths);
   Tensor nll = reshape(nll_of(a, alpha, input_lengths, c.arg<IntList>(3)), {1, -1, 1});
-  Tensor share = where(eq(paths, -kInf), 0.0, exp(paths - a.emit + nll));
+  Tensor share = where(eq(paths, -kNoPath), 0.0, exp(paths - a.emit + nll));
   Tensor sums = zeros(log_probs.sizes(), a.compute, log_probs.device());
   sums = scatter_add(sums, 2, expand(unsqueeze(a.labels, 0), share.sizes()), share);
   // an impossible sequence has no gradient, unless nothing depends on it
@@ -209,7 +209,7 @@ Tensor ctc_loss_ints(const Tensor& log_probs, const Tensor& targets, IntList inp
     padded = padded_targets(targets, n, target_lengths, blank, classes);
   }
   Tensor loss = ctc_nll(x, padded, input_lengths, target_lengths, blank);
-  if (zero_infinity) loss = where(eq(loss, kInf), 0.0, loss);
+  if (zero_infinity) loss = where(eq(loss, kNoPath), 0.0, loss);
   if (reduction == "mean") {
     std::vector<int64_t> by;
     for (int64_t v : target_lengths) by.push_back(std::max<int64_t>(v, 1));

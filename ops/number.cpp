@@ -5,11 +5,11 @@
 namespace tg {
 namespace {
 
-struct Pair {
+struct CommonPair {
   Tensor a, b;
 };
 // Both operands in their common type and size.
-Pair common(const char* op, const Tensor& a, const Tensor& b, bool floats) {
+CommonPair common(const char* op, const Tensor& a, const Tensor& b, bool floats) {
   const Value v[] = {Value(a), Value(b)};
   DType p = promoted_dtype({v, 2});
   TG_CHECK(floats ? is_float(p) : is_int(p), DTypeError, op, ": expected ", floats ? "floating-point" : "integer",

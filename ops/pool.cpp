@@ -8,7 +8,7 @@ namespace tg {
 namespace {
 
 // Geometry over the last n axes. `right` is the padding after the end that the last window needs.
-struct Pool {
+struct Pooling {
   int n = 0;
   Dims size, kernel, stride, padding, dilation, windows, right;
   bool padded() const {
@@ -23,11 +23,11 @@ struct Pool {
   }
 };
 
-Pool pool_geometry(const char* op, const Tensor& x, int n, IntList kernel, IntList stride, IntList padding,
-                   IntList dilation, bool ceil_mode) {
+Pooling pool_geometry(const char* op, const Tensor& x, int n, IntList kernel, IntList stride, IntList padding,
+                      IntList dilation, bool ceil_mode) {
   TG_CHECK(x.ndim() == n + 1 || x.ndim() == n + 2, ShapeError, op, ": input must have ", n + 1, " or ", n + 2,
            " dimensions, got ", x.ndim(), "; input=", describe(x));
-  Pool p;
+  Pooling p;
   p.n = n;
   p.kernel = spatial_option(op, "kernel_size", kernel, n, 1);
   p.stride = stride.empty() ? p.kernel : spatial_option(op, "stride", stride, n, 1);
@@ -68,7 +68,7 @@ bool next_index(Dims& i, const Dims& sizes) {
 // ---- max pooling
 
 // (windows, taps): the flat position in the input of each tap; padding counts as the nearest element.
-Tensor tap_positions(const Pool& p, Device device) {
+Tensor tap_positions(const Pooling& p, Device device) {
   int64_t points = numel_of(p.windows), taps = numel_of(p.kernel);
   Tensor t = empty_tensor({points, taps}, DType::I64);
   int64_t* out = t.data<int64_t>();
@@ -104,7 +104,7 @@ using Winners = std::tuple<Tensor, Tensor>;
 Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntList padding, IntList dilation,
                            bool ceil_mode) {
   int n = int(kernel.size());
-  Pool p = pool_geometry("max_pool", x, n, kernel, stride, padding, dilation, ceil_mode);
+  Pooling p = pool_geometry("max_pool", x, n, kernel, stride, padding, dilation, ceil_mode);
   Dims lead = leading(x, n), out = joined(lead, p.windows);
   int64_t rows = numel_of(lead), points = numel_of(p.windows), taps = numel_of(p.kernel);
   Tensor values = empty_tensor(out, x.dtype(), x.device()), where_at = empty_tensor(out, DType::I64, x.device());
@@ -151,7 +151,7 @@ Tensor max_pool_grad(GradCtx& c) {
 Winners max_pool_nd(const char* op, int n, const Tensor& x, IntList kernel, std::optional<IntList> stride,
                     IntList padding, IntList dilation, bool ceil_mode) {
   TG_CHECK(x.dtype() != DType::Bool, DTypeError, op, ": bool tensors are not supported; input=", describe(x));
-  Pool p = pool_geometry(op, x, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, dilation, ceil_mode);
+  Pooling p = pool_geometry(op, x, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, dilation, ceil_mode);
   return max_pool(x, p.kernel, p.stride, p.padding, p.dilation, ceil_mode);
 }
 
@@ -182,7 +182,7 @@ Tensor max_unpool_nd(const char* op, int n, const Tensor& x, const Tensor& indic
 // ---- average pooling
 
 // What each window's sum is divided by, of the shape of the windows.
-Tensor divisors(const Pool& p, bool count_include_pad, DType dtype, Device device) {
+Tensor divisors(const Pooling& p, bool count_include_pad, DType dtype, Device device) {
   Tensor t = empty_tensor(p.windows, DType::F64);
   double* out = t.data<double>();
   Dims w = Dims::filled(p.n, 0);
@@ -201,7 +201,7 @@ Tensor divisors(const Pool& p, bool count_include_pad, DType dtype, Device devic
 
 Tensor avg_pool_nd(const char* op, int n, const Tensor& input, IntList kernel, std::optional<IntList> stride,
                    IntList padding, bool ceil_mode, bool count_include_pad, std::optional<int64_t> divisor) {
-  Pool p = pool_geometry(op, input, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, 1, ceil_mode);
+  Pooling p = pool_geometry(op, input, n, kernel, stride.value_or(IntList(nullptr, 0)), padding, 1, ceil_mode);
   TG_CHECK(is_float(input.dtype()), DTypeError, op, ": expected a floating-point tensor, input=", describe(input));
   TG_CHECK(!divisor || *divisor != 0, ValueError, op, ": divisor_override must not be 0");
   Tensor x = p.padded() ? pad(input, p.pads()) : input;

@@ -55,18 +55,18 @@ Tensor safe_softmax_body(const Tensor& x, int64_t dim) {
   return narrow_to(s.exps / clamp_min(s.total, kTiny), x.dtype());
 }
 
-enum class Kind { Softmax, LogSoftmax, SafeSoftmax };
+enum class SoftmaxKind { Softmax, LogSoftmax, SafeSoftmax };
 
 // Two reductions and one map, with the maximum and the sum in the compute type.
-Tensor softmax_fast(Kind kind, const char* op, const Tensor& input, int64_t dim, std::optional<DType> dtype) {
+Tensor softmax_fast(SoftmaxKind kind, const char* op, const Tensor& input, int64_t dim, std::optional<DType> dtype) {
   Tensor x = float_input(op, input, dtype);
   int axis = wrap_dim(op, dim, x.ndim());
   Tensor y = empty_like_tensor(x);
   if (x.numel() == 0) return y;
   const int64_t n = x.sizes()[axis];
   if (axis == x.ndim() - 1 && x.is_contiguous() &&
-      run_fused(x.device(), kind == Kind::LogSoftmax ? Fused::LogSoftmax : Fused::Softmax, {rows_of(x, n)},
-                {rows_of(y, n)}, kind == Kind::SafeSoftmax))
+      run_fused(x.device(), kind == SoftmaxKind::LogSoftmax ? Fused::LogSoftmax : Fused::Softmax, {rows_of(x, n)},
+                {rows_of(y, n)}, kind == SoftmaxKind::SafeSoftmax))
     return y;
   DType c = compute_type(x.dtype());
   Dims kept = kept_sizes(x.sizes(), {axis});
@@ -80,13 +80,15 @@ Tensor softmax_fast(Kind kind, const char* op, const Tensor& input, int64_t dim,
   Backend& b = backend(x.device());
 
   Program floor = make_program(c, 1, {double(std::numeric_limits<float>::lowest())}, {{Opc::clamp_min, {0, 1}}});
-  b.reduce(ReduceOp::Max, c, nullptr, one, kind == Kind::SafeSoftmax ? &floor : nullptr, vtop);
+  b.reduce(ReduceOp::Max, c, nullptr, one, kind == SoftmaxKind::SafeSoftmax ? &floor : nullptr, vtop);
   Program shift_exp = make_program(c, 2, {}, {{Opc::sub, {0, 1}}, {Opc::exp, {2}}});
   Program take_log = make_program(c, 1, {}, {{Opc::log, {0}}});
   Program not_zero = make_program(c, 1, {kTiny}, {{Opc::clamp_min, {0, 1}}});
-  const Program* post = kind == Kind::LogSoftmax ? &take_log : kind == Kind::SafeSoftmax ? &not_zero : nullptr;
+  const Program* post = kind == SoftmaxKind::LogSoftmax    ? &take_log
+                        : kind == SoftmaxKind::SafeSoftmax ? &not_zero
+                                                           : nullptr;
   b.reduce(ReduceOp::Sum, c, &shift_exp, two, post, vtotal);
-  Program last = kind == Kind::LogSoftmax
+  Program last = kind == SoftmaxKind::LogSoftmax
                      ? make_program(c, 3, {}, {{Opc::sub, {0, 1}}, {Opc::sub, {3, 2}}})
                      : make_program(c, 3, {}, {{Opc::sub, {0, 1}}, {Opc::exp, {3}}, {Opc::div, {4, 2}}});
   b.map(last, three, out);
@@ -94,13 +96,13 @@ Tensor softmax_fast(Kind kind, const char* op, const Tensor& input, int64_t dim,
 }
 
 Tensor softmax_primitive(const Tensor& x, int64_t dim, std::optional<DType> dtype) {
-  return softmax_fast(Kind::Softmax, "softmax", x, dim, dtype);
+  return softmax_fast(SoftmaxKind::Softmax, "softmax", x, dim, dtype);
 }
 Tensor log_softmax_primitive(const Tensor& x, int64_t dim, std::optional<DType> dtype) {
-  return softmax_fast(Kind::LogSoftmax, "log_softmax", x, dim, dtype);
+  return softmax_fast(SoftmaxKind::LogSoftmax, "log_softmax", x, dim, dtype);
 }
 Tensor safe_softmax_primitive(const Tensor& x, int64_t dim) {
-  return softmax_fast(Kind::SafeSoftmax, "safe_softmax", x, dim, std::nullopt);
+  return softmax_fast(SoftmaxKind::SafeSoftmax, "safe_softmax", x, dim, std::nullopt);
 }
 
 Tensor softmax_backward_body(const Tensor& grad, const Tensor& y, int64_t dim) {
