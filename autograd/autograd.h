@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/node.h"
+#include "autograd/saved.h"
 
 namespace tg {
 
@@ -50,7 +51,7 @@ class TG_API FunctionCtx {
   friend struct FunctionNode;
   friend TG_API std::vector<Tensor> apply_function(struct CustomFunction, const std::vector<Tensor>&);
   std::vector<Tensor> to_save_, non_differentiable_, dirty_;
-  std::vector<SavedTensor> saved_;
+  std::vector<KeptTensor> saved_;
   std::vector<bool> needs_;
   Node* node_ = nullptr;
   std::string name_;

@@ -112,6 +112,7 @@ class Run {
 
   void go() {
     GradMode mode(create_);
+    AutocastOff in_the_types_of_forward;
     int steps = 0;
     while (!queue_.empty()) {
       Node* n = queue_.top().second;
@@ -299,6 +300,25 @@ void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, cons
 
 }  // namespace
 
+// The call with what hooks have packed; shares lists with the original.
+SavedCall OpNode::unpack_values() const {
+  SavedCall c;
+  c.op = call.op;
+  c.kept = call.kept;
+  c.values = call.values;
+  c.metas = call.metas;
+  c.first_edge = call.first_edge;
+  c.out_metas = call.out_metas;
+  c.inputs = call.inputs;
+  c.outputs = call.outputs;
+  for (const auto& [at, value] : *packed) {
+    SavedTensor& s = at >= 0 ? c.inputs[at] : c.outputs[~at];
+    s.tensor = value.unpack(name());
+    s.version = s.tensor.version();
+  }
+  return c;
+}
+
 void OpNode::apply(const Tensor* grads, const bool* needs, Tensor* results) {
   TG_CHECK(
       !released || call.kept == 0, AutogradError, name(),
@@ -308,7 +328,9 @@ void OpNode::apply(const Tensor* grads, const bool* needs, Tensor* results) {
     TG_CHECK(s.tensor.version() == s.version, AutogradError, call.op->base, ": an index tensor (", describe(s.tensor),
              ") is needed for its gradient but was modified in place by ", s.tensor.impl()->storage->last_writer,
              " since");
-  GradCtx ctx(call, this, grads, needs, results);
+  std::optional<SavedCall> unpacked;
+  if (TG_UNLIKELY(packed != nullptr)) unpacked = unpack_values();
+  GradCtx ctx(unpacked ? *unpacked : call, this, grads, needs, results);
   const OpSpec& spec = call.op->spec;
   if (spec.joint.fn) return spec.joint.fn(ctx);
   for (int i = 0; i < int(spec.grads.size()); ++i)
@@ -318,6 +340,7 @@ void OpNode::apply(const Tensor* grads, const bool* needs, Tensor* results) {
 void OpNode::release_saved() {
   for (auto& s : call.inputs) s.tensor = Tensor();
   for (auto& s : call.outputs) s.tensor = Tensor();
+  packed.reset();
   released = true;
 }
 

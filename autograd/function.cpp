@@ -28,7 +28,7 @@ struct FunctionNode final : Node {
   }
   void release_saved() override {
     released = true;
-    for (auto& s : ctx.saved_) s.tensor = Tensor();
+    for (KeptTensor& s : ctx.saved_) s.release();
   }
   const Meta& input_meta(int i) const override { return inputs[i]; }
   const Meta& output_meta(int j) const override { return outputs[j]; }
@@ -37,16 +37,7 @@ struct FunctionNode final : Node {
 std::vector<Tensor> FunctionCtx::saved() const {
   if (!node_) return to_save_;  // still in forward
   std::vector<Tensor> out;
-  for (const SavedTensor& s : saved_) {
-    if (!s.tensor.defined()) {
-      out.emplace_back();
-      continue;
-    }
-    TG_CHECK(s.tensor.version() == s.version, AutogradError, name_, ": a saved tensor (", describe(s.tensor),
-             ") was modified in place by ", s.tensor.impl()->storage->last_writer, " since; it is at version ",
-             s.tensor.version(), ", expected version ", s.version);
-    out.push_back(s.output >= 0 && modes().grad ? as_output(s, *node_) : s.tensor);
-  }
+  for (const KeptTensor& s : saved_) out.push_back(s.get(name_, node_));
   return out;
 }
 
@@ -96,13 +87,10 @@ std::vector<Tensor> apply_function(CustomFunction f, const std::vector<Tensor>& 
     node->outputs.push_back(meta_info(t));
   }
   for (const Tensor& t : ctx.to_save_) {
-    SavedTensor s{t, t.defined() ? t.version() : 0, -1};
+    int output = -1;
     for (size_t j = 0; j < out.size(); ++j)
-      if (t.defined() && t.is_same(out[j])) {
-        s.tensor = without_history(t);
-        s.output = int(j);
-      }
-    ctx.saved_.push_back(std::move(s));
+      if (t.defined() && t.is_same(out[j])) output = int(j);
+    ctx.saved_.emplace_back(t, output);
   }
   ctx.to_save_.clear();
   for (size_t j = 0; j < out.size(); ++j) {

@@ -10,6 +10,7 @@
 namespace tg {
 
 struct Node;
+class PackedTensor;
 TG_API void ref_destroy(Node* n);  // iterative: freeing a million-node chain uses constant stack
 
 // Where a gradient goes: output `slot` of a node, or a leaf's .grad. Both empty: nowhere.
@@ -57,10 +58,13 @@ struct OpNode final : Node {
   SavedCall call;
   bool released = false;
   std::vector<SavedTensor> index_tensors;  // tensors inside an Index argument, to check their versions
+  // Values that hooks have packed (autograd/saved.h): input i at i, output j at ~j. Null without hooks.
+  std::shared_ptr<std::vector<std::pair<int, PackedTensor>>> packed;
 
   std::string name() const override;
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override;
   void release_saved() override;
+  SavedCall unpack_values() const;
   int num_outputs() const override { return call.out_metas.size(); }
   const Meta& input_meta(int i) const override { return call.metas[i]; }
   const Meta& output_meta(int j) const override { return call.out_metas[j]; }

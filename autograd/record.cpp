@@ -1,6 +1,7 @@
 // Puts calls on the tape.
 #include "autograd/autograd.h"
 #include "autograd/node.h"
+#include "autograd/saved.h"
 #include "ops/ops.h"
 
 namespace tg {
@@ -95,6 +96,18 @@ static Value keep(OpNode& n, const Value& v) {
   }
 }
 
+// Hands what was kept to the hooks.
+static void pack_values(OpNode& n) {
+  auto packed = std::make_shared<std::vector<std::pair<int, PackedTensor>>>();
+  auto pack = [&](SavedTensor& s, int at) {
+    if (s.tensor.defined()) packed->emplace_back(at, PackedTensor(s.tensor, s.output >= 0));
+    s.tensor = Tensor();
+  };
+  for (int i = 0; i < n.call.inputs.size(); ++i) pack(n.call.inputs[i], i);
+  for (int j = 0; j < n.call.outputs.size(); ++j) pack(n.call.outputs[j], ~j);
+  n.packed = std::move(packed);
+}
+
 void save_values(OpNode& n, Args args, const Outputs& out) {
   SavedCall& c = n.call;
   const OpSpec& spec = c.op->spec;
@@ -127,6 +140,7 @@ void save_values(OpNode& n, Args args, const Outputs& out) {
     Tensor y = without_history(out[j]);
     c.outputs[j] = {y, y.version(), j};
   }
+  if (TG_UNLIKELY(saved_hooks_active())) pack_values(n);
 }
 
 static void record(const OpDef& op, Args args, Outputs& out) {

@@ -119,8 +119,10 @@ class CachingAllocator final : public Allocator {
 
   [[noreturn]] void out_of_memory(size_t asked, int64_t size) {
     live_.fetch_sub(size);
-    fail<OutOfMemoryError>("out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(),
-                           ", cached ", cached_.load(), ", limit ", limit_.load(), " (0 = none)");
+    fail<OutOfMemoryError>(
+        "out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(), ", cached ", cached_.load(),
+        ", limit ", limit_.load(),
+        " (0 = none). Try, the cheapest first: a smaller batch, checkpointing of activations, half precision");
   }
 
   std::mutex mutex_;

@@ -1,4 +1,5 @@
 // The tape in Python: attributes of tensors, backward, hooks, nodes, custom functions, checks.
+#include "core/checkpoint.h"
 #include "ops/ops.h"
 #include "python/casters.h"
 
@@ -7,7 +8,7 @@ PYBIND11_DECLARE_HOLDER_TYPE(T, tg::Ref<T>, true)
 namespace tg::python {
 namespace {
 
-// A Python callable inside the library: may be copied and dropped on any thread.
+// A Python callable, or any object, inside the library: may be copied and dropped on any thread.
 class Callable {
  public:
   explicit Callable(py::object f)
@@ -20,8 +21,9 @@ class Callable {
   // The interpreter lock must be held.
   template <class... A>
   py::object operator()(A&&... args) const {
-    return py::reinterpret_borrow<py::object>(f_.get())(std::forward<A>(args)...);
+    return object()(std::forward<A>(args)...);
   }
+  py::object object() const { return py::reinterpret_borrow<py::object>(f_.get()); }
 
  private:
   std::shared_ptr<PyObject> f_;
@@ -254,6 +256,50 @@ void bind_functions(py::module_& m) {
   });
 }
 
+// ---- saved-tensor hooks and checkpointing
+
+void push_python_hooks(py::object pack, py::object unpack) {
+  Callable do_pack(std::move(pack)), do_unpack(std::move(unpack));
+  auto hooks = std::make_shared<SavedHooks>();
+  hooks->pack = [do_pack](const Tensor& t) -> std::any {
+    py::gil_scoped_acquire gil;
+    return Callable(do_pack(t));
+  };
+  hooks->unpack = [do_unpack](const std::any& packed) {
+    py::gil_scoped_acquire gil;
+    py::object r = do_unpack(std::any_cast<const Callable&>(packed).object());
+    TG_CHECK(is_tensor(r.ptr()), TypeError, "saved_tensors_hooks: the unpack hook must return a Tensor, not ",
+             Py_TYPE(r.ptr())->tp_name);
+    return unwrap(r.ptr());
+  };
+  push_saved_hooks(std::move(hooks));
+}
+
+py::object checkpoint_python(const py::object& first, py::object again, const Tensors& inputs, bool preserve_rng_state,
+                             bool early_stop, bool check) {
+  py::object result;
+  Callable run_again(std::move(again));
+  checkpoint(
+      [&](const Tensors& xs) {
+        result = first(xs);
+        return Tensors{};
+      },
+      [run_again](const Tensors& xs) {
+        py::gil_scoped_acquire gil;
+        run_again(xs);
+        return Tensors{};
+      },
+      inputs, {preserve_rng_state, early_stop, check});
+  return result;
+}
+
+void bind_saved(py::module_& m) {
+  m.def("_push_saved_hooks", &push_python_hooks);
+  m.def("_pop_saved_hooks", &pop_saved_hooks);
+  m.def("_forbid_saved_hooks", &forbid_saved_hooks);
+  m.def("_checkpoint", &checkpoint_python);
+}
+
 }  // namespace
 
 void init_autograd(py::module_& m) {
@@ -261,6 +307,7 @@ void init_autograd(py::module_& m) {
     py::handle(reinterpret_cast<PyObject*>(tensor_type)).attr(g->name) = checked(PyDescr_NewGetSet(tensor_type, g));
   bind_nodes(m);
   bind_functions(m);
+  bind_saved(m);
   m.def("_backward", &run_backward);
   m.def("_grad", &run_grad);
   method("backward", &run_backward, py::arg("gradient") = py::none(), py::arg("retain_graph") = py::none(),

@@ -132,3 +132,22 @@ TEST_CASE("nn: call wrapper") {
   net->at(0)->set_call_wrapper([](nn::Module& m, TensorList xs) { return m.forward(xs[0]) + 1.0; });
   CHECK(net(zeros({1})).item() == 1.0);
 }
+
+TEST_CASE("nn: checkpointing gives the same bits, nested and under dropout") {
+  nn::Sequential inner(nn::Linear(4, 8), nn::GELU(), nn::Dropout(0.5));
+  nn::Sequential plain(inner, nn::Linear(8, 4), nn::Dropout(0.5));
+  nn::Checkpoint twice(nn::Sequential(nn::Checkpoint(inner), plain->at(1), plain->at(2)));
+  auto run = [&](nn::Module& net) {
+    manual_seed(3);
+    plain->zero_grad();
+    Tensor x = arange(12).reshape({3, 4}).to(DType::F32).set_requires_grad(true);
+    Tensor loss = sum(square(net(x)));
+    loss.backward();
+    std::vector<Tensor> out{loss, x.grad()};
+    for (const Tensor& p : plain->parameters()) out.push_back(p.grad());
+    return out;
+  };
+  std::vector<Tensor> a = run(*plain), b = run(*twice);
+  for (size_t i = 0; i < a.size(); ++i) CHECK(equal(a[i], b[i]));
+  CHECK_THROWS_AS(nn::CheckpointImpl(nullptr), ValueError);
+}
