@@ -321,8 +321,9 @@ LoadResult Module::load_state_dict(const NamedTensors& state, bool strict, bool 
       if (it == given.end()) {
         result.missing.push_back(path);
       } else if (!it->second->defined() || it->second->sizes() != s.at->sizes()) {
-        errors += str("\n\tsize mismatch for ", path, ": the given tensor is ", describe(*it->second),
-                      ", the module's is ", describe(*s.at), ".");
+        errors += str("\n\tsize mismatch for ", path, ": copying a param with shape ",
+                      it->second->defined() ? str(it->second->sizes()) : "of no tensor",
+                      " from checkpoint, the shape in current model is ", s.at->sizes(), ".");
       } else {
         todo.emplace_back(&s, it->second);
       }

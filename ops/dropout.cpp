@@ -50,20 +50,26 @@ Tensor dropout_body(const Tensor& x, double p, bool training, bool inplace) {
   return drop(x, x.sizes(), p, training, inplace);
 }
 
-// (N, C, ...) or, without a batch, (C, ...): one decision per channel.
+// One decision per channel; the first `kept` axes are those of the channels and of the batch, if there is one.
+Tensor drop_channels(const Tensor& x, int kept, double p, bool training, bool inplace) {
+  Dims m = x.sizes();
+  for (int d = kept; d < x.ndim(); ++d) m[d] = 1;
+  return drop(x, m, p, training, inplace);
+}
+// (N, C, ...) or, without a batch, (C, ...).
 Tensor drop_channels(const char* op, const Tensor& x, int spatial, double p, bool training, bool inplace) {
   check_dropout(op, x, p);
   TG_CHECK(x.ndim() == spatial + 1 || x.ndim() == spatial + 2, ShapeError, op, ": expected ", spatial + 1, " or ",
            spatial + 2, " dimensions, input=", describe(x));
-  Dims m = x.sizes();
-  for (int d = x.ndim() - spatial; d < x.ndim(); ++d) m[d] = 1;
-  return drop(x, m, p, training, inplace);
+  return drop_channels(x, x.ndim() - spatial, p, training, inplace);
 }
 Tensor dropout1d_body(const Tensor& x, double p, bool training, bool inplace) {
   return drop_channels("dropout1d", x, 1, p, training, inplace);
 }
 Tensor dropout2d_body(const Tensor& x, double p, bool training, bool inplace) {
-  return drop_channels("dropout2d", x, 2, p, training, inplace);
+  check_dropout("dropout2d", x, p);
+  TG_CHECK(x.ndim() >= 2, ShapeError, "dropout2d: expected at least 2 dimensions, input=", describe(x));
+  return drop_channels(x, 2, p, training, inplace);
 }
 Tensor dropout3d_body(const Tensor& x, double p, bool training, bool inplace) {
   return drop_channels("dropout3d", x, 3, p, training, inplace);
@@ -110,7 +116,7 @@ TG_OP("dropout1d(Tensor input, float p=0.5, bool training=True, bool inplace=Fal
       .doc = "Dropout of whole channels of (N, C, L) or (C, L).", .composite = box<dropout1d_body>,
       .flags = kNN | kRandom, .samples = "T(2,3,4); T(3,4), 0.3; T(2,3,4), p=0.0", .notes = "random");
 TG_OP("dropout2d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
-      .doc = "Dropout of whole channels of (N, C, H, W) or (C, H, W).", .composite = box<dropout2d_body>,
+      .doc = "Dropout of whole channels of (N, C, H, W), (N, C, L) or (N, C).", .composite = box<dropout2d_body>,
       .flags = kNN | kRandom, .samples = "T(2,3,4,5); T(3,4,5), 0.3; T(2,3,4,5), training=False", .notes = "random");
 TG_OP("dropout3d(Tensor input, float p=0.5, bool training=True, bool inplace=False) -> Tensor",
       .doc = "Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W).", .composite = box<dropout3d_body>,

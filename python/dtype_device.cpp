@@ -174,7 +174,7 @@ PyObject* size_subscript(PyObject* o, PyObject* key) {
 }
 PyObject* size_concat(PyObject* a, PyObject* b) { return as_size(PyTuple_Type.tp_as_sequence->sq_concat(a, b)); }
 PyObject* size_repr(PyObject* o) {
-  std::string s = "tg.Size([";
+  std::string s = "tinygrad_cpp.Size([";
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(o); ++i) {
     PyObject* r = PyObject_Repr(PyTuple_GET_ITEM(o, i));
     if (!r) return nullptr;

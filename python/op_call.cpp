@@ -2,6 +2,8 @@
 // the Python objects, which outlive the call.
 #include "python/op_call.h"
 
+#include <structmember.h>  // PyMemberDef, part of Python.h from 3.12 on
+
 #include <algorithm>
 #include <memory>
 
@@ -280,6 +282,18 @@ bool bind_spread(const Overload& o, PyObject* const* args, size_t n, PyObject* k
 
 // ---- results
 
+// Each value on a line of its own, where tensors that need several lines stay readable.
+PyObject* result_repr(PyObject* result) {
+  std::string text = std::string(Py_TYPE(result)->tp_name) + "(";
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result); ++i) {
+    PyObject* item = PyObject_Repr(PyTuple_GET_ITEM(result, i));
+    if (!item) return nullptr;
+    text += std::string(i ? ",\n" : "\n") + Py_TYPE(result)->tp_members[i].name + "=" + PyUnicode_AsUTF8(item);
+    Py_DECREF(item);
+  }
+  return PyUnicode_FromString((text + ")").c_str());
+}
+
 PyTypeObject* result_type(const Overload& o) {
   if (o.result_type) return o.result_type;
   static std::vector<std::unique_ptr<std::string>> names;  // the type keeps the pointers
@@ -294,6 +308,7 @@ PyTypeObject* result_type(const Overload& o) {
                                 int(o.op->returns.size())};
   PyTypeObject* t = PyStructSequence_NewType(&desc);
   if (!t) throw_python_error();
+  t->tp_repr = result_repr;
   return o.result_type = t;
 }
 

@@ -89,6 +89,7 @@ from ._functions import (
     adjoint,
     angle,
     asarray,
+    binomial,
     broadcast_shapes,
     channels_last,
     conj,
@@ -105,6 +106,7 @@ from ._functions import (
     is_signed,
     isreal,
     narrow_copy,
+    poisson,
     preserve_format,
     range,
     real,
@@ -164,7 +166,7 @@ newaxis = None
 # Modules that few programs need are imported when they are asked for.
 _MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cpu cuda distributed distributions fft func
 functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random sparse special storage testing
-types xpu""".split()
+types xpu _utils""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
 
 for _module in (nn, nn.functional, nn.init, nn.modules, nn.utils, optim, optim.lr_scheduler):

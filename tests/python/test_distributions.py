@@ -460,7 +460,7 @@ def test_checks_can_be_left_out():
 @pytest.mark.parametrize("name", ["Normal", "Categorical", "Bernoulli logits", "Uniform", "Dirichlet", "Independent"])
 def test_repr(name):
     (_, mine, _, _), (_, theirs, _, _) = both(name)
-    assert repr(mine) == repr(theirs).replace("torch.Size", "tg.Size")
+    assert repr(mine) == repr(theirs).replace("torch.Size", "tinygrad_cpp.Size")
     assert repr(dist.Normal(0, 1)) == repr(torch.distributions.Normal(0, 1))
     assert repr(dist.Chi2(3.0)) == "Chi2(df: 3.0)" and repr(dist.LogNormal(0.0, 1.0)) == "LogNormal(loc: 0.0, scale: 1.0)"
 

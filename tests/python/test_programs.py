@@ -427,10 +427,52 @@ def own_optimizer_and_function(torch):
     return out + weight.flatten().tolist() + [len(optimizer.state_dict()["state"])]
 
 
+def own_loss(torch):
+    """A loss derived from the class behind the library's own, with flattened gradients as averaging across programs has."""
+    import importlib
+
+    losses = importlib.import_module(f"{torch.__name__}.nn.modules.loss")
+    helpers = importlib.import_module(f"{torch.__name__}._utils")
+
+    class Dice(losses._WeightedLoss):
+        def forward(self, logits, target):
+            p = torch.softmax(logits, 1) * self.weight
+            loss = 1 - 2 * (p * target).sum(1) / (p + target).sum(1)
+            return loss if self.reduction == "none" else getattr(loss, self.reduction)()
+
+    class Old(losses._Loss):
+        def forward(self, x):
+            return getattr(x, self.reduction)()
+
+    net = with_weights(torch, torch.nn.Linear(3, 4))
+    target = torch.eye(4)[ints(torch, 4, 5)]
+    criterion = Dice(weight=torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    criterion(net(floats(torch, 5, 3)), target).backward()
+    grads = [p.grad for p in net.parameters()]
+    flat = helpers._flatten_dense_tensors(grads)
+    again = helpers._unflatten_dense_tensors(flat, grads)
+    old = Old(size_average=False)(torch.ones(3))
+    return flat.tolist() + [float((a - b).abs().sum()) for a, b in zip(again, grads)] + [old.item()]
+
+
+def texts(torch):
+    """What programs print and look for in messages."""
+    nn = torch.nn
+    shown = [torch.ones(2, 3).shape, torch.max(torch.tensor([[1.0, 2.0], [4.0, 3.0]]), 1), torch.Size([]) + (3,)]
+    shown += [torch.sort(torch.tensor([[2.0, 1.0], [4.0, 3.0]]))]
+    shown += [nn.Sequential(nn.ParameterList([torch.ones(2), torch.ones(2, 3)])), nn.ParameterList([torch.ones(2)])]
+    try:
+        nn.Linear(2, 3).load_state_dict({"weight": torch.ones(3, 4), "extra": torch.ones(1)})
+    except RuntimeError as error:
+        shown.append(str(error).replace(". \n", ".\n"))
+    return [str(x).replace(torch.__name__ + ".", "").replace("load_state_dict: ", "") for x in shown]
+
+
 @pytest.mark.parametrize(
     "program",
     [
         validation_loop,
+        own_loss,
         residual_network,
         attention_translator,
         packed_tagger,
@@ -447,3 +489,7 @@ def test_program(program):
     got, want = program(tg), program(torch)
     assert len(got) == len(want)
     np.testing.assert_allclose(got, want, rtol=2e-4, atol=1e-5)
+
+
+def test_texts():
+    assert texts(tg) == texts(torch)

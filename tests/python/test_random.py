@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
@@ -90,6 +92,26 @@ def test_multinomial_frequencies(replacement):
     if not replacement:
         s = tg.multinomial(rows, 3).numpy()
         assert (np.sort(s, axis=1) == [1, 2, 4]).all()
+
+
+def test_counts():
+    tg.manual_seed(0)
+    rate = tg.tensor([0.0, 0.5, 30.0]).expand(20000, 3)
+    drawn = tg.poisson(rate)
+    assert drawn.dtype == tg.float32 and drawn.shape == rate.shape
+    np.testing.assert_allclose(drawn.mean(0).numpy(), [0, 0.5, 30], rtol=0.05)
+    np.testing.assert_allclose(drawn.var(0).numpy(), [0, 0.5, 30], rtol=0.05)
+    drawn = tg.binomial(tg.tensor([10.0, 1.0, 0.0]).expand(20000, 3), tg.tensor(0.25))
+    np.testing.assert_allclose(drawn.mean(0).numpy(), [2.5, 0.25, 0], rtol=0.05)
+    generators = [tg.Generator().manual_seed(3) for _ in range(2)]
+    assert tg.equal(*(tg.poisson(rate, generator=g) for g in generators))
+    for wrong in (tg.tensor([-1.0]), tg.tensor([math.nan])):
+        with pytest.raises(tg.ValueError, match="poisson: rates"):
+            tg.poisson(wrong)
+        with pytest.raises(tg.ValueError, match="binomial: "):
+            tg.binomial(tg.ones(1), wrong)
+    with pytest.raises(tg.DTypeError, match="poisson"):
+        tg.poisson(tg.ones(2).long())
 
 
 def test_one_offset_per_op_whatever_its_size():

@@ -170,7 +170,7 @@ def test_parameter():
 
 def test_geometry():
     x = tg.zeros(2, 3, 4)
-    assert x.shape == (2, 3, 4) and x.shape.numel() == 24 and repr(x.shape) == "tg.Size([2, 3, 4])"
+    assert x.shape == (2, 3, 4) and x.shape.numel() == 24 and repr(x.shape) == "tinygrad_cpp.Size([2, 3, 4])"
     assert isinstance(x.shape[1:], tg.Size) and isinstance(x.shape, tuple)
     assert x.size() == x.shape and x.size(-1) == 4 and x.ndim == x.dim() == 3
     assert x.stride() == (12, 4, 1) and x.stride(1) == 4 and x.numel() == 24 and x.nbytes == 96

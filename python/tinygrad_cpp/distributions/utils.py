@@ -76,9 +76,9 @@ def uniform(shape: Any, like: Tensor) -> Tensor:
     return ops.rand(shape, dtype=like.dtype, device=like.device).clamp(eps / 4, 1 - eps / 2)
 
 
-def numpy_generator() -> np.random.Generator:
-    """NumPy's generator for the distributions that only it can draw, seeded from the default generator here."""
-    return np.random.Generator(np.random.Philox(int(ops.randint(0, 2**63 - 1, ()).item())))
+def numpy_generator(generator: Any = None) -> np.random.Generator:
+    """NumPy's generator for the distributions that only it can draw, seeded from a generator here, or the default."""
+    return np.random.Generator(np.random.Philox(int(ops.randint(0, 2**63 - 1, (), generator=generator).item())))
 
 
 def from_numpy(values: Any, like: Tensor) -> Tensor:

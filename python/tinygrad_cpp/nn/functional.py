@@ -92,6 +92,11 @@ def _adapt() -> dict[str, _Function]:
 globals().update(_adapt())
 
 
+def rrelu_(input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
+    """rrelu in place."""
+    return _ops.rrelu(input, lower, upper, training, True)
+
+
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,

@@ -173,7 +173,7 @@ class _ShowsParameters:
         lines = []
         for name, p in self._parameters.items():
             if p is not None:
-                lines.append(f"({name}): Parameter containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]")
+                lines.append(f"  ({name}): Parameter containing: [{p.dtype} of size {'x'.join(map(str, p.shape))}]")
         return "\n".join(lines)
 
 

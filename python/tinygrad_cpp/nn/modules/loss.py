@@ -10,6 +10,24 @@ globals().update(in_file(__name__))
 __all__ = [*in_file(__name__), "CTCLoss", "TripletMarginWithDistanceLoss"]
 
 
+class _Loss(Module):
+    """What programs derive losses of their own from."""
+
+    def __init__(self, size_average=None, reduce=None, reduction="mean"):
+        super().__init__()
+        if size_average is not None or reduce is not None:
+            reduction = "none" if reduce is False else "sum" if size_average is False else "mean"
+        self.reduction = reduction
+
+
+class _WeightedLoss(_Loss):
+    """A loss with a weight per class."""
+
+    def __init__(self, weight=None, size_average=None, reduce=None, reduction="mean"):
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
 class CTCLoss(Module):
     """Negative log-likelihood of target sequences under log-probabilities (T, N, C), over all alignments."""
 

@@ -139,8 +139,10 @@ class _State:
             if tensor.dim() == 0 and given.shape == (1,):
                 given = given[0]
             if given.shape != tensor.shape:
-                sizes = f"size mismatch for {key}: the given tensor is {_text(given)}, the module's is {_text(tensor)}."
-                error_msgs.append(sizes)
+                error_msgs.append(
+                    f"size mismatch for {key}: copying a param with shape {given.shape} from checkpoint, "
+                    f"the shape in current model is {tensor.shape}."
+                )
             else:
                 writes.append((self, name, tensor, given, assign))
         if pending is None:
@@ -157,10 +159,6 @@ def _own_state(module: Any) -> dict:
     left_out = module._non_persistent_buffers_set
     named = {**module._named(_PARAMETER), **module._named(_BUFFER)}
     return {k: t for k, t in named.items() if t is not None and k not in left_out}
-
-
-def _text(t: Any) -> str:
-    return f"{str(t.dtype).rpartition('.')[2]}[{','.join(map(str, t.shape))}]"
 
 
 def _check_the_rest(module, state_dict, prefix, mine, strict, missing_keys, unexpected_keys) -> None:
