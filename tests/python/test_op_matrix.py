@@ -169,48 +169,97 @@ def test_layouts(op):
             count("layouts")
 
 
-@pytest.mark.parametrize("op", [o for o in DIFFERENTIABLE if not random_op(o)], ids=lambda o: o["name"])
+def in_layout(x, name):
+    """x with its values in another layout, differentiably; None where its shape does not allow it."""
+    if x.ndim < (2 if name == "transposed" else 1):
+        return None
+    if name == "transposed":
+        perm = list(range(x.ndim))[::-1]
+        return x.permute(perm).contiguous().permute(perm)
+    if name == "sliced":
+        return tg.nn.functional.pad(x, [1, 2] * x.ndim)[tuple(slice(1, s + 1) for s in x.shape)]
+    if name == "stepped":
+        return tg.stack([x, x], 1).flatten(0, 1)[::2]
+    if name == "negative":
+        return x.flip(0)[::-1]
+    return tg.cat([tg.zeros(5, dtype=x.dtype), x.flatten()])[5:].view(x.shape)  # offset
+
+
+LAYOUTS = [o for o in DIFFERENTIABLE if not random_op(o) and "layout" not in o["notes"].split()]
+
+
+@pytest.mark.parametrize("op", LAYOUTS, ids=ids(LAYOUTS))
 def test_gradient_of_layouts(op):
-    """G1: gradcheck through a transposed, sliced or reversed input."""
-    if "layout" in op["notes"].split():  # the op itself depends on the strides
-        return
+    """G1: gradcheck through inputs in every layout that keeps the values."""
     for call in list(differentiable_calls(op))[:2]:
-        for name in ["transposed", "negative", "stepped"]:
-            inputs, used = [], False
-            for a in call.floats():
-                inputs.append(tg.tensor(a.data, dtype=tg.float64, requires_grad=True))
+        for name in ["transposed", "sliced", "stepped", "negative", "offset"]:
+            inputs = [tg.tensor(a.data, dtype=tg.float64, requires_grad=True) for a in call.floats()]
+            if all(in_layout(x, name) is None for x in inputs):
+                continue
 
             def fn(*xs, name=name):
-                nonlocal used
                 it = iter(xs)
 
                 def conv(v):
-                    nonlocal used
                     if not (isinstance(v, Arr) and v.kind == "float"):
                         return om.to_tg(v)
                     x = next(it)
-                    if name == "transposed" and x.ndim >= 2:
-                        used = True
-                        perm = list(range(x.ndim))[::-1]
-                        return x.permute(perm).contiguous().permute(perm)
-                    if name == "negative" and x.ndim >= 1:
-                        used = True
-                        return x.flip(0)[::-1]
-                    if name == "stepped" and x.ndim >= 1:
-                        used = True
-                        return tg.stack([x, x], 1).flatten(0, 1)[::2]
-                    return x
+                    other = in_layout(x, name)
+                    return x if other is None else other
 
                 args, kwargs = call.map(conv)
                 r = om.outputs(tg._C._call_op(op["name"], *args, **kwargs))
-                return tuple(o for o in r if isinstance(o, tg.Tensor) and o.dtype == tg.float64) or (x_sum(xs),)
-
-            def x_sum(xs):
-                return sum(x.sum() for x in xs)
+                return tuple(o for o in r if isinstance(o, tg.Tensor) and o.dtype == tg.float64) or (sum(x.sum() for x in xs),)
 
             tg.autograd.gradcheck(fn, tuple(inputs), raise_exception=True)
-            if used:
-                count("gradcheck of layouts")
+            count("gradcheck of layouts")
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("op", LAYOUTS, ids=ids(LAYOUTS))
+def test_expanded_inputs(op, axis):
+    """G1: an input expanded along an axis (stride 0) gives the values and gradients of its copy."""
+    for call in differentiable_calls(op):
+        results = []
+        for copied in (False, True):
+            leaves = []
+
+            def conv(v, copied=copied, leaves=leaves):
+                if not (isinstance(v, Arr) and v.kind == "float" and v.data.ndim and v.data.size):
+                    return om.to_tg(v)
+                leaves.append(tg.tensor(v.data.take([0], axis), dtype=tg.float64, requires_grad=True))
+                x = leaves[-1].expand(v.data.shape)
+                return x.clone(memory_format=tg.contiguous_format) if copied else x
+
+            args, kwargs = call.map(conv)
+            try:
+                outs = om.outputs(tg._C._call_op(op["name"], *args, **kwargs))
+            except tg.Error as e:  # a matrix of equal rows has no inverse
+                results.append(type(e))
+                continue
+            live = [o for o in outs if isinstance(o, tg.Tensor) and o.requires_grad]
+            seeds = [tg.tensor(om.weights(tuple(o.shape), i)) for i, o in enumerate(live)]
+            grads = tg.autograd.grad(live, leaves, seeds, allow_unused=True) if live and leaves else []
+            results.append([om.to_np(t) for t in [*outs, *grads] if t is not None])
+        if isinstance(results[0], type):
+            assert results[0] is results[1], call.text
+            continue
+        assert len(results[0]) == len(results[1])
+        for a, b in zip(*results):  # sums may be taken in another order
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=f"{op['name']}({call.text}) axis {axis}")
+        count("expanded inputs")
+
+
+POINTWISE_GRADIENTS = [o for o in POINTWISE if o in DIFFERENTIABLE]
+
+
+@pytest.mark.parametrize("op", POINTWISE_GRADIENTS, ids=ids(POINTWISE_GRADIENTS))
+def test_gradient_of_sizes(op):
+    """G1: gradcheck of 0-d and zero-size tensors and of every length around vector and tile edges."""
+    call = next(differentiable_calls(op))
+    for shape in [(), *((n,) for n in om.EDGE_SIZES)]:
+        args, kwargs = call.map(lambda v, s=shape: Arr(np.resize(v.data, s), v.kind) if isinstance(v, Arr) else v)
+        gradcheck_call(op, Call(op, args, kwargs, f"{call.text} resized to {shape}"), second=False)
 
 
 @pytest.mark.parametrize("op", POINTWISE, ids=ids(POINTWISE))
