@@ -96,7 +96,7 @@ TG_OP("glu(Tensor input, int dim=-1) -> Tensor", .doc = "First half of input tim
       .samples = "T(3,4); T(4,3), 0; T(2,6,3), -2");
 TG_OP("prelu(Tensor input, Tensor weight) -> Tensor",
       .doc = "input where positive, weight * input elsewhere; weight has one element or one per channel.",
-      .composite = box<prelu_body>, .flags = kAlsoNN,
+      .composite = box<prelu_body>, .flags = kAlsoNN, .autocast = Autocast::Low,
       .samples =
           "T(3,4), T(1, lo=0.1, hi=0.5); T(3,4), T(4, lo=0.1, hi=0.5); T(2,3,4), T(3, lo=0.1, hi=0.5); T(5), T(1)");
 TG_OP(

@@ -272,7 +272,7 @@ Tensor quantile_number(const Tensor& x, double q, std::optional<int64_t> dim, bo
 }
 TG_OP("quantile(Tensor input, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor",
       .doc = "Quantile q in [0, 1] along dim, or of all elements; NaN if there is one.",
-      .composite = box<quantile_number<false>>,
+      .composite = box<quantile_number<false>>, .autocast = Autocast::Float32,
       .samples =
           "T(5), 0.3; T(3,4), 0.5, 0; T(3,4), 0.9, dim=-1, keepdim=True; T(3,4), 0.4, 1, interpolation='lower'; "
           "T(3,4), 0.4, "
@@ -282,17 +282,18 @@ TG_OP(
     "quantile.tensor(Tensor input, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> "
     "Tensor",
     .doc = "Quantiles for each element of q, along a new first dimension.", .composite = box<quantile_tensor<false>>,
+    .autocast = Autocast::Float32,
     .samples =
         "T(5), T(3, lo=0, hi=1); T(3,4), T(2, lo=0, hi=1), 0; T(2,3,4), T(2, lo=0, hi=1), 1, True; T(3,4), T(lo=0, "
         "hi=1), 1");
 TG_OP("nanquantile(Tensor input, float q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> Tensor",
       .doc = "Quantile of the elements that are not NaN.", .composite = box<quantile_number<true>>,
-      .samples = "T(5), 0.3; T(3,4), 0.5, 0; T(3,4), 0.9, dim=-1, keepdim=True");
+      .autocast = Autocast::Float32, .samples = "T(5), 0.3; T(3,4), 0.5, 0; T(3,4), 0.9, dim=-1, keepdim=True");
 TG_OP(
     "nanquantile.tensor(Tensor input, Tensor q, int? dim=None, bool keepdim=False, *, str interpolation='linear') -> "
     "Tensor",
     .doc = "Quantiles of the elements that are not NaN.", .composite = box<quantile_tensor<true>>,
-    .samples = "T(5), T(3, lo=0, hi=1); T(3,4), T(2, lo=0, hi=1), 0");
+    .autocast = Autocast::Float32, .samples = "T(5), T(3, lo=0, hi=1); T(3,4), T(2, lo=0, hi=1), 0");
 
 }  // namespace
 }  // namespace tg

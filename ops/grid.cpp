@@ -136,7 +136,8 @@ TG_OP(
     .doc =
         "input (N, C, H, W) looked up at grid (N, H', W', 2), whose x and y run from -1 to 1 over the image; likewise "
         "in three dimensions. padding_mode tells what lies outside: 'zeros', 'border', 'reflection'.",
-    .composite = box<grid_sample_body>, .flags = kNN, .torch = "nn.functional.grid_sample",
+    .composite = box<grid_sample_body>, .flags = kNN, .autocast = Autocast::Float32,
+    .torch = "nn.functional.grid_sample",
     .samples =
         "T(2,3,4,5), T(2,3,2,2, lo=-1.2, hi=1.2), align_corners=False; T(1,2,4,5), T(1,6,1,2, lo=-1.5, hi=1.5), "
         "'bilinear', 'border', False; T(1,2,4,5), T(1,3,2,2, lo=-3, hi=3), 'bilinear', 'reflection', True; "

@@ -28,7 +28,7 @@ Tensor vecdot_body(const Tensor& x, const Tensor& y, int64_t dim) {
   return sum(x * y, dim);
 }
 TG_OP("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1) -> Tensor",
-      .doc = "Dot products along dim; the rest broadcasts.", .composite = box<vecdot_body>,
+      .doc = "Dot products along dim; the rest broadcasts.", .composite = box<vecdot_body>, .autocast = Autocast::Low,
       .samples = "T(3), T(3); T(2,3), T(2,3); T(2,3), T(3); T(3,2), T(3,1), dim=0");
 Tensor linalg_cross_body(const Tensor& a, const Tensor& b, int64_t dim) { return cross(a, b, dim); }
 TG_OP("linalg_cross(Tensor input, Tensor other, *, int dim=-1) -> Tensor",

@@ -107,7 +107,7 @@ TG_OP("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
           "T(5); T(3,4), T(4); T(3,0), T(5,0), T(5); T(17,31), T(9,31), T(9)");
 TG_OP("bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor",
       .doc = "input1 (*, in1) and input2 (*, in2) through weight (out, in1, in2), plus bias (out).",
-      .composite = box<bilinear_body>, .flags = kNN, .autocast = Autocast::Low, .torch = "nn.functional.bilinear",
+      .composite = box<bilinear_body>, .flags = kNN, .autocast = Autocast::Widest, .torch = "nn.functional.bilinear",
       .samples = "T(3,4), T(3,2), T(5,4,2); T(3,4), T(3,2), T(5,4,2), T(5); T(2,3,4), T(2,3,2), T(5,4,2), T(5)");
 
 }  // namespace

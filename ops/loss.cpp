@@ -1,7 +1,7 @@
 // Regression and ranking losses. Classification losses are in class_loss.cpp.
 
-#include "ops/fast_path.h"
 #include "ops/loss.h"
+#include "ops/fast_path.h"
 
 namespace tg {
 
@@ -231,7 +231,7 @@ TG_OP(
     "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') -> "
     "Tensor",
     .doc = "max(0, -target * (input1 - input2) + margin).", .composite = box<margin_ranking_body>, .flags = kNN,
-    .torch = "nn.functional.margin_ranking_loss",
+    .autocast = Autocast::Float32, .torch = "nn.functional.margin_ranking_loss",
     .samples = "T(5), T(5), I(5, lo=-1, hi=2); T(5), T(5), I(5, lo=-1, hi=2), 0.5, reduction='none'");
 TG_OP(
     "cosine_embedding_loss(Tensor input1, Tensor input2, Tensor target, float margin=0.0, *, str reduction='mean') "

@@ -185,10 +185,11 @@ TG_OP("bmm(Tensor input, Tensor mat2) -> Tensor", .doc = "Products of two stacks
 TG_OP("mv(Tensor input, Tensor vec) -> Tensor", .doc = "Product of a matrix and a vector.", .composite = box<mv_body>,
       .samples = "T(3,4), T(4); T(0,4), T(4); T(3,0), T(0)");
 TG_OP("dot(Tensor input, Tensor tensor) -> Tensor", .doc = "Inner product of two vectors of equal length.",
-      .composite = box<dot_body>, .samples = "T(5), T(5); T(0), T(0); I(4, hi=5), I(4, hi=5)");
+      .composite = box<dot_body>, .autocast = Autocast::Widest,
+      .samples = "T(5), T(5); T(0), T(0); I(4, hi=5), I(4, hi=5)");
 TG_OP("vdot(Tensor input, Tensor other) -> Tensor",
       .doc = "Inner product of two vectors, the same as dot for real numbers.", .composite = box<dot_body>,
-      .samples = "T(5), T(5)");
+      .autocast = Autocast::Widest, .samples = "T(5), T(5)");
 
 Tensor outer_body(const Tensor& a, const Tensor& b) {
   check_ndim("outer", "input", a, 1), check_ndim("outer", "vec2", b, 1);
@@ -281,7 +282,8 @@ TG_OP("addr(Tensor input, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar alp
       .samples = "T(3,4), T(3), T(4); T(3,4), T(3), T(4), beta=0.5, alpha=2.0");
 TG_OP("addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor",
       .doc = "beta * input + alpha * the sum of the products over the batch.", .composite = box<addbmm_body>,
-      .flags = kMakeInplace, .samples = "T(3,5), T(2,3,4), T(2,4,5); T(3,5), T(2,3,4), T(2,4,5), beta=0.5, alpha=2.0");
+      .flags = kMakeInplace, .autocast = Autocast::Low,
+      .samples = "T(3,5), T(2,3,4), T(2,4,5); T(3,5), T(2,3,4), T(2,4,5), beta=0.5, alpha=2.0");
 
 }  // namespace
 }  // namespace tg

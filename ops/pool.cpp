@@ -405,23 +405,23 @@ TG_OP(
     "avg_pool1d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
     "bool count_include_pad=True) -> Tensor",
     .doc = "Mean of each window of (N, C, L) or (C, L); the stride defaults to the kernel.",
-    .composite = box<avg_pool1d_plain>, .flags = kAlsoNN,
+    .composite = box<avg_pool1d_plain>, .flags = kAlsoNN, .autocast = Autocast::Widest,
     .samples = "T(2,3,7), 2; T(3,8), 3, 2, 1; T(2,3,8), 3, 2, 1, True, False; T(2,3,9), [2], [3]");
 TG_OP("lp_pool1d(Tensor input, float norm_type, int[] kernel_size, int[]? stride=None, bool ceil_mode=False) -> Tensor",
       .doc = "norm_type-th root of the sum of the norm_type-th powers of each window of (N, C, L) or (C, L).",
-      .composite = box<lp_pool1d_body>, .flags = kNN,
+      .composite = box<lp_pool1d_body>, .flags = kNN, .autocast = Autocast::Widest,
       .samples = "T(2,3,7, lo=0.2, hi=2), 2.0, 2; T(3,8, lo=0.2, hi=2), 3.0, 3, 2");
 TG_OP(
     "avg_pool2d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
     "bool count_include_pad=True, int? divisor_override=None) -> Tensor",
     .doc = "Mean of each window of (N, C, H, W) or (C, H, W); the stride defaults to the kernel.",
-    .composite = box<avg_pool2d_body>, .flags = kNN, .torch = "nn.functional.avg_pool2d",
+    .composite = box<avg_pool2d_body>, .flags = kNN, .autocast = Autocast::Widest, .torch = "nn.functional.avg_pool2d",
     .samples =
         "T(2,3,6,5), 2; T(3,5,5), [3,2], [2,1], 1; T(2,3,7,6), 3, 2, 1, True, False; T(2,3,7,6), 3, "
         "2, 1, True; T(1,2,6,6), 2, 1, 0, False, True, 3");
 TG_OP("lp_pool2d(Tensor input, float norm_type, int[] kernel_size, int[]? stride=None, bool ceil_mode=False) -> Tensor",
       .doc = "norm_type-th root of the sum of the norm_type-th powers of each window of (N, C, H, W) or (C, H, W).",
-      .composite = box<lp_pool2d_body>, .flags = kNN,
+      .composite = box<lp_pool2d_body>, .flags = kNN, .autocast = Autocast::Widest,
       .samples = "T(2,3,6,5, lo=0.2, hi=2), 2.0, 2; T(2,3,6,6, lo=0.2, hi=2), 3.0, [3,2], [2,1]");
 TG_OP(
     "avg_pool3d(Tensor input, int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, "
@@ -437,8 +437,8 @@ TG_OP(
     .composite = box<lp_pool3d_body>, .flags = kNN, .samples = "T(1,2,4,4,4, lo=0.2, hi=2), 2.0, 2");
 TG_OP("adaptive_avg_pool1d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Mean of output_size cells that cover (N, C, L) or (C, L) evenly.",
-      .composite = box<adaptive_avg_pool1d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool1d",
-      .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
+      .composite = box<adaptive_avg_pool1d_body>, .flags = kNN, .autocast = Autocast::Widest,
+      .torch = "nn.functional.adaptive_avg_pool1d", .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
 TG_OP("adaptive_max_pool1d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, L) or (C, L) evenly.",
       .composite = box<adaptive_max_pool1d_body>, .flags = kNN, .torch = "nn.functional.adaptive_max_pool1d",
@@ -449,7 +449,8 @@ TG_OP("adaptive_max_pool1d_with_indices(Tensor input, int[] output_size) -> (Ten
       .torch = "nn.functional.adaptive_max_pool1d_with_indices", .samples = "T(2,3,7), 3; T(3,8), 4; T(2,3,5), 1");
 TG_OP("adaptive_avg_pool2d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Mean of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",
-      .composite = box<adaptive_avg_pool2d_body>, .flags = kNN, .torch = "nn.functional.adaptive_avg_pool2d",
+      .composite = box<adaptive_avg_pool2d_body>, .flags = kNN, .autocast = Autocast::Widest,
+      .torch = "nn.functional.adaptive_avg_pool2d",
       .samples = "T(2,3,7,5), 3; T(3,8,6), [4,2]; T(2,3,5,7), [1,1]; T(2,3,2,3), [4,5]");
 TG_OP("adaptive_max_pool2d(Tensor input, int[] output_size) -> Tensor",
       .doc = "Largest element of output_size cells that cover (N, C, H, W) or (C, H, W) evenly.",

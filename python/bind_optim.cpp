@@ -3,8 +3,9 @@
 
 #include "core/modes.h"
 #include "optim/clip.h"
-#include "optim/rules.h"
+#include "optim/half.h"
 #include "optim/schedule.h"
+#include "optim/unscale.h"
 #include "python/casters.h"
 
 namespace tg::python {
@@ -90,7 +91,7 @@ void step_params(const Rule& rule, const Options& options, const std::vector<py:
   {
     py::gil_scoped_release unlocked;
     NoGrad guard;
-    rule.update(options, slots);
+    update_group(rule, options, slots);
   }
   for (Entry& e : entries) store(states, e);
 }
@@ -118,7 +119,7 @@ void init_group(const std::string& rule_name, const py::dict& group, const py::d
   for (py::handle p : group["params"]) {
     Entry e{py::reinterpret_borrow<py::object>(p), find_state(states, p), {}};
     NoGrad guard;
-    rule.init(options, p.cast<Tensor>(), e.state);
+    init_state(rule, options, p.cast<Tensor>(), e.state);
     store(states, e);
   }
 }
@@ -189,5 +190,24 @@ void bind_optim(py::module_& m) {
       },
       py::arg("parameters"), py::arg("clip_value"), py::arg("foreach") = py::none(),
       "Limits every element of the gradients to [-clip_value, clip_value].");
+  m.def(
+      "_unscale",
+      [](const py::object& grads, double factor) {
+        std::vector<tg::Tensor> list = to_tensors(grads);
+        py::gil_scoped_release unlocked;
+        return tg::optim::unscale(list, factor);
+      },
+      py::arg("grads"), py::arg("factor"),
+      "Multiplies gradients in place and returns the index of the first that is not finite, or -1.");
+  py::class_<tg::optim::LossScale>(m, "_LossScale")
+      .def(py::init([](double scale, double growth, double backoff, int64_t interval) {
+        return tg::optim::LossScale{scale, growth, backoff, interval};
+      }))
+      .def_readwrite("scale", &tg::optim::LossScale::scale)
+      .def_readwrite("growth", &tg::optim::LossScale::growth)
+      .def_readwrite("backoff", &tg::optim::LossScale::backoff)
+      .def_readwrite("interval", &tg::optim::LossScale::interval)
+      .def_readwrite("tracker", &tg::optim::LossScale::tracker)
+      .def("update", &tg::optim::LossScale::update);
   bind_schedule(m);
 }

@@ -7,7 +7,7 @@
 
 namespace py = pybind11;
 
-// nn/ and optim/ bindings; each lives in files of its own and may be absent from a partial build.
+// nn/ and optim/ bindings live in files of their own.
 void bind_nn(py::module_& m);
 void bind_optim(py::module_& m);
 
@@ -137,6 +137,7 @@ void init_dlpack(py::module_& m);
 void init_autograd(py::module_& m);
 void init_io(py::module_& m);
 void init_testing(py::module_& m);  // switches for the project's own tests
+void init_amp(py::module_& m);      // mixed precision
 void init_runtime(py::module_& m);  // threads, memory, generators, modes, print options
 void init_io(py::module_& m);
 void init_testing(py::module_& m);  // switches for the test suite

@@ -24,6 +24,7 @@ PYBIND11_MODULE(_C, m) {
   p::init_dtype_device(m);
   p::init_tensor_type(m);
   p::init_runtime(m);
+  p::init_amp(m);
   p::init_ops(m);
   p::init_attributes(m);
   p::init_data(m);

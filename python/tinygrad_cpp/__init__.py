@@ -31,6 +31,7 @@ from ._C import (
     bfloat16,
     bool,
     can_cast,
+    clear_autocast_cache,
     default_generator,
     device,
     double,
@@ -41,6 +42,7 @@ from ._C import (
     float64,
     from_dlpack,
     from_numpy,
+    get_autocast_dtype,
     get_default_dtype,
     get_num_threads,
     get_rng_state,
@@ -51,6 +53,8 @@ from ._C import (
     int16,
     int32,
     int64,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
     is_floating_point,
     is_grad_enabled,
     is_inference_mode_enabled,
@@ -64,6 +68,9 @@ from ._C import (
     save_npy,
     save_plot,
     seed,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
     set_default_dtype,
     set_num_threads,
     set_printoptions,
@@ -128,7 +135,6 @@ from ._settings import (
     get_deterministic_debug_mode,
     get_float32_matmul_precision,
     get_num_interop_threads,
-    is_autocast_enabled,
     is_deterministic_algorithms_warn_only_enabled,
     is_inference,
     is_storage,
@@ -164,7 +170,7 @@ newaxis = None
 
 
 # Modules that few programs need are imported when they are asked for.
-_MODULES = """_dynamo _inductor accelerator amp array_api backends compiler cpu cuda distributed distributions fft func
+_MODULES = """_dynamo _inductor accelerator amp array_api backends checkpoint compiler cpu cuda distributed distributions fft func
 functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random sparse special storage testing
 types xpu _utils""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
@@ -180,6 +186,7 @@ if TYPE_CHECKING:
         accelerator,
         amp,
         backends,
+        checkpoint,
         compiler,
         cuda,
         distributed,

@@ -121,11 +121,6 @@ def is_storage(obj: Any) -> bool:
     return isinstance(obj, UntypedStorage)
 
 
-def is_autocast_enabled(device_type: str = "cpu") -> bool:
-    """False: mixed precision has no effect yet."""
-    return False
-
-
 def typename(obj: Any) -> str:
     """Module and name of an object's type; of a tensor the name of its element type."""
     if isinstance(obj, Tensor):

@@ -178,7 +178,7 @@ def test_backends():
     assert not tg.backends.mps.is_available() and isinstance(tg.backends.cpu.get_cpu_capability(), str)
 
 
-# ---- compile, autocast, profiler: accepted
+# ---- compile, autocast without CUDA, profiler: accepted
 
 
 def test_compile_gives_the_program_itself():
@@ -205,15 +205,11 @@ def test_compile_gives_the_program_itself():
     assert tg._dynamo.disable(f) is f
 
 
-def test_autocast_warns_once_and_changes_nothing():
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            with tg.autocast("cpu", dtype=tg.bfloat16):
-                assert (tg.ones(2, 2) @ tg.ones(2, 2)).dtype is tg.float32
+def test_autocast_without_its_device():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         with tg.autocast("cuda"), tg.cuda.amp.autocast():
-            pass
-    assert len(seen) <= 1
+            assert not tg.is_autocast_enabled()
     with pytest.raises(tg.ValueError, match="device_type"):
         tg.autocast("tpu")
     with pytest.raises(tg.TypeError):

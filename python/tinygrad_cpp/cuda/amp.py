@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 from .. import _C, amp
-from ..amp import custom_bwd, custom_fwd
+
+custom_bwd = functools.partial(amp.custom_bwd, device_type="cuda")
+custom_fwd = functools.partial(amp.custom_fwd, device_type="cuda")
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 
@@ -15,7 +19,7 @@ class autocast(amp.autocast):
         super().__init__("cuda", dtype, enabled, cache_enabled)
 
     def _fresh(self) -> autocast:
-        return autocast(self.enabled, self.dtype or _C.float16, bool(self.cache_enabled))
+        return autocast(self.enabled, self.dtype, bool(self.cache_enabled))
 
 
 class GradScaler(amp.GradScaler):

@@ -2,6 +2,11 @@
 
 ``foreach``, ``fused``, ``capturable`` and ``differentiable`` are accepted for compatibility and change nothing: every
 step is one fused pass over the memory of all parameters of a group.
+
+For parameters stored in float16 or bfloat16, whose updates are often smaller than the spacing of the type:
+``master_weights=True`` keeps a float32 copy in the state (``state[p]["master_weight"]``) and steps that;
+``stochastic_rounding=True`` keeps none, but rounds each step up or down at random, right on average. The moments are
+float32 in both cases.
 """
 
 from __future__ import annotations
@@ -10,10 +15,16 @@ from typing import Any
 
 from .optimizer import Optimizer
 
+_HALF = ("master_weights", "stochastic_rounding")  # in the groups of those optimizers only that asked for them
+
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
     """The settings among the arguments of a constructor (its ``locals()``)."""
-    return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name not in ("self", "params", "__class__") and (value or name not in _HALF)
+    }
 
 
 class SGD(Optimizer):
@@ -34,6 +45,8 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -58,6 +71,8 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -81,6 +96,8 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, **_settings(locals()), decoupled_weight_decay=True)
 
@@ -102,6 +119,8 @@ class Adamax(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -125,6 +144,8 @@ class NAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -147,6 +168,8 @@ class RAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -169,6 +192,9 @@ class RMSprop(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        *,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -191,6 +217,8 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -212,6 +240,8 @@ class Adadelta(Optimizer):
         capturable: bool = False,
         maximize: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -233,6 +263,9 @@ class ASGD(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        *,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))
 
@@ -253,5 +286,7 @@ class Rprop(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        master_weights: bool = False,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(params, _settings(locals()))

@@ -75,7 +75,7 @@ class LBFGS(Optimizer):
             offset += p.numel()
 
     @no_grad()
-    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any]) -> Any:
         """Up to ``max_iter`` iterations; returns the loss at the start."""
         group, state = self.param_groups[0], self.state[self._params[0]]
         first_loss = self._evaluate(closure)
@@ -218,7 +218,7 @@ def _strong_wolfe(
         left, right = sorted((bracket[0].t, bracket[1].t))
         if not (right - left) * size >= 1e-9:
             break
-        t = _cubic_minimum(*bracket, left, right)
+        t = _cubic_minimum(bracket[0], bracket[1], left, right)
         margin = 0.1 * (right - left)
         near = min(right - t, t - left) < margin
         if near and (stalled or t >= right or t <= left):  # away from the nearer end

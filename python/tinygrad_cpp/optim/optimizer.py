@@ -291,13 +291,14 @@ class Optimizer:
                 itertools.chain.from_iterable(g["params"] for g in self.param_groups),
             )
         )
+        kept = {id(p): _state_dtype(s, p) for s, g in zip(saved, self.param_groups) for p in g["params"]}
         state: defaultdict[Any, Any] = defaultdict(dict)
         for index, value in state_dict["state"].items():
             param = by_index.get(index)
             if param is None:
                 state[index] = value
             else:
-                state[param] = _copy_state(param, value)
+                state[param] = _copy_state(param, value, dtype=kept[id(param)])
                 if self._rule is not None:
                     _check_state(param, state[param])
         groups = []
@@ -345,17 +346,25 @@ def _checked(state_dict: Any) -> list[dict[str, Any]]:
     return list(groups)
 
 
-def _copy_state(param: Any, value: Any, key: Any = "") -> Any:
-    """The state of `param` with tensors copied; other than step counts they follow the parameter."""
+def _state_dtype(group: dict[str, Any], param: Any) -> Any:
+    """The type of a parameter's state: its own, or float32 where steps are computed in float32."""
+    wide = param.dtype in (_C.float16, _C.bfloat16) and (
+        group.get("master_weights") or group.get("stochastic_rounding")
+    )
+    return _C.float32 if wide else param.dtype
+
+
+def _copy_state(param: Any, value: Any, key: Any = "", *, dtype: Any) -> Any:
+    """The state of `param` with tensors copied; other than step counts they are moved to the parameter's device."""
     if isinstance(value, _C.Tensor):
         moved = value.detach().clone()
         if key == "step" or not param.is_floating_point():
             return moved
-        return moved.to(dtype=param.dtype, device=param.device)
+        return moved.to(dtype=dtype, device=param.device)
     if isinstance(value, dict):
-        return {k: _copy_state(param, v, k) for k, v in value.items()}
+        return {k: _copy_state(param, v, k, dtype=dtype) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_copy_state(param, v) for v in value)
+        return type(value)(_copy_state(param, v, dtype=dtype) for v in value)
     return copy.deepcopy(value)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 from ... import _C
-from ..._C import Tensor, clip_grad_norm_, clip_grad_value_
+from ..._C import Tensor
 from ..._modes import no_grad
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -14,6 +15,30 @@ __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_
 
 def _tensors(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _unscaled(parameters: Tensor | Iterable[Tensor], op: str) -> list[Tensor]:
+    """The parameters, whose gradients a GradScaler must not have left scaled."""
+    params = _tensors(parameters)
+    if amp := sys.modules.get("tinygrad_cpp.amp"):  # otherwise there is no scaler
+        amp.check_unscaled(params, op)
+    return params
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Scales the gradients in place so that their norm, taken as one vector, is at most max_norm; returns the norm."""
+    return _C.clip_grad_norm_(_unscaled(parameters, "clip_grad_norm_"), max_norm, norm_type, error_if_nonfinite)
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
+    """Limits every element of the gradients to [-clip_value, clip_value]."""
+    _C.clip_grad_value_(_unscaled(parameters, "clip_grad_value_"), clip_value)
 
 
 def get_total_norm(
