@@ -187,7 +187,9 @@ class Stubs:
                 pname, _, rest = p.partition(":")
                 kind, eq, _ = rest.partition(" = ")
                 params.append(f"{pname.strip()}: {python_type(kind)}" + (" = ..." if eq else ""))
-        return [f"{indent}def {name}({', '.join(params)}) -> {python_type(m[2])}: ..."]
+        result = python_type(m[2]).removesuffix("Like")
+        returns = {"DType": "dtype", "Device": "device"}.get(result, result)
+        return [f"{indent}def {name}({', '.join(params)}) -> {returns}: ..."]
 
     def classes(self) -> list[str]:
         lines = []
@@ -262,6 +264,8 @@ class Stubs:
                 lines.append("    def __getattr__(self, name: _str) -> Any: ...")
                 lines.append("    def __setattr__(self, name: _str, value: Any) -> None: ...")
             lines += ["    " + line for line in ADDED.get(name, [])]
+            if name == "Module":
+                lines += [f"    def {m}(self, *args: Any, **kwargs: Any) -> Any: ..." for m in parts_of_module(package)]
             for member, value in sorted(vars(cls).items()):
                 if member.startswith("_") and member not in ("__len__", "_buffers", "_modules", "_parameters"):
                     continue
@@ -355,6 +359,13 @@ def python_methods(source: str) -> list[str]:
         arguments = re.sub(r"\b(int|float|bool|str)\b", r"_\1", ast.unparse(node.args)).replace("self: Tensor", "self")
         lines.append(f"    def {node.name}({arguments}) -> {returns}: ...")
     return lines
+
+
+def parts_of_module(package: pathlib.Path) -> list[str]:
+    """Methods that modules/module.py gives Module: those of its parts."""
+    body = ast.parse((package / "nn/modules/module.py").read_text()).body
+    parts = [n for n in body if isinstance(n, ast.ClassDef) and [ast.unparse(b) for b in n.bases] == ["_Part"]]
+    return [f.name for part in parts for f in part.body if isinstance(f, ast.FunctionDef)]
 
 
 def top_level(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -19,7 +19,7 @@ class finfo:
             raise _C.TypeError(f"finfo(): expected a floating-point dtype, got {t!r}; use iinfo for integers")
         self.bits, exponent, fraction, digits = _FLOATS[t.name]
         top = 2 ** (exponent - 1)
-        self.dtype = t.name
+        self.dtype: _C.dtype | str = t.name
         self.eps = 2.0**-fraction
         self.max = (2.0 - self.eps) * 2.0 ** (top - 1)
         self.min = -self.max
@@ -40,7 +40,7 @@ class iinfo:
         if not isinstance(type, _C.dtype) or type.is_floating_point or type is _C.bool:
             raise _C.TypeError(f"iinfo(): expected an integer dtype, got {type!r}; use finfo for floating point")
         self.bits = type.itemsize * 8
-        self.dtype = type.name
+        self.dtype: _C.dtype | str = type.name
         self.max = 2 ** (self.bits - int(type.is_signed)) - 1
         self.min = -self.max - 1 if type.is_signed else 0
 

@@ -54,7 +54,7 @@ def _default(text: str | None) -> Any:
 def of_schema(schema: str) -> inspect.Signature:
     """The signature of one overload."""
     inside = schema[schema.index("(") + 1 : schema.rindex(")", 0, schema.rindex(" -> "))]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = []
     for piece in split_parameters(inside):
         if piece == "*":

@@ -24,6 +24,8 @@ class SparseTensor:
 
     is_sparse = True
     layout = sparse_coo
+    to: Any  # these and more act on the values, see below
+    neg: Any
 
     def __init__(self, indices: Tensor, values: Tensor, size: Sequence[int], coalesced: bool = False) -> None:
         self._index, self._value, self.shape, self._coalesced = indices, values, Size(size), coalesced
@@ -251,7 +253,7 @@ class SparseTensor:
         return (self.t().matmul(other.mT if other.ndim > 1 else other)).T
 
     def __rsub__(self, other: Tensor) -> Tensor:
-        return (-self).add(other)
+        return self.neg().add(other)
 
     @staticmethod
     def __tg_function__(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -379,7 +381,7 @@ def to_sparse(input: Tensor, sparse_dim: int | None = None) -> SparseTensor:
 class SparseType(TensorType):
     """Makes sparse tensors of one element type when called; its instances are all of that type."""
 
-    def __call__(cls, indices: Any, values: Any, size: Any = None) -> Any:
+    def __call__(cls, indices: Any, values: Any, size: Any = None) -> Any:  # type: ignore[override]
         """PyTorch's old name of sparse_coo_tensor(indices, values, size)."""
         return sparse_coo_tensor(indices, _C.as_tensor(values).to(cls.dtype), size)
 

@@ -69,7 +69,8 @@ def searchsorted(x1: Tensor, x2: Tensor, /, *, side: str = "left", sorter: Tenso
 
 def where(condition: Tensor, x1: Any, x2: Any, /) -> Tensor:
     """x1 where condition holds, else x2."""
-    return _ops.where(condition, *promoted(x1, x2))
+    x1, x2 = promoted(x1, x2)
+    return _ops.where(condition, x1, x2)
 
 
 def isin(x1: Tensor, x2: Tensor, /, *, invert: bool = False) -> Tensor:
@@ -79,7 +80,7 @@ def isin(x1: Tensor, x2: Tensor, /, *, invert: bool = False) -> Tensor:
 
 def sort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """x in order along an axis."""
-    return _ops.sort(x, axis, descending, stable)[0]
+    return _ops.sort(x, axis, descending, stable).values
 
 
 def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
@@ -87,9 +88,9 @@ def argsort(x: Tensor, /, *, axis: int = -1, descending: bool = False, stable: b
     return _ops.argsort(x, axis, descending, stable)
 
 
-_UniqueAll = namedtuple("unique_all_result", "values indices inverse_indices counts")
-_UniqueCounts = namedtuple("unique_counts_result", "values counts")
-_UniqueInverse = namedtuple("unique_inverse_result", "values inverse_indices")
+_UniqueAll = namedtuple("_UniqueAll", "values indices inverse_indices counts")
+_UniqueCounts = namedtuple("_UniqueCounts", "values counts")
+_UniqueInverse = namedtuple("_UniqueInverse", "values inverse_indices")
 
 
 def unique_all(x: Tensor, /) -> _UniqueAll:

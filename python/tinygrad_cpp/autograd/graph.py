@@ -55,10 +55,12 @@ class save_on_disk(saved_tensors_hooks):
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None, min_bytes: int = 4096) -> None:
-        self._own = tempfile.TemporaryDirectory(prefix="tinygrad_cpp-") if folder is None else None
-        self.folder = os.fspath(folder) if self._own is None else self._own.name
-        if folder is not None:
-            os.makedirs(folder, exist_ok=True)
+        self._own: tempfile.TemporaryDirectory | None = None
+        if folder is None:
+            self._own = tempfile.TemporaryDirectory(prefix="tinygrad_cpp-")
+            folder = self._own.name
+        os.makedirs(folder, exist_ok=True)
+        self.folder = os.fspath(folder)
         self.min_bytes = min_bytes
         super().__init__(self._pack, _load)
 

@@ -19,8 +19,8 @@ class Buffer(Tensor, metaclass=_BufferType):
     """Buffer(data, persistent=True): a tensor that a module registers as a buffer when it is assigned to it."""
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
-        buffer = _C.tensor([]) if data is None else data.detach().requires_grad_(data.requires_grad)
-        buffer._is_buffer, buffer.persistent = True, persistent  # type: ignore[attr-defined]
+        buffer: Any = _C.tensor([]) if data is None else data.detach().requires_grad_(data.requires_grad)
+        buffer._is_buffer, buffer.persistent = True, persistent
         return buffer
 
 
@@ -44,7 +44,8 @@ class UninitializedParameter(_Uninitialized, Parameter):
     _becomes = Parameter
 
     def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
-        return Parameter.__new__(cls, _C.ops.empty(0, device=device, dtype=dtype), requires_grad)
+        empty = _C.ops.empty(0, device=device, dtype=dtype)
+        return Parameter.__new__(cls, empty, requires_grad)  # type: ignore[call-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -56,7 +57,7 @@ class UninitializedBuffer(_Uninitialized, Tensor):
     _becomes = Tensor
 
     def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None) -> Any:
-        return Tensor.__new__(cls, _C.ops.empty(0, device=device, dtype=dtype))
+        return Tensor.__new__(cls, _C.ops.empty(0, device=device, dtype=dtype))  # type: ignore[call-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass

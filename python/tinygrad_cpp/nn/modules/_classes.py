@@ -58,7 +58,8 @@ def _signature(base: Any) -> inspect.Signature:
     """From the text pybind11 writes: "__init__(self: ..., in_features: int, bias: bool = True) -> None"."""
     text = re.search(r"__init__\((.*)\) -> None", base.__init__.__doc__)
     assert text, base
-    kind, parameters = inspect.Parameter.POSITIONAL_OR_KEYWORD, []
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = []
     for piece in split_parameters(text[1]):
         name, _, rest = piece.partition(":")
         annotation, has_default, default = rest.strip().partition(" = ")
@@ -75,7 +76,7 @@ def _signature(base: Any) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-def _misfit(cls: type, signature: inspect.Signature, args: tuple, kwargs: dict) -> str:
+def _misfit(cls: Any, signature: inspect.Signature, args: tuple, kwargs: dict) -> str:
     """Which argument of a constructor does not fit."""
     name = cls.__name__
     shown = list(inspect.signature(cls.__init__).parameters.values())[1:]  # of the class that the user called

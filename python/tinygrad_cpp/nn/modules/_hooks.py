@@ -213,8 +213,8 @@ def _identity(values: tuple, on_grads: Callable[[tuple], tuple]) -> tuple:
             full: list = [None] * len(values)
             for i, g in zip(where, grads):
                 full[i] = g
-            full = on_grads(tuple(full))
-            return tuple(full[i] for i in where)
+            changed = on_grads(tuple(full))
+            return tuple(changed[i] for i in where)
 
     watched = Watch.apply(*(values[i] for i in where))
     out = list(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..._C import _nn
 from .module import Module
@@ -11,7 +12,10 @@ from .module import Module
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
-class _Row:
+_Mixin: Any = object  # what a class from C++ is given besides
+
+
+class _Row(_Mixin):
     """What ModuleList and Sequential share: a row of modules with Python's list habits."""
 
     def __getitem__(self, index):
@@ -106,7 +110,7 @@ class ModuleList(_Row, _nn.ModuleList):
         return [modules]
 
 
-class _Named:
+class _Named(_Mixin):
     """What ModuleDict and ParameterDict share: Python's dict habits."""
 
     def __getitem__(self, key):
@@ -168,7 +172,7 @@ class ModuleDict(_Named, _nn.ModuleDict):
         self.add_module(key, module)
 
 
-class _ShowsParameters:
+class _ShowsParameters(_Mixin):
     def extra_repr(self):
         lines = []
         for name, p in self._parameters.items():

@@ -70,7 +70,9 @@ class _Lazy(LazyModuleMixin):
     """The lazy form of a layer. `_size` names the attribute that is read off the input."""
 
     _size = "in_features"
-    _channel_dim = -1
+
+    def _size_from(self: Any, input: Any) -> int:
+        return input.shape[-1]
 
     def _shape(self: Any, name: str) -> tuple:
         raise NotImplementedError
@@ -79,8 +81,8 @@ class _Lazy(LazyModuleMixin):
         if getattr(self, self._size) != 0 and not self.has_uninitialized_params():
             super().reset_parameters()  # type: ignore[misc]
 
-    def initialize_parameters(self: Any, input: Any) -> None:  # type: ignore[override]
-        size = input.shape[self._channel_dim]
+    def initialize_parameters(self: Any, input: Any) -> None:
+        size = self._size_from(input)
         if not self.has_uninitialized_params():
             if getattr(self, self._size) == 0:
                 setattr(self, self._size, size)
@@ -124,9 +126,8 @@ class _LazyConv(_Lazy):
         if bias:
             self.bias = UninitializedParameter(**where)
 
-    @property
-    def _channel_dim(self: Any) -> int:
-        return -1 - len(self.kernel_size)
+    def _size_from(self: Any, input: Any) -> int:
+        return input.shape[-1 - len(self.kernel_size)]
 
     def _shape(self: Any, name: str) -> tuple:
         if name == "bias":
@@ -147,7 +148,9 @@ class _LazyConv(_Lazy):
 
 class _LazyNorm(_Lazy):
     _size = "num_features"
-    _channel_dim = 1
+
+    def _size_from(self: Any, input: Any) -> int:
+        return input.shape[1]
 
     def __init__(
         self: Any,

@@ -1,9 +1,8 @@
 """Losses."""
 
-from ..._C import ValueError
+from ..._C import ValueError, _nn
 from .. import functional as F
 from ._classes import in_file
-from .distance import PairwiseDistance
 from .module import Module
 
 globals().update(in_file(__name__))
@@ -48,7 +47,9 @@ class TripletMarginWithDistanceLoss(Module):
         super().__init__()
         if not margin > 0:
             raise ValueError(f"TripletMarginWithDistanceLoss: margin must be greater than 0, got {margin}")
-        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
+        if distance_function is None:
+            distance_function = _nn.fn_classes["PairwiseDistance"]()
+        self.distance_function = distance_function
         self.margin, self.swap, self.reduction = margin, swap, reduction
 
     def forward(self, anchor, positive, negative):

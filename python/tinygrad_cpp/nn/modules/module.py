@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from ... import _C
@@ -41,12 +42,16 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
     __str__ = __repr__
 
 
-class _State:
-    """State dicts. What stands in classes of this file is copied to Module: C++ has made the class already."""
+_Part: Any = object  # a part of Module: C++ has made the class already, so their members are copied to it
+
+
+class _State(_Part):
+    """State dicts."""
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> dict:
         """Parameters and persistent buffers by their paths, detached, sharing memory."""
-        destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
+        given: list[Any] = [*args, *(destination, prefix, keep_vars)[len(args) :]]
+        destination, prefix, keep_vars = given
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()
@@ -89,8 +94,10 @@ class _State:
         if not hasattr(state_dict, "items"):
             raise _C.TypeError(f"load_state_dict: expected a dict, not {type(state_dict).__name__}")
         metadata = getattr(state_dict, "_metadata", None) or {}
-        keys, errors, pending = _IncompatibleKeys([], []), [], []
-        post_hooks = []
+        keys = _IncompatibleKeys([], [])
+        errors: list[str] = []
+        pending: list[tuple] = []
+        post_hooks: list[tuple] = []
 
         def load(module: Any, state: dict, prefix: str) -> None:
             local = dict(metadata.get(prefix[:-1], {}), assign_to_params_buffers=assign)
@@ -190,8 +197,11 @@ def _write_all(writes: list) -> None:
     writes.clear()
 
 
-class _Hooks:
+class _Hooks(_Part):
     """Registration of hooks; they run in _hooks.py."""
+
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+        return Module.__call__(self, *args, **kwargs)
 
     def register_forward_pre_hook(self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False):
         """hook(module, args) before forward; what it returns replaces the arguments."""
@@ -238,7 +248,7 @@ class _Hooks:
         return _hooks.add(self, "load_post", (hook,), False)
 
 
-class _Conversions:
+class _Conversions(_Part):
     """Dtypes and devices."""
 
     def _apply(self, fn: Callable, recurse: bool = True):
@@ -254,7 +264,8 @@ class _Conversions:
 
     def to(self, *args: Any, **kwargs: Any):
         """Casts floating-point tensors, moves all: to(dtype), to(device), to(device, dtype), to(tensor)."""
-        dtype = device = None
+        dtype: Any = None
+        device: Any = None
         unknown = set(kwargs) - {"dtype", "device", "other", "tensor", "non_blocking", "memory_format", "copy"}
         if unknown:
             raise _C.TypeError(f"to: unexpected argument '{unknown.pop()}'")
@@ -331,7 +342,7 @@ def _apply_to(tensor: Any, fn: Callable) -> None:
         tensor.grad = fn(grad.detach()).requires_grad_(grad.requires_grad)
 
 
-class _Names:
+class _Names(_Part):
     """Modules by name."""
 
     _version = 1
@@ -377,5 +388,4 @@ for _name, _kind in {
     "_backward_pre_hooks": "backward_pre",
     "_backward_hooks": "backward",
 }.items():
-    setattr(Module, _name, property(lambda self, kind=_kind: _hooks.of(self, kind)))
-Module._call_impl = lambda self, *args, **kwargs: Module.__call__(self, *args, **kwargs)
+    setattr(Module, _name, property(partial(_hooks.of, kind=_kind)))

@@ -111,6 +111,7 @@ class EmbeddingBag(Module):
         if embeddings.dim() != 2:
             raise ValueError(f"from_pretrained: expected 2 dimensions, got {embeddings.dim()}")
         settings = (max_norm, norm_type, scale_grad_by_freq, mode, sparse)
-        bag = cls(*embeddings.shape, *settings, embeddings, include_last_offset, padding_idx)
+        rows, cols = embeddings.shape
+        bag = cls(rows, cols, *settings, embeddings, include_last_offset, padding_idx)
         bag.weight.requires_grad_(not freeze)
         return bag

@@ -158,7 +158,7 @@ def register_parametrization(
             _check(module, tensor_name, functions(), original)
     delattr(module, tensor_name)
     if not is_parametrized(module):
-        cls = type(module)
+        cls: Any = type(module)
         in_cpp = len(getattr(cls, "_fields", ())) > 1  # a layer with settings and tensors of its own in C++
         members = {"forward": _forward} if in_cpp else {}
         module.__class__ = type(cls)(f"Parametrized{cls.__name__}", (cls,), members)

@@ -58,7 +58,7 @@ def remove_weight_norm(module: Any, name: str = "weight") -> Any:
     return module
 
 
-def _hook_of(module: Any, name: str, kind: type = WeightNorm) -> int | None:
+def _hook_of(module: Any, name: str, kind: Any = WeightNorm) -> int | None:
     for key, entry in module._forward_pre_hooks.items():
         if isinstance(entry[0], kind) and entry[0].name == name:
             return key

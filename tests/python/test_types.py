@@ -1,0 +1,51 @@
+"""The package and a program that uses it, as a type checker sees them."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tinygrad_cpp as tg
+
+pytest.importorskip("mypy")
+PACKAGE = pathlib.Path(tg.__file__).parent
+SETTINGS = pathlib.Path(__file__).parents[2] / "pyproject.toml"
+
+PROGRAM = '''
+import tinygrad_cpp as tg
+from tinygrad_cpp import nn
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
+
+    def forward(self, x: tg.Tensor) -> tg.Tensor:
+        return self.layers(x).relu()
+
+    def state_dict(self, *args, **kwargs):
+        return super().state_dict(*args, **kwargs)
+
+
+values: tg.Tensor = Net()(tg.zeros(4, 2)).sort(0).values
+kind: tg.dtype = tg.promote_types(tg.int64, tg.float32)
+tg.optim.AdamW(Net().parameters(), lr=1e-3).step()
+wrong: int = values.sum()
+'''
+
+
+def test_mypy_finds_the_mistake_of_a_program_and_none_in_the_package(tmp_path):
+    if not list(PACKAGE.rglob("*.pyi")):
+        pytest.skip("built without stubs")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, "-m", "mypy", "--config-file", str(SETTINGS), "--no-error-summary"]
+    found = subprocess.run(
+        [*command, "--cache-dir", str(tmp_path / "cache"), str(PACKAGE), str(program)],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+    ).stdout
+    errors = [line for line in found.splitlines() if ": error:" in line]
+    assert len(errors) == 1 and "program.py" in errors[0] and '"Tensor", variable has type "int"' in errors[0], found
