@@ -1,19 +1,6 @@
 """Intel's GPUs: not used here."""
 
+from .mps import device_count, empty_cache, is_available
+from .mps import manual_seed as manual_seed_all
 
-def is_available() -> bool:
-    """False."""
-    return False
-
-
-def device_count() -> int:
-    """0."""
-    return 0
-
-
-def empty_cache() -> None:
-    """Nothing is kept."""
-
-
-def manual_seed_all(seed: int) -> None:
-    """There is no generator to seed."""
+__all__ = ["device_count", "empty_cache", "is_available", "manual_seed_all"]

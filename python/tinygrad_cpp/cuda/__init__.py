@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import _C
@@ -15,6 +15,15 @@ Device = _C.device | str | int | None
 
 def _refuse(what: str) -> Exception:
     return _C.DeviceError(f"{what}: there is no CUDA device; cuda.is_available() is False")
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        """Refused: there is no device."""
+        raise _refuse(f"cuda.{name}")
+
+    call.__name__ = call.__qualname__ = name
+    return call
 
 
 # ---- what there is
@@ -45,45 +54,23 @@ def get_arch_list() -> list[str]:
     return []
 
 
-def init() -> None:
-    """Refused: there is no device."""
-    raise _refuse("cuda.init")
-
-
-def current_device() -> int:
-    """Refused: there is no device."""
-    raise _refuse("cuda.current_device")
+init = _refused("init")
+current_device = _refused("current_device")
+get_device_name = _refused("get_device_name")
+get_device_capability = _refused("get_device_capability")
+get_device_properties = _refused("get_device_properties")
+mem_get_info = _refused("mem_get_info")
+synchronize = _refused("synchronize")
+set_per_process_memory_fraction = _refused("set_per_process_memory_fraction")
+get_rng_state = _refused("get_rng_state")
+set_rng_state = _refused("set_rng_state")
+current_stream = _refused("current_stream")
 
 
 def set_device(device: Device) -> None:
     """Refused; a negative number means no device and is accepted."""
     if not isinstance(device, int) or device >= 0:
         raise _refuse("cuda.set_device")
-
-
-def get_device_name(device: Device = None) -> str:
-    """Refused: there is no device."""
-    raise _refuse("cuda.get_device_name")
-
-
-def get_device_capability(device: Device = None) -> tuple[int, int]:
-    """Refused: there is no device."""
-    raise _refuse("cuda.get_device_capability")
-
-
-def get_device_properties(device: Device = None) -> Any:
-    """Refused: there is no device."""
-    raise _refuse("cuda.get_device_properties")
-
-
-def mem_get_info(device: Device = None) -> tuple[int, int]:
-    """Refused: there is no device."""
-    raise _refuse("cuda.mem_get_info")
-
-
-def synchronize(device: Device = None) -> None:
-    """Refused: there is no device to wait for."""
-    raise _refuse("cuda.synchronize")
 
 
 # ---- memory: none is used
@@ -121,11 +108,6 @@ def reset_peak_memory_stats(device: Device = None) -> None:
 reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
 
 
-def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:
-    """Refused: there is no device."""
-    raise _refuse("cuda.set_per_process_memory_fraction")
-
-
 # ---- random numbers
 
 
@@ -142,16 +124,6 @@ def seed() -> None:
 
 
 seed_all = seed
-
-
-def get_rng_state(device: Device = "cuda") -> _C.Tensor:
-    """Refused: there is no device."""
-    raise _refuse("cuda.get_rng_state")
-
-
-def set_rng_state(new_state: _C.Tensor, device: Device = "cuda") -> None:
-    """Refused: there is no device."""
-    raise _refuse("cuda.set_rng_state")
 
 
 def get_rng_state_all() -> list[_C.Tensor]:
@@ -214,11 +186,6 @@ class Event:
         if self._at is None or end_event._at is None or not (self._timing and end_event._timing):
             raise _C.ValueError("Event.elapsed_time: both events need enable_timing=True and a record() before")
         return (end_event._at - self._at) * 1e3
-
-
-def current_stream(device: Device = None) -> Any:
-    """Refused: there is no device."""
-    raise _refuse("cuda.current_stream")
 
 
 def stream(stream: Any) -> contextlib.AbstractContextManager[None]:

@@ -29,8 +29,21 @@ def _one_of(name: str, probs: Any, logits: Any) -> None:
         raise _C.ValueError(f"{name}: expected either probs or logits")
 
 
-class _Binary(Distribution):
-    """Given by the probability of success, or by its logit; the other one is computed when asked for."""
+class _Probs(Distribution):
+    """Given by `probs` or by `logits`; the other one is computed when asked for."""
+
+    @property
+    def _given(self) -> Tensor:
+        return self.__dict__.get("probs", self.__dict__.get("logits"))  # type: ignore[return-value]
+
+    @property
+    def param_shape(self) -> Any:
+        """Sizes of the parameters."""
+        return self._given.shape
+
+
+class _Binary(_Probs):
+    """The probability of success, or its logit."""
 
     arg_constraints: Any = {"probs": constraints.unit_interval, "logits": constraints.real}
 
@@ -50,15 +63,6 @@ class _Binary(Distribution):
     def logits(self) -> Tensor:
         """log(probs / (1 - probs))."""
         return probs_to_logits(self.probs, is_binary=True)
-
-    @property
-    def _given(self) -> Tensor:
-        return self.__dict__.get("probs", self.__dict__.get("logits"))  # type: ignore[return-value]
-
-    @property
-    def param_shape(self) -> Any:
-        """Sizes of the parameters."""
-        return self._given.shape
 
 
 class Bernoulli(_Binary):
@@ -222,7 +226,7 @@ class Poisson(Distribution):
         return self.rate
 
 
-class _Choice(Distribution):
+class _Choice(_Probs):
     """Probabilities along the last dimension, or their logarithms up to a constant; both are normalised."""
 
     arg_constraints: Any = {
@@ -254,15 +258,6 @@ class _Choice(Distribution):
     def logits(self) -> Tensor:
         """Logarithms of the normalised probabilities."""
         return probs_to_logits(self.probs)
-
-    @property
-    def _given(self) -> Tensor:
-        return self.__dict__.get("probs", self.__dict__.get("logits"))  # type: ignore[return-value]
-
-    @property
-    def param_shape(self) -> Any:
-        """Sizes of the parameters."""
-        return self._given.shape
 
     def _draw(self, shape: list[int]) -> Tensor:
         """Indices of size shape + batch_shape."""

@@ -1,31 +1,19 @@
 """Batch normalisation."""
 
+from typing import Any
+
 from ... import _C
 from ..._C import _nn
 from ._classes import subclasses
-from .module import Module
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
-(_NormBase,) = subclasses(__name__, _nn._NormBase)
-_NormBase._version = 2
+_Bound: Any = subclasses(__name__, _nn._NormBase)[0]
 
 
-def _load_counting(self, state_dict, prefix, local_metadata, *lists):
-    """State dicts of PyTorch before version 2 of these modules, or without versions, may lack num_batches_tracked."""
-    if (local_metadata.get("version") or 0) < 2 and self.track_running_stats:
-        count = self.num_batches_tracked
-        state_dict.setdefault(prefix + "num_batches_tracked", _C.tensor(0) if count is None else count)
-    Module._load_from_state_dict(self, state_dict, prefix, local_metadata, *lists)
+class _NormBase(_Bound):
+    """What batch and instance norms share."""
 
-
-_load_counting._defers = True
-_NormBase._load_from_state_dict = _load_counting
-
-
-class _BatchNorm(_NormBase):
-    """Normalises each channel over the batch; running statistics in eval mode."""
-
-    _dims = 2
+    _dims, _per_sample, _version = 2, False, 2
 
     def __init__(
         self,
@@ -39,9 +27,21 @@ class _BatchNorm(_NormBase):
         *,
         bias=True,
     ):
-        super().__init__(
-            self._dims, False, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
-        )
+        settings = (num_features, eps, momentum, affine, track_running_stats)
+        super().__init__(self._dims, self._per_sample, *settings, device, dtype, bias)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *lists):
+        """State dicts of PyTorch before version 2 of these modules, or without one, may lack num_batches_tracked."""
+        if (local_metadata.get("version") or 0) < 2 and self.track_running_stats:
+            count = self.num_batches_tracked
+            state_dict.setdefault(prefix + "num_batches_tracked", _C.tensor(0) if count is None else count)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *lists)
+
+    _load_from_state_dict._defers = True  # type: ignore[attr-defined]
+
+
+class _BatchNorm(_NormBase):
+    """Normalises each channel over the batch; running statistics in eval mode."""
 
 
 class BatchNorm1d(_BatchNorm):

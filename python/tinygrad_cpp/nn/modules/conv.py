@@ -1,10 +1,12 @@
 """Convolutions."""
 
+from typing import Any
+
 from ..._C import _nn
 from ._classes import subclasses
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
-(_ConvNd,) = subclasses(__name__, _nn._ConvNd)
+_ConvNd: Any = subclasses(__name__, _nn._ConvNd)[0]
 
 
 class _Conv(_ConvNd):
@@ -24,22 +26,9 @@ class _Conv(_ConvNd):
         device=None,
         dtype=None,
     ):
-        super().__init__(
-            self._dims,
-            False,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            0,
-            device,
-            dtype,
-        )
+        window = (kernel_size, stride, padding, dilation)
+        rest = (groups, bias, padding_mode, 0, device, dtype)
+        super().__init__(self._dims, False, in_channels, out_channels, *window, *rest)
 
 
 class Conv1d(_Conv):
@@ -78,22 +67,9 @@ class _ConvTranspose(_ConvNd):
         device=None,
         dtype=None,
     ):
-        super().__init__(
-            self._dims,
-            True,
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            output_padding,
-            device,
-            dtype,
-        )
+        window = (kernel_size, stride, padding, dilation)
+        rest = (groups, bias, padding_mode, output_padding, device, dtype)
+        super().__init__(self._dims, True, in_channels, out_channels, *window, *rest)
 
     def forward(self, input, output_size=None):
         return self._run(input, output_size)

@@ -8,7 +8,7 @@ __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]
 class _InstanceNorm(_NormBase):
     """Normalises each channel of each sample."""
 
-    _dims = 2
+    _per_sample = True
 
     def __init__(
         self,
@@ -22,9 +22,7 @@ class _InstanceNorm(_NormBase):
         *,
         bias=True,
     ):
-        super().__init__(
-            self._dims, True, num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
-        )
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
 
 class InstanceNorm1d(_InstanceNorm):

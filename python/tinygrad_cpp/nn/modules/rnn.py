@@ -38,27 +38,17 @@ class _Layers(RNNBase):
                 stacklevel=3,
             )
         bias, batch_first, bidirectional, proj_size, device, dtype = rest
-        super().__init__(
-            mode,
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            device,
-            dtype,
-        )
+        sizes = (input_size, hidden_size, num_layers)
+        super().__init__(mode, *sizes, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
 
     def forward(self, input, hx=None):
         """(output, last state) of a padded batch, a single sequence, or a PackedSequence."""
         if not isinstance(input, tuple):  # a PackedSequence is one
             return self._run(input, hx)
+        packed: Any = type(input)
         data, batch_sizes, order, back = input
         output, state = self._run_packed(data, batch_sizes.tolist(), _reorder(hx, order))
-        return type(input)(output, batch_sizes, order, back), _reorder(state, back)
+        return packed(output, batch_sizes, order, back), _reorder(state, back)
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the parameters are used where they are."""
