@@ -4,31 +4,75 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "core/error.h"
 
 namespace tg::io {
+
+int FileSystem::open(const char* path, int flags) { return ::open(path, flags | O_CLOEXEC, 0644); }
+int64_t FileSystem::size(int fd, bool& regular) {
+  struct stat st;
+  if (::fstat(fd, &st) != 0) return -1;
+  regular = S_ISREG(st.st_mode);
+  return st.st_size;
+}
+ssize_t FileSystem::read(int fd, void* to, size_t n) { return ::read(fd, to, n); }
+ssize_t FileSystem::write(int fd, const void* from, size_t n) { return ::write(fd, from, n); }
+int FileSystem::fsync(int fd) { return ::fsync(fd); }
+int FileSystem::close(int fd) { return ::close(fd); }
+int FileSystem::rename(const char* from, const char* to) { return ::rename(from, to); }
+int FileSystem::unlink(const char* path) { return ::unlink(path); }
+int FileSystem::mkdir(const char* path) { return ::mkdir(path, 0777); }
+
 namespace {
 
-class Fd {
+FileSystem the_system;
+std::atomic<FileSystem*> files_in_use{&the_system};
+
+[[noreturn]] void io_failed(const char* what, const std::string& path) {
+  int e = errno;
+  fail<IoError>(what, " failed for '", path, "': ", std::strerror(e));
+}
+
+// A call that a signal interrupted is made again.
+template <class F>
+auto retried(F&& f) {
+  for (;;)
+    if (auto r = f(); r >= 0 || errno != EINTR) return r;
+}
+
+// Closing loses nothing that was flushed before, so its result is not looked at, except by name in close().
+class OpenFile {
  public:
-  Fd(const std::string& path, int flags) : path_(path), fd_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
-    if (fd_ < 0) failed("open");
+  OpenFile(const std::string& path, int flags)
+      : path_(path), fd_(retried([&] { return file_system().open(path.c_str(), flags); })) {
+    if (fd_ < 0) io_failed("open", path_);
   }
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
+  ~OpenFile() {
+    if (fd_ >= 0) file_system().close(fd_);
   }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  int get() const { return fd_; }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  void write(const char* p, size_t n) {
+    while (n > 0) {
+      errno = ENOSPC;  // what a write of nothing means
+      ssize_t k = retried([&] { return file_system().write(fd_, p, std::min(n, size_t(1) << 30)); });
+      if (k <= 0) io_failed("write", path_);
+      p += k;
+      n -= size_t(k);
+    }
+  }
+  // After a failing fsync the data may be gone and a second one may still succeed: it is not tried again.
+  void flush() {
+    if (retried([&] { return file_system().fsync(fd_); }) != 0) io_failed("fsync", path_);
+  }
   void close() {
-    if (::close(std::exchange(fd_, -1)) != 0) failed("close");
-  }
-  [[noreturn]] void failed(const char* what) const {
-    int e = errno;
-    fail<IoError>(what, " failed for '", path_, "': ", std::strerror(e));
+    if (file_system().close(std::exchange(fd_, -1)) != 0 && errno != EINTR) io_failed("close", path_);
   }
 
  private:
@@ -36,55 +80,97 @@ class Fd {
   int fd_;
 };
 
-void write_all(const Fd& f, const char* p, size_t n) {
-  while (n > 0) {
-    ssize_t k = ::write(f.get(), p, n);
-    if (k < 0 && errno == EINTR) continue;
-    if (k <= 0) f.failed("write");
+// Renaming over a device or a pipe would put a file in its place.
+void check_replaceable(const std::string& path) {
+  struct stat st;
+  TG_CHECK(::stat(path.c_str(), &st) != 0 || S_ISREG(st.st_mode), IoError, "write failed for '", path,
+           "': it exists and is not a regular file");
+}
+
+// Makes what was created, renamed or removed there last.
+void flush_folder_of(const std::string& path) {
+  size_t slash = path.find_last_not_of('/');
+  slash = slash == path.npos ? slash : path.rfind('/', slash);
+  OpenFile dir(slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash), O_RDONLY | O_DIRECTORY);
+  dir.flush();
+}
+
+}  // namespace
+
+FileSystem& file_system() { return *files_in_use; }
+void set_file_system(FileSystem* files) { files_in_use = files ? files : &the_system; }
+
+InputFile::InputFile(const std::string& path)
+    : path_(path), fd_(retried([&] { return file_system().open(path.c_str(), O_RDONLY | O_NONBLOCK); })) {
+  if (fd_ < 0) io_failed("open", path_);
+  bool regular = false;
+  int64_t n = file_system().size(fd_, regular);
+  int e = errno;
+  if (n >= 0 && regular) {
+    size_ = size_t(n);
+    return;
+  }
+  file_system().close(fd_);
+  errno = e;
+  if (n < 0) io_failed("stat", path_);
+  fail<IoError>("read failed for '", path, "': not a regular file");
+}
+
+InputFile::~InputFile() { file_system().close(fd_); }
+
+void InputFile::read(void* to, size_t n) {
+  for (char* p = static_cast<char*>(to); n > 0;) {
+    ssize_t k = retried([&] { return file_system().read(fd_, p, std::min(n, size_t(1) << 30)); });
+    if (k < 0) io_failed("read", path_);
+    TG_CHECK(k > 0, IoError, "read failed for '", path_, "': it ends ", n, " bytes early");
     p += k;
     n -= size_t(k);
   }
 }
 
-}  // namespace
-
-std::string read_file(const std::string& path, size_t limit) {
-  Fd f(path, O_RDONLY);
-  struct stat st;
-  if (::fstat(f.get(), &st) != 0) f.failed("stat");
-  TG_CHECK(S_ISREG(st.st_mode), IoError, "read failed for '", path, "': not a regular file");
-  TG_CHECK(size_t(st.st_size) <= limit, IoError, "read failed for '", path, "': ", st.st_size, " bytes, allowed ",
-           limit);
-  std::string data(size_t(st.st_size), '\0');
-  size_t have = 0;
-  while (have < data.size()) {
-    ssize_t k = ::read(f.get(), data.data() + have, data.size() - have);
-    if (k < 0 && errno == EINTR) continue;
-    if (k < 0) f.failed("read");
-    if (k == 0) break;
-    have += size_t(k);
-  }
-  data.resize(have);
+std::string read_file(const std::string& path, size_t most) {
+  InputFile f(path);
+  std::string data(std::min(f.size(), most), '\0');
+  f.read(data.data(), data.size());
   return data;
 }
 
 void write_file(const std::string& path, const std::vector<std::pair<const void*, size_t>>& pieces) {
-  std::string tmp = path + ".tmp." + std::to_string(::getpid());
+  static std::atomic<int> counter{0};  // two threads may write the same path
+  check_replaceable(path);
+  std::string tmp = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
+  FileSystem& files = file_system();
   try {
-    Fd f(tmp, O_WRONLY | O_CREAT | O_TRUNC);
-    for (auto& [p, n] : pieces) write_all(f, static_cast<const char*>(p), n);
-    if (::fsync(f.get()) != 0) f.failed("fsync");
+    OpenFile f(tmp, O_WRONLY | O_CREAT | O_TRUNC);
+    for (auto& [p, n] : pieces) f.write(static_cast<const char*>(p), n);
+    f.flush();
     f.close();
-    if (::rename(tmp.c_str(), path.c_str()) != 0)
-      fail<IoError>("rename failed for '", path, "': ", std::strerror(errno));
+    if (files.rename(tmp.c_str(), path.c_str()) != 0) io_failed("rename", path);
   } catch (...) {
-    ::unlink(tmp.c_str());
+    files.unlink(tmp.c_str());
     throw;
   }
-  // The rename itself is durable once the directory is.
-  size_t slash = path.rfind('/');
-  Fd dir(slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash), O_RDONLY | O_DIRECTORY);
-  if (::fsync(dir.get()) != 0) dir.failed("fsync");
+  flush_folder_of(path);
+}
+
+void make_folders(const std::string& path) {
+  for (size_t end = 0; end != path.npos;) {
+    end = path.find('/', end + 1);
+    std::string part = path.substr(0, end);
+    if (file_system().mkdir(part.c_str()) == 0) {
+      flush_folder_of(part);
+      continue;
+    }
+    int e = errno;  // above the folder there may be ones that exist and cannot be written to
+    struct stat st;
+    if (e == EEXIST || (::stat(part.c_str(), &st) == 0 && S_ISDIR(st.st_mode))) continue;
+    errno = e;
+    io_failed("mkdir", part);
+  }
+}
+
+void remove_file(const std::string& path) {
+  if (file_system().unlink(path.c_str()) != 0) io_failed("unlink", path);
 }
 
 }  // namespace tg::io

@@ -1,5 +1,7 @@
-// Files, read whole and written atomically. Every file operation of the framework goes through here.
+// Files, read and written atomically. Every file operation of the framework goes through the FileSystem here.
 #pragma once
+#include <sys/types.h>
+
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -9,11 +11,56 @@
 
 namespace tg::io {
 
-// The whole file; IoError naming path and reason. Files above `limit` bytes are refused before reading.
-TG_API std::string read_file(const std::string& path, size_t limit = size_t(1) << 40);
+// The system calls that reading and writing need, with their results and errno. Tests put a double in place that fails
+// or records them (io/file_faults.h).
+class TG_API FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+  virtual int open(const char* path, int flags);
+  // Size in bytes, or -1. `regular` says whether it is a file rather than a device, pipe or folder.
+  virtual int64_t size(int fd, bool& regular);
+  virtual ssize_t read(int fd, void* to, size_t n);
+  virtual ssize_t write(int fd, const void* from, size_t n);
+  virtual int fsync(int fd);
+  virtual int close(int fd);
+  virtual int rename(const char* from, const char* to);
+  virtual int unlink(const char* path);
+  virtual int mkdir(const char* path);
+};
+
+// The one in use. Replacing it (nullptr: the system's) is for tests; it must outlive its use.
+TG_API FileSystem& file_system();
+TG_API void set_file_system(FileSystem* files);
+
+// A regular file read from start to end. IoError naming path and reason.
+class TG_API InputFile {
+ public:
+  explicit InputFile(const std::string& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+  size_t size() const { return size_; }
+  // Exactly n bytes more; IoError if the file ends before.
+  void read(void* to, size_t n);
+
+ private:
+  std::string path_;
+  int fd_;
+  size_t size_ = 0;
+};
+
+// The whole file, or its first `most` bytes.
+TG_API std::string read_file(const std::string& path, size_t most = size_t(-1));
 
 // Writes the pieces one after another: to a temporary file beside `path`, flushed to disk, then renamed over it, so
-// that a reader (or a crash) sees the old file or the new one, never a mixture. IoError; the old file stays on failure.
+// that a reader (or a crash) sees the old file or the new one, never a mixture; at the end the folder is flushed, so
+// that the new one stays. IoError; the old file stays on failure.
 TG_API void write_file(const std::string& path, const std::vector<std::pair<const void*, size_t>>& pieces);
+
+// Makes a folder and those above it, flushed to disk, unless they exist. IoError.
+TG_API void make_folders(const std::string& path);
+
+// Removes a file; IoError.
+TG_API void remove_file(const std::string& path);
 
 }  // namespace tg::io

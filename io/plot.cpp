@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "core/error.h"
+#include "io/crc32.h"
 #include "io/file.h"
 
 namespace tg::io {
@@ -14,19 +15,11 @@ namespace {
 
 // ---- PNG
 
-uint32_t crc32(const std::string& s) {
-  uint32_t c = ~0u;
-  for (char ch : s) {
-    c ^= uint8_t(ch);
-    for (int k = 0; k < 8; ++k) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
-  }
-  return ~c;
-}
-
 std::string big_endian(uint32_t v) { return {char(v >> 24), char(v >> 16), char(v >> 8), char(v)}; }
 
 std::string chunk(const std::string& type, const std::string& data) {
-  return big_endian(uint32_t(data.size())) + type + data + big_endian(crc32(type + data));
+  std::string body = type + data;
+  return big_endian(uint32_t(data.size())) + body + big_endian(crc32(body.data(), body.size()));
 }
 
 // zlib stream of stored blocks

@@ -1,4 +1,5 @@
 // Files: safetensors, .npy, line charts.
+#include "io/file_faults.h"
 #include "io/npy.h"
 #include "io/plot.h"
 #include "io/safetensors.h"
@@ -48,6 +49,31 @@ void save_plot(const std::string& path, const std::vector<std::pair<std::string,
   io::save_plot(all, path);
 }
 
+// In the place of the file system from __enter__ to __exit__.
+void init_file_faults(py::module_& m) {
+  using io::FaultyFiles;
+  static const std::map<std::string, FaultyFiles::Mode> modes = {
+      {"error", FaultyFiles::Mode::Error}, {"short", FaultyFiles::Mode::Short}, {"stop", FaultyFiles::Mode::Stop}};
+  py::class_<FaultyFiles>(m, "_FaultyFiles", "Records file operations; the at-th one fails. For tests.")
+      .def(py::init([](int64_t at, int error, const std::string& mode) {
+             TG_CHECK(modes.count(mode), ValueError, "_FaultyFiles: unknown mode '", mode, "'");
+             return std::make_unique<FaultyFiles>(at, error, modes.at(mode));
+           }),
+           py::arg("at") = 0, py::arg("error") = EIO, py::arg("mode") = "error")
+      .def("__enter__",
+           [](FaultyFiles& f) {
+             io::set_file_system(&f);
+             return &f;
+           })
+      .def("__exit__", [](FaultyFiles&, const py::args&) { io::set_file_system(nullptr); })
+      .def_property_readonly("count", &FaultyFiles::count)
+      .def_property_readonly("journal", [](const FaultyFiles& f) {
+        py::list events;
+        for (auto& e : f.journal()) events.append(py::make_tuple(e.op, e.path, py::bytes(e.data)));
+        return events;
+      });
+}
+
 }  // namespace
 
 void init_io(py::module_& m) {
@@ -69,6 +95,16 @@ void init_io(py::module_& m) {
     };
     return contents(read());
   });
+  m.def("_read_file", [](const std::string& path, int64_t most) {
+    auto read = [&] {
+      py::gil_scoped_release no_gil;
+      return io::read_file(path, most < 0 ? size_t(-1) : size_t(most));
+    };
+    return py::bytes(read());
+  });
+  m.def("_remove_file", &io::remove_file);
+  m.def("_make_folders", &io::make_folders);
+  init_file_faults(m);
   m.def("load_npy", &io::load_npy, py::arg("path"), py::call_guard<py::gil_scoped_release>(),
         "The tensor in a .npy file.");
   m.def("save_npy", &io::save_npy, py::arg("tensor"), py::arg("path"), py::call_guard<py::gil_scoped_release>(),

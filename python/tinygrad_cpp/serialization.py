@@ -14,6 +14,7 @@ from __future__ import annotations
 import copyreg
 import math
 import os
+import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -165,8 +166,14 @@ class _Writer:
     def object(self, x: Any, path: str, depth: int) -> Any:
         """Modules, namespaces and instances of allowed classes by their state; functions and classes by name."""
         at = f" at {path or 'the top'}"
-        if hasattr(x, "item") and getattr(x, "shape", None) == ():  # a NumPy number
-            raise _C.TypeError(f"save: cannot store a NumPy number{at}; use .item()")
+        np = sys.modules.get("numpy")
+        if np and isinstance(x, (np.ndarray, np.generic)):
+            entry: dict[str, Any] = {"tensor": None, "numpy": "array" if isinstance(x, np.ndarray) else "number"}
+            try:
+                self.used.append((entry, _C.tensor(np.array(x)), path))
+            except (TypeError, ValueError):
+                raise _C.TypeError(f"save: cannot store NumPy's {x.dtype}{at}") from None
+            return entry
         if isinstance(x, (type, types.FunctionType, types.BuiltinFunctionType)) or not hasattr(x, "__dict__"):
             where = _path_of(x) if hasattr(x, "__qualname__") else ""
             if x is not None and _find(where) is x:
@@ -289,7 +296,7 @@ class _Reader:
         if not isinstance(cls, type):
             raise self.bad(path)
         is_module = issubclass(cls, _C._nn.Module)
-        result = _C._nn._rebuild(cls) if is_module else copyreg.__newobj__(cls)
+        result = _C._nn._rebuild(cls) if is_module else copyreg.__newobj__(cls)  # type: ignore[attr-defined]
         restored = self.decode(state, depth + 1)
         if not isinstance(restored, dict):
             raise self.bad(state)
@@ -318,7 +325,7 @@ class _Reader:
                 raise self.bad(pair[0]) from None
         return out
 
-    def tensor(self, entry: dict[str, Any]) -> Tensor:
+    def tensor(self, entry: dict[str, Any]) -> Any:
         name = entry["tensor"]
         if not isinstance(name, str) or name not in self.tensors:
             raise _C.FormatError(f"load: the file's tree names a tensor that is missing: {str(name)[:80]}")
@@ -328,6 +335,8 @@ class _Reader:
             if key not in self.views:
                 self.views[key] = self.view(t, entry["view"])
             t = self.views[key]
+        if "numpy" in entry:
+            return t.numpy() if entry["numpy"] == "array" else t.numpy()[()]
         grad = entry.get("requires_grad") is True
         try:
             if entry.get("parameter") is True:
@@ -349,6 +358,16 @@ class _Reader:
 # ---- the functions
 
 
+def lay_out(obj: Any) -> tuple[list[tuple[str, Tensor]], dict[str, str]]:
+    """The tensors with their names and the metadata of a file that holds obj."""
+    import json
+
+    writer = _Writer()
+    tree = writer.encode(obj, "")
+    writer.finish()
+    return writer.tensors, {"format": FORMAT, "tree": json.dumps(tree, separators=(",", ":"))}
+
+
 def save(
     obj: Any,
     f: str | os.PathLike[str] | IO[bytes],
@@ -360,18 +379,14 @@ def save(
 
     obj: tensors, numbers, strings, None, dtypes, devices, and dicts, lists, tuples and sets of them, such as the
     state_dict() of a module or an optimizer; modules; namespaces; instances of classes given to safe_globals. Memory
-    that tensors share is stored once. A file name is written whole or not at all.
+    that tensors share is stored once and shared again after loading. A file name is written whole or not at all, and
+    every tensor with a checksum that load() verifies.
     """
-    import json
-
-    writer = _Writer()
-    tree = writer.encode(obj, "")
-    writer.finish()
-    metadata = {"format": FORMAT, "tree": json.dumps(tree, separators=(",", ":"))}
+    tensors, metadata = lay_out(obj)
     if isinstance(f, (str, os.PathLike)):
-        _C._save_safetensors(writer.tensors, metadata, os.fspath(f))
+        _C._save_safetensors(tensors, metadata, os.fspath(f))
     elif hasattr(f, "write"):
-        f.write(_C._to_safetensors(writer.tensors, metadata))
+        f.write(_C._to_safetensors(tensors, metadata))
     else:
         raise _C.TypeError(f"save(): argument 'f' must be a path or a file, not {type(f).__name__}")
 
@@ -418,6 +433,7 @@ def load(
     which is a FileNotFoundError.
     """
     import errno
+    import io
     import json
 
     from . import _torch_files
@@ -429,17 +445,12 @@ def load(
             error = MissingFileError(f"load: there is no file {path!r}")
             error.errno, error.filename = errno.ENOENT, path
             raise error
-        with open(path, "rb") as stream:
-            foreign = _torch_files.is_foreign(stream.read(8))
-        if foreign:
-            with open(path, "rb") as stream:
-                return _torch_files.load(stream, move)
+        if _torch_files.is_foreign(_C._read_file(path, 8)):
+            return _torch_files.load(io.BytesIO(_C._read_file(path, -1)), move)
         tensors, metadata = _C._load_safetensors(path)
     elif hasattr(f, "read"):
         data = f.read()
         if _torch_files.is_foreign(data[:8]):
-            import io
-
             return _torch_files.load(io.BytesIO(data), move)
         tensors, metadata = _C._from_safetensors(data, getattr(f, "name", None) or "load")
     else:

@@ -6,11 +6,21 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ... import _C
 from ._utils.collate import default_collate, default_convert
-from ._utils.fetch import EXHAUSTED, batch_seed, draws_nothing, make_fetch, seeded
+from ._utils.fetch import (
+    EXHAUSTED,
+    batch_seed,
+    draws_nothing,
+    generator_states,
+    make_fetch,
+    seeded,
+    set_generator_states,
+    undisturbed,
+)
 from .dataset import IterableDataset
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
 
@@ -26,6 +36,16 @@ class _Endless(Sampler[None]):
         return itertools.repeat(None)
 
 
+@dataclass
+class _Pass:
+    """Where a pass over the data stands: its number, the generators when it began, and the batches handed out."""
+
+    epoch: int
+    start: dict[str, Any]
+    batches: int = 0
+    ended: bool = False
+
+
 class DataLoader(Generic[T_co]):
     """Iterates over a dataset in batches.
 
@@ -39,6 +59,9 @@ class DataLoader(Generic[T_co]):
     random numbers. Generators that a dataset keeps for itself are its own affair; see `worker_init_fn`. An order drawn
     here is not PyTorch's for the same seed, as the generators differ.
 
+    state_dict() says where the latest pass stands. After load_state_dict() the next pass goes on from there, with the
+    same batches as if it had not been interrupted, for any number of workers.
+
     An exception in a worker is raised here with the worker's traceback; a worker that dies is an error that names it.
     """
 
@@ -48,6 +71,9 @@ class DataLoader(Generic[T_co]):
     batch_sampler: Any
     _workers: Any = None  # only while persistent workers exist
     _made = False
+    _pass: _Pass | None = None  # the latest
+    _resume: dict[str, Any] | None = None  # what load_state_dict was given, until the next pass begins
+    _epochs = 0  # passes begun
 
     def __init__(
         self,
@@ -125,25 +151,104 @@ class DataLoader(Generic[T_co]):
 
     def __len__(self) -> int:
         """The number of batches; TypeError if the dataset or the sampler has no length."""
-        if not isinstance(self.dataset, IterableDataset):
+        if not self._stream:
             return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
-        n = len(self.dataset)  # type: ignore[arg-type]
+        n = len(self.dataset)
         if self.batch_size is None:
             return n
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
+    @property
+    def epoch(self) -> int:
+        """The number, from 0, of the pass that is under way or comes next."""
+        return int(self.state_dict()["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands: the number of the pass, the batches it has handed out, and the generators."""
+        if self._resume is not None:
+            return self._resume
+        now = self._pass
+        if now is None or now.ended or (not self._stream and now.batches == self._count()):
+            return {"epoch": self._epochs, "batches": 0, "own": self._own_states(), "start": None}
+        return {"epoch": now.epoch, "batches": now.batches, "own": None, "start": now.start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Makes the next pass go on where a loader of the same data and settings stood at state_dict().
+
+        A sampler of one's own is asked anew for the batches that are left out, with the generators as they were when
+        the pass began; one that draws in the middle of a pass from a generator that others use cannot be repeated so.
+        """
+        if not {"epoch", "batches", "own", "start"} <= state_dict.keys():
+            raise _C.ValueError("DataLoader.load_state_dict: this is not the state of a DataLoader")
+        self._epochs = int(state_dict["epoch"])
+        self._resume = dict(state_dict)
+        self._pass = None
+        if state_dict["own"] is not None:
+            self._set_own_states(state_dict["own"])
+
+    @property
+    def _stream(self) -> bool:
+        return isinstance(self.dataset, IterableDataset)
+
+    def _count(self) -> int:
+        """The number of batches, or -1."""
+        try:
+            return len(self)
+        except TypeError:
+            return -1
+
+    def _generators(self) -> list[Any]:
+        """The generators that only this loader and its samplers use, each once."""
+        places = (self, self.sampler, self.batch_sampler, getattr(self.batch_sampler, "sampler", None))
+        found = {id(g): g for p in places if isinstance(g := getattr(p, "generator", None), _C.Generator)}
+        return list(found.values())
+
+    def _own_states(self) -> list[Any]:
+        return [g.get_state() for g in self._generators()]
+
+    def _set_own_states(self, states: list[Any]) -> None:
+        own = self._generators()
+        if len(own) != len(states):
+            raise _C.ValueError(f"DataLoader.load_state_dict: {len(states)} generators in the state, {len(own)} here")
+        for g, state in zip(own, states):
+            g.set_state(state)
+
     def __iter__(self) -> Iterator[Any]:
-        seed = draw_seed(self.generator)
-        return self._with_workers(seed) if self.num_workers else self._here(seed)
+        state, self._resume = self._resume, None
+        if state is None or state["start"] is None:
+            now = self._pass = _Pass(self._epochs, {"shared": generator_states(), "own": self._own_states()})
+            self._epochs += 1
+            return self._counted(now, self._batches(draw_seed(self.generator), self._tasks(), 0))
+        now = self._pass = _Pass(self._epochs, state["start"], state["batches"])
+        self._epochs += 1
+        with undisturbed():
+            set_generator_states(now.start["shared"])
+            self._set_own_states(now.start["own"])
+            seed, tasks = draw_seed(self.generator), self._tasks()
+            if not self._stream:
+                for _ in range(now.batches):
+                    next(tasks, None)
+                return self._counted(now, self._batches(seed, tasks, now.batches))
+        # A stream cannot be entered in the middle: what was handed out is made again and left out.
+        return self._counted(now, itertools.islice(self._batches(seed, tasks, 0), now.batches, None))
+
+    @staticmethod
+    def _counted(now: _Pass, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            now.batches += 1
+            yield batch
+        now.ended = True
+
+    def _batches(self, seed: int, tasks: Iterator[Any], first: int) -> Iterator[Any]:
+        return self._with_workers(seed, tasks, first) if self.num_workers else self._here(seed, tasks, first)
 
     def _tasks(self) -> Iterator[Any]:
         return iter(self.sampler if self.batch_sampler is None else self.batch_sampler)
 
-    def _here(self, seed: int) -> Iterator[Any]:
+    def _here(self, seed: int, tasks: Iterator[Any], first: int) -> Iterator[Any]:
         plain = draws_nothing(self.dataset, self.collate_fn)
-        tasks = self._tasks()
         fetch = None
-        for number in itertools.count():
+        for number in itertools.count(first):
             task = next(tasks, EXHAUSTED)
             if task is EXHAUSTED:
                 return
@@ -155,7 +260,7 @@ class DataLoader(Generic[T_co]):
                 return
             yield batch
 
-    def _with_workers(self, seed: int) -> Iterator[Any]:
+    def _with_workers(self, seed: int, tasks: Iterator[Any], first: int) -> Iterator[Any]:
         from ._utils.worker import Plan, Workers
 
         workers = self._workers
@@ -168,7 +273,7 @@ class DataLoader(Generic[T_co]):
                 weakref.finalize(self, workers.end)
         try:
             ahead = self.num_workers * (self.prefetch_factor or 2)
-            yield from workers.batches(self._tasks(), seed, ahead, self.in_order)
+            yield from workers.batches(tasks, seed, ahead, self.in_order, first)
         finally:
             if workers.broken or not self.persistent_workers:
                 self._workers = None

@@ -33,17 +33,42 @@ def seed_all(seed: int) -> None:
     np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
 
 
+def generator_states() -> dict[str, Any]:
+    """Where this package's default generator, `random` and `numpy.random` stand; save() can store it."""
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
+    return {
+        "tinygrad_cpp": _C.get_rng_state(),
+        "random": random.getstate(),
+        "numpy": (name, keys.tolist(), *rest),
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Sets them back to where generator_states() found them."""
+    _C.set_rng_state(states["tinygrad_cpp"])
+    random.setstate(states["random"])
+    np.random.set_state(states["numpy"])
+
+
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Inside, the three generators start from the seed; afterwards they go on as if nothing had been drawn."""
+def undisturbed() -> Iterator[None]:
+    """Afterwards the three generators go on as if nothing had been drawn inside."""
     before = _C.get_rng_state(), random.getstate(), np.random.get_state()
-    seed_all(seed)
     try:
         yield
     finally:
         _C.set_rng_state(before[0])
         random.setstate(before[1])
         np.random.set_state(before[2])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the three generators start from the seed; afterwards they go on as if nothing had been drawn."""
+    with undisturbed():
+        seed_all(seed)
+        yield
 
 
 def draws_nothing(dataset: Any, collate_fn: Any) -> bool:

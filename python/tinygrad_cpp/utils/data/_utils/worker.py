@@ -160,8 +160,8 @@ class Workers:
             self.processes.append(process)
             self.connections.append(ours)
 
-    def batches(self, tasks: Iterator[Any], base: int, ahead: int, in_order: bool) -> Iterator[Any]:
-        """The batches of the tasks (lists of indices), `ahead` of them made in advance.
+    def batches(self, tasks: Iterator[Any], base: int, ahead: int, in_order: bool, first: int) -> Iterator[Any]:
+        """The batches of the tasks (lists of indices), `ahead` of them made in advance, numbered from `first`.
 
         Tasks go round the workers, leaving out those whose stream has ended; which batch a worker makes depends on
         what was taken before, never on time, unless the order is free.
@@ -171,7 +171,7 @@ class Workers:
         running = [True] * count
         under_way: list[int] = []  # the worker of each batch that is not here yet
         done: dict[int, tuple[int, str, Any]] = {}
-        told, taken, place, more = 0, 0, 0, True
+        told, taken, place, more = first, first, 0, True
         while True:
             while more and told - taken < ahead and self.load[place] < _MAX_LOAD:
                 task = next(tasks, EXHAUSTED) if any(running) else EXHAUSTED

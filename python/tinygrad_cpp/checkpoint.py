@@ -1,0 +1,310 @@
+"""Training that can be interrupted: saves everything a run depends on, and goes on from there with the same bits.
+
+    training = tg.checkpoint.Training(model, optimizer, scheduler=scheduler, loader=loader, folder="run")
+    step = training.restore()
+    for epoch in range(loader.epoch, epochs):
+        for x, y in loader:
+            ...  # forward, backward, optimizer.step(), scheduler.step(), optimizer.zero_grad()
+            step += 1
+            training.after(step)
+    training.save(step)
+    training.close()
+
+(tinygrad_cpp.utils.checkpoint is something else: activation checkpointing.)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+from . import _C, serialization
+from .utils.data._utils.fetch import generator_states, set_generator_states
+
+__all__ = ["Training", "best_interval"]
+
+_NAME = re.compile(r"step-(\d{12,})\.safetensors")
+_LEFT_OVER = re.compile(_NAME.pattern + r"\.tmp\.\d+\.\d+")
+
+
+def best_interval(save_seconds: float, mean_time_between_failures: float) -> float:
+    """Seconds of work between two saves that lose the least time, to saving and to work done twice, in all.
+
+    The estimate of J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", Future
+    Generation Computer Systems 22 (2006); for short saves it is J. W. Young's sqrt(2 * save * failures),
+    "A first order approximation to the optimum checkpoint interval", Communications of the ACM 17 (1974).
+    """
+    if not (save_seconds >= 0 and mean_time_between_failures > 0):
+        raise _C.ValueError(
+            f"best_interval: save_seconds must not be negative and the time between failures must be positive, got "
+            f"{save_seconds} and {mean_time_between_failures}"
+        )
+    ratio = save_seconds / (2 * mean_time_between_failures)
+    if ratio >= 1:
+        return mean_time_between_failures
+    young = math.sqrt(2 * save_seconds * mean_time_between_failures)
+    return young * (1 + math.sqrt(ratio) / 3 + ratio / 9) - save_seconds
+
+
+class Training:
+    """Saves and restores a training run in a folder: one file per saved step, the newest `keep` of them.
+
+    model, optimizer, scaler, scheduler, loader: what has state_dict() and load_state_dict(), or a list or a dict of
+    such. The states of the default generator, of `random` and of `numpy.random` are always part of a checkpoint.
+    extra: a dict; values with state_dict() and generators are restored in place, the rest is stored as it is and put
+    back into the dict. Not saved: gradients (save where they are zeroed) and what other objects keep for themselves.
+
+    Files are written whole or not at all, and carry checksums. restore() takes the newest one that is undamaged.
+
+    after(step), called at the end of each step, saves every `every` steps, or as often as best_interval() says for
+    `mean_time_between_failures` (seconds) and the time that saves take here. After SIGTERM it saves and ends the
+    program by SystemExit(143); `on_sigterm=False` leaves the signal alone. With `background`, the state is copied and
+    a thread writes it while training goes on; an error of it is raised by the next call of save, after, wait or close.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any = None,
+        scaler: Any = None,
+        scheduler: Any = None,
+        loader: Any = None,
+        extra: dict[str, Any] | None = None,
+        *,
+        folder: str | os.PathLike[str],
+        keep: int = 3,
+        every: int | None = None,
+        mean_time_between_failures: float = 24 * 3600.0,
+        background: bool = False,
+        on_sigterm: bool = True,
+    ) -> None:
+        for name, value in (("keep", keep), ("every", every)):
+            if not (name == "every" and value is None) and (not isinstance(value, int) or value < 1):
+                raise _C.ValueError(f"checkpoint.Training: {name} must be a positive integer, got {value!r}")
+        best_interval(0, mean_time_between_failures)  # checks it
+        parts = dict(model=model, optimizer=optimizer, scaler=scaler, scheduler=scheduler, loader=loader)
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+        for name, part in self.parts.items():
+            for at, x in _leaves(name, part):
+                if not hasattr(x, "state_dict"):
+                    raise _C.TypeError(f"checkpoint.Training: {at} has no state_dict(); it is a {type(x).__name__}")
+        self.extra = {} if extra is None else extra
+        self.folder = os.fspath(folder)
+        self.keep, self.every, self.background = keep, every, background
+        self.mean_time_between_failures = float(mean_time_between_failures)
+        self.save_seconds = 0.0  # how long the last save kept training waiting
+        self.preempted = False
+        self._damaged: set[int] = set()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._since = time.monotonic()
+        self._pid = os.getpid()
+        self._old_handler: Any = None
+        if on_sigterm and threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    # ---- files
+
+    def steps(self) -> list[int]:
+        """The saved steps, oldest first, damaged ones included."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        return sorted(int(m[1]) for m in map(_NAME.fullmatch, names) if m)
+
+    def path(self, step: int) -> str:
+        """The file of a step."""
+        return os.path.join(self.folder, f"step-{step:012d}.safetensors")
+
+    def latest(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest undamaged checkpoint, as its step and content; None if nothing was saved yet.
+
+        Warns of each damaged one it passes over. FormatError if all are damaged.
+        """
+        self.wait()
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                content = serialization.load(self.path(step))
+                if not isinstance(content, dict) or content.get("step") != step:
+                    raise _C.FormatError(f"load: {self.path(step)!r} is not the checkpoint of step {step}")
+                return step, content
+            except (_C.FormatError, _C.IoError) as error:
+                self._damaged.add(step)
+                warnings.warn(f"checkpoint: step {step} is passed over: {error}", stacklevel=2)
+        if steps:
+            raise _C.FormatError(f"checkpoint: all {len(steps)} checkpoints in {self.folder!r} are damaged")
+        return None
+
+    # ---- saving
+
+    def save(self, step: int) -> None:
+        """Saves now. With `background` it returns when the state is copied; wait() returns when it is on disk."""
+        self.wait()
+        if step < 0:
+            raise _C.ValueError(f"checkpoint.save: step must not be negative, got {step}")
+        newer = [s for s in self.steps() if s > step and s not in self._damaged]
+        if newer:
+            raise _C.ValueError(
+                f"checkpoint.save: {self.folder!r} holds step {newer[-1]}, which is later than {step}; call restore() "
+                "first or choose another folder"
+            )
+        begin = time.monotonic()
+        _C._make_folders(self.folder)
+        tensors, metadata = serialization.lay_out(self._state(step))
+        if self.background:
+            copies = [(name, t.detach().clone()) for name, t in tensors]
+            self._thread = threading.Thread(target=self._write_later, args=(step, copies, metadata))
+            self._thread.start()
+        else:
+            self._write(step, tensors, metadata)
+        self._since = time.monotonic()
+        self.save_seconds = self._since - begin
+
+    def after(self, step: int) -> bool:
+        """To be called when a step is complete: saves if it is time to, and says whether it did."""
+        if self.preempted:
+            self.save(step)
+            self.close()
+            raise SystemExit(128 + signal.SIGTERM)
+        if self._error is not None:
+            self.wait()
+        waited = time.monotonic() - self._since
+        if step % self.every != 0 if self.every else waited < self.interval():
+            return False
+        self.save(step)
+        return True
+
+    def interval(self) -> float:
+        """Seconds between saves that best_interval() gives for the last save's time (until there was one: 10 ms)."""
+        return best_interval(self.save_seconds or 0.01, self.mean_time_between_failures)
+
+    def wait(self) -> None:
+        """Returns when a save in the background has ended; raises its error."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Waits for a save in the background, and gives SIGTERM back to who had it."""
+        if self._old_handler is not None:
+            signal.signal(signal.SIGTERM, self._old_handler)
+            self._old_handler = None
+        self.wait()
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def _state(self, step: int) -> dict[str, Any]:
+        state = {name: _map(lambda x: x.state_dict(), part) for name, part in self.parts.items()}
+        extra = {k: _state_of(v) for k, v in self.extra.items()}
+        return {**state, "step": int(step), "generators": generator_states(), "extra": extra}
+
+    def _write(self, step: int, tensors: Any, metadata: dict[str, str]) -> None:
+        _C._save_safetensors(tensors, metadata, self.path(step))
+        self._damaged.discard(step)
+        older = [s for s in self.steps() if s < step and s not in self._damaged]
+        for old in older[: -(self.keep - 1) or None]:
+            _C._remove_file(self.path(old))
+
+    def _write_later(self, *work: Any) -> None:
+        try:
+            self._write(*work)
+        except BaseException as error:  # raised by wait()
+            self._error = error
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a forked process, which has no training to save
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.preempted = True
+
+    # ---- restoring
+
+    def restore(self) -> int:
+        """Puts everything into the state of the newest undamaged checkpoint and returns its step; 0 if there is none.
+
+        Also removes what an interrupted save has left in the folder.
+        """
+        found = self.latest()
+        if os.path.isdir(self.folder):
+            for name in os.listdir(self.folder):
+                if _LEFT_OVER.fullmatch(name):
+                    _C._remove_file(os.path.join(self.folder, name))
+        if found is None:
+            return 0
+        step, content = found
+        missing = [k for k in (*self.parts, "generators", "extra") if k not in content]
+        if missing:
+            raise _C.ValueError(f"checkpoint.restore: {self.path(step)!r} holds no {', no '.join(missing)}")
+        for name, part in self.parts.items():
+            _each(name, part, content[name])
+        for name, value in content["extra"].items():
+            self.extra[name] = _restored(self.extra.get(name), value)
+        set_generator_states(content["generators"])
+        self._since = time.monotonic()
+        return step
+
+
+def _items(part: Any) -> Iterable[tuple[Any, Any]] | None:
+    """What a dict or a list of parts consists of; None for a part itself."""
+    if isinstance(part, dict):
+        return part.items()
+    return enumerate(part) if isinstance(part, (list, tuple)) else None
+
+
+def _leaves(name: str, part: Any) -> list[tuple[str, Any]]:
+    items = _items(part)
+    return [(name, part)] if items is None else [leaf for k, v in items for leaf in _leaves(f"{name}[{k!r}]", v)]
+
+
+def _map(f: Any, part: Any) -> Any:
+    items = _items(part)
+    if items is None:
+        return f(part)
+    return {k: _map(f, v) for k, v in items} if isinstance(part, dict) else [_map(f, v) for _, v in items]
+
+
+def _each(name: str, part: Any, state: Any) -> None:
+    """Gives each part its state."""
+    items = _items(part)
+    if items is None:
+        part.load_state_dict(state)
+        return
+    fits = isinstance(state, dict) == isinstance(part, dict) and len(state) == len(part)
+    for k, v in items:
+        if not fits or (isinstance(state, dict) and k not in state):
+            raise _C.ValueError(f"checkpoint.restore: the checkpoint's {name} has other members")
+        _each(f"{name}[{k!r}]", v, state[k])
+
+
+def _state_of(x: Any) -> Any:
+    if isinstance(x, _C.Generator):
+        return x.get_state()
+    return x.state_dict() if hasattr(x, "state_dict") else x
+
+
+def _restored(old: Any, state: Any) -> Any:
+    """The value of extra for its state: the old object if it keeps a state, else what was stored."""
+    if isinstance(old, _C.Generator):
+        old.set_state(state)
+    elif hasattr(old, "load_state_dict"):
+        old.load_state_dict(state)
+    else:
+        return state
+    return old
