@@ -56,7 +56,7 @@ PackedTensor::PackedTensor(const Tensor& t, bool output)
     : hooks_(hook_stack().hooks.back()), edge_(output ? Edge{} : edge_of(t)), meta_(meta_info(t)) {
   NoGrad off;
   uint32_t version = t.version();
-  value_ = hooks_->pack(without_history(t));
+  value_ = hooks_->pack(edge_.leaf ? t : without_history(t));
   TG_CHECK(t.version() == version, AutogradError, "saved_tensors_hooks: the pack hook edited its argument in place; ",
            describe(t));
 }

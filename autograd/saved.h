@@ -9,8 +9,8 @@
 
 namespace tg {
 
-// `pack` gets each value that is kept for backward, without history, and returns what is kept instead; `unpack` makes
-// the value of it when backward reads it. Both run off the tape.
+// `pack` gets each value that is kept for backward (leaves themselves, the rest without history) and returns what is
+// kept instead; `unpack` makes the value of it when backward reads it. Both run off the tape.
 struct SavedHooks {
   std::function<std::any(const Tensor&)> pack;
   std::function<Tensor(const std::any&)> unpack;

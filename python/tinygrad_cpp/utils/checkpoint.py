@@ -80,7 +80,9 @@ def checkpoint(
     )
 
 
-def checkpoint_sequential(functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any) -> Any:
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, **kwargs: Any
+) -> Any:
     """Runs modules one after the other in segments, each of them checkpointed but the last.
 
     With about sqrt(n) segments of n layers the peak grows with sqrt(n). Keywords are those of checkpoint().
