@@ -61,7 +61,8 @@ template <class Op, int kArity>
 }
 
 // sin and cos of floats. The core is a straight line and vectorises, but holds for |x| <= kTrigMax only; choosing per
-// element would undo that. So a block with a larger value (or NaN) goes element by element, the others through the core.
+// element would undo that. So a block with a larger value (or NaN) goes element by element, the others through the
+// core.
 struct sin_core_op {
   [[gnu::always_inline]] static inline float f(float a) { return sm::sin_core(a); }
 };

@@ -11,7 +11,7 @@ pytest.importorskip("mypy")
 PACKAGE = pathlib.Path(tg.__file__).parent
 SETTINGS = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
-PROGRAM = '''
+PROGRAM = """
 import tinygrad_cpp as tg
 from tinygrad_cpp import nn
 
@@ -32,7 +32,7 @@ values: tg.Tensor = Net()(tg.zeros(4, 2)).sort(0).values
 kind: tg.dtype = tg.promote_types(tg.int64, tg.float32)
 tg.optim.AdamW(Net().parameters(), lr=1e-3).step()
 wrong: int = values.sum()
-'''
+"""
 
 
 def test_mypy_finds_the_mistake_of_a_program_and_none_in_the_package(tmp_path):
