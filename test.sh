@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tools/setup.sh"
 
 current=""
-trap '[ -z "$current" ] || echo "FAILED: $current" >&2' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; [ -z "$current" ] || echo "FAILED: $current" >&2' EXIT
 
 # step NAME COMMAND...: runs the command, says how long it took.
 step() {
@@ -39,10 +39,19 @@ build_release() {
 
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
+# exec: what ends the shell below ends ninja, which ends its compilers.
 build_sanitized() {
-  cmake --preset asan >/dev/null
-  cmake --build build/asan --target tg_tests
+  cmake --preset asan && exec nice -n 19 ninja -C build/asan -j "$CMAKE_BUILD_PARALLEL_LEVEL" tg_tests
 }
+
+# The Python tests use one core; the sanitizer build takes what they leave.
+test_python() {
+  mkdir -p build
+  build_sanitized >build/asan.log 2>&1 &
+  python -m pytest -q tests/python
+}
+
+finish_sanitized() { wait %% || { cat build/asan.log && false; }; }
 
 step "set up" set_up
 step "ruff" python -m ruff check -q .
@@ -50,7 +59,7 @@ step "clang-format" check_format
 step "build" build_release
 step "C++ tests" ctest --test-dir build/py --output-on-failure
 step "install" install_package
-step "Python tests" python -m pytest -q tests/python
-step "sanitizer build" build_sanitized
+step "Python tests, beside the sanitizer build" test_python
+step "sanitizer build" finish_sanitized
 step "C++ tests under ASan and UBSan" ctest --test-dir build/asan --output-on-failure
 echo "all passed in $SECONDS s"
