@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import opmatrix as m
 import pytest
+import test_examples
 import tinygrad_cpp as tg
 from tinygrad_cpp import amp, nn
 
@@ -478,8 +479,6 @@ def test_scaler_with_half_parameters():
 
 
 def test_example(tmp_path):
-    import test_examples
-
     out = test_examples.python_example("mixed_precision", "--steps", "120", "--out", tmp_path, cwd=tmp_path)
     print(out)
     final = [float(x) for x in m.re.findall(r"-> ([\d.]+)", out)]
@@ -487,3 +486,36 @@ def test_example(tmp_path):
     assert final[1] > 2 and final[0] < 1 and abs(final[2] - final[0]) < 0.1 * final[0] + 0.02
     assert zeros[1] == 100 and zeros[2] <= zeros[0] + 5
     test_examples.check_png(tmp_path / "mixed_precision.png", 2)
+
+
+def test_gpt_reaches_the_loss_of_float32(monkeypatch):
+    monkeypatch.syspath_prepend(str(test_examples.ROOT / "examples"))
+    import char_gpt
+
+    text = char_gpt.read_text(None)
+    chars = sorted(set(text))
+    index = {c: i for i, c in enumerate(chars)}
+    data = tg.tensor([index[c] for c in text])
+
+    def final_loss(dtype):
+        tg.manual_seed(0)
+        model = char_gpt.GPT(len(chars), 32, 32, 2, 1)
+        optimizer = tg.optim.AdamW(model.parameters(), lr=3e-3)
+        scaler = tg.amp.GradScaler("cpu", enabled=dtype is tg.float16)
+        losses = []
+        for _ in range(300):
+            at = tg.randint(len(data) - 32, (12, 1)) + tg.arange(32)
+            with tg.autocast("cpu", dtype=dtype or tg.bfloat16, enabled=dtype is not None):
+                loss = nn.functional.cross_entropy(model(data[at]).flatten(0, 1), data[at + 1].flatten())
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            losses.append(loss.item())
+        return sum(losses[-50:]) / 50
+
+    full, brain, half = (final_loss(d) for d in (None, tg.bfloat16, tg.float16))
+    print(f"loss after 300 steps: float32 {full:.4f}, bfloat16 {brain:.4f}, float16 with a scaler {half:.4f}")
+    assert abs(brain / full - 1) < 0.01 and abs(half / full - 1) < 0.01 and full < 2.8
