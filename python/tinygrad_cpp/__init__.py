@@ -208,6 +208,7 @@ if TYPE_CHECKING:
         testing,
         types,
     )
+    from ._estimate import estimate, find_batch_size
     from ._typed import TypedStorage, UntypedStorage
     from .amp import GradScaler, autocast
     from .sparse import sparse_coo, sparse_coo_tensor
@@ -218,6 +219,10 @@ def __getattr__(name: str) -> object:
         from . import amp
 
         return getattr(amp, name)
+    if name in ("estimate", "find_batch_size"):
+        from . import _estimate
+
+        return getattr(_estimate, name)
     if name in ("sparse_coo", "sparse_coo_tensor"):
         from . import sparse
 

@@ -1,11 +1,16 @@
-"""Prints where the installed package keeps what a C++ build needs."""
+"""Prints where the installed package keeps what a C++ build needs; `estimate` what memory a training needs."""
 
 import argparse
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["estimate"]:
+        from tinygrad_cpp._estimate import main as estimate
+
+        return estimate(sys.argv[2:])
     home = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(prog="python -m tinygrad_cpp", description=__doc__)
     group = parser.add_mutually_exclusive_group(required=True)

@@ -45,9 +45,9 @@ def checkpoint(
     """function(*args, **kwargs) without keeping what it computes: backward runs it again.
 
     Only the arguments are kept. Random numbers and autocast of the second run are those of the first, so loss and
-    gradients have the same bits as without; calls may be nested, differentiated twice, and return anything. The function
-    must do the same for the same arguments: sizes, types and devices of what it keeps are compared (AutogradError)
-    unless determinism_check is "none". Layers that count calls, such as batch norm's running values, count twice.
+    gradients have the same bits as without; calls may be nested, differentiated twice, and return anything. It must
+    do the same for the same arguments: sizes, types and devices of what it keeps are compared (AutogradError) unless
+    determinism_check is "none". Layers that count calls, such as batch norm's running values, count twice.
 
     `context_fn` returns two context managers, for the first run and for the later ones. use_reentrant and debug change
     nothing: there is one way to do it, and its errors name the value that differs.
