@@ -249,6 +249,8 @@ def test_bfloat16_parameters_equal_pytorch():
 def test_signatures_and_repr(name):
     ours, theirs = getattr(optim, name), getattr(torch.optim, name)
     mine = {p.name: p for p in inspect.signature(ours).parameters.values()}
+    own = [mine.pop(key, None) for key in ("master_weights", "stochastic_rounding")]  # ours alone, by keyword only
+    assert all(p is None or (p.default is False and p.kind is p.KEYWORD_ONLY) for p in own)
     wanted = {p.name: p for p in inspect.signature(theirs).parameters.values()}
     assert list(mine) == list(wanted)
     for key, p in wanted.items():
