@@ -170,9 +170,10 @@ newaxis = None
 
 
 # Modules that few programs need are imported when they are asked for.
-_MODULES = """_dynamo _inductor accelerator amp array_api backends checkpoint compiler cpu cuda distributed distributions fft func
-functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random sparse special storage testing
-types xpu _utils""".split()
+_MODULES = """_dynamo _inductor _utils accelerator amp array_api backends checkpoint compiler cpu cuda distributed
+distributions fft func functional fx hub jit linalg memory mps multiprocessing onnx overrides profiler random
+sparse special storage testing types xpu
+""".split()
 _unknown = _lazy(__name__, globals(), _MODULES)
 
 for _module in (nn, nn.functional, nn.init, nn.modules, nn.utils, optim, optim.lr_scheduler):
