@@ -159,7 +159,8 @@ class Training:
                 "first or choose another folder"
             )
         begin = time.monotonic()
-        _C._make_folders(self.folder)
+        if not os.path.isdir(self.folder):
+            _C._make_folders(self.folder)
         tensors, metadata = serialization.lay_out(self._state(step))
         if self.background:
             copies = [(name, t.detach().clone()) for name, t in tensors]
