@@ -40,15 +40,18 @@ PyObject* interned(const char* s) {
   return o;
 }
 
+// Empty for an object that is still being allocated: the collector may run then, and visits it.
 py::detail::value_and_holder holder_of(PyObject* o) {
-  return reinterpret_cast<py::detail::instance*>(o)->get_value_and_holder();
+  auto* inst = reinterpret_cast<py::detail::instance*>(o);
+  bool laid_out = inst->simple_layout || inst->nonsimple.values_and_holders;
+  return laid_out ? inst->get_value_and_holder() : py::detail::value_and_holder();
 }
 
 // The C++ module of an object, without the casting machinery; null before Module.__init__ ran. Module is the first
 // base of every class, so all its subobjects share one address.
 Module* peek(PyObject* o) {
   auto vh = holder_of(o);
-  return vh && vh.holder_constructed() ? static_cast<Module*>(vh.value_ptr()) : nullptr;
+  return vh.inst && vh && vh.holder_constructed() ? static_cast<Module*>(vh.value_ptr()) : nullptr;
 }
 
 bool is_module(PyObject* o) { return PyObject_TypeCheck(o, module_type); }

@@ -169,8 +169,11 @@ class _Writer:
         np = sys.modules.get("numpy")
         if np and isinstance(x, (np.ndarray, np.generic)):
             entry: dict[str, Any] = {"tensor": None, "numpy": "array" if isinstance(x, np.ndarray) else "number"}
+            values = np.array(x)
+            if values.dtype.kind == "u" and values.itemsize > 1:  # stored by its bits
+                entry["unsigned"], values = True, values.view(f"i{values.itemsize}")
             try:
-                self.used.append((entry, _C.tensor(np.array(x)), path))
+                self.used.append((entry, _C.tensor(values), path))
             except (TypeError, ValueError):
                 raise _C.TypeError(f"save: cannot store NumPy's {x.dtype}{at}") from None
             return entry
@@ -336,7 +339,15 @@ class _Reader:
                 self.views[key] = self.view(t, entry["view"])
             t = self.views[key]
         if "numpy" in entry:
-            return t.numpy() if entry["numpy"] == "array" else t.numpy()[()]
+            values = t.numpy()
+            if entry.get("unsigned") is True:
+                values = values.view(f"u{values.itemsize}")
+            return values if entry["numpy"] == "array" else values[()]
+        if "numpy" in entry:
+            values = t.numpy()
+            if entry.get("unsigned") is True:
+                values = values.view(f"u{values.itemsize}")
+            return values if entry["numpy"] == "array" else values[()]
         grad = entry.get("requires_grad") is True
         try:
             if entry.get("parameter") is True:

@@ -611,6 +611,31 @@ def test_batchnorm_without_statistics():
     alike(program)
 
 
+def test_dropout_of_channels_counts_them_from_the_left():
+    m = nn.Dropout2d(0.5)
+    for sizes in [(50, 40), (50, 40, 3), (50, 40, 3, 2)]:
+        kept = (m(tg.ones(sizes)) != 0).reshape(2000, -1).float()
+        assert ((kept == kept[:, :1]).all()) and 0.4 < kept.mean() < 0.6
+    with pytest.raises(tg.ShapeError, match="dropout2d: expected at least 2"):
+        m(tg.ones(3))
+
+
+def test_the_collector_may_run_while_a_class_makes_its_first_instance():
+    def make():
+        class Own(nn.Module):
+            pass
+
+        return Own(), nn.Sequential(Own())
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        made = [make() for _ in range(50)]
+    finally:
+        gc.set_threshold(*before)
+    assert len(made) == 50
+
+
 def test_modules_with_results_of_their_own():
     def program(lib):
         m = filled(lib, lib.nn.AdaptiveLogSoftmaxWithLoss(8, 6, [2, 4], div_value=2.0))

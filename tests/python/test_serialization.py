@@ -245,6 +245,23 @@ def test_what_pytorch_files_may_not_hold(tmp_path):
     assert tg.load(path).lr == 0.1
 
 
+def test_numpy_arrays_and_numbers(tmp_path):
+    rng = np.random.RandomState(0)
+    given = {"a": np.arange(6).reshape(2, 3), "b": np.float32(2.5), "c": np.array(1.5), "d": np.array([True])}
+    given |= {"e": np.uint64(2**63), "state": rng.get_state(), "t": tg.ones(2)}
+    tg.save(given, tmp_path / "a.tg")
+    back = tg.load(tmp_path / "a.tg")
+    for key in "abcde":
+        assert type(back[key]) is type(given[key]) and back[key].dtype == given[key].dtype
+        np.testing.assert_array_equal(back[key], given[key])
+    again = np.random.RandomState(1)
+    again.set_state(back["state"])
+    assert again.rand() == rng.rand()
+    for wrong in (np.array(["text"]), np.array([1j])):
+        with pytest.raises(tg.TypeError, match="cannot store NumPy's"):
+            tg.save(wrong, tmp_path / "a.tg")
+
+
 class Bomb:
     def __reduce__(self):
         return (print, ("executed",))
