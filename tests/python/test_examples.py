@@ -95,6 +95,19 @@ def test_char_gpt_cpp(tmp_path):
     assert short.returncode == 2 and "usage" in short.stderr
 
 
+def test_activation_checkpointing(tmp_path):
+    out = python_example("activation_checkpointing", "--layers", 4, 9, "--width", 32, "--out", tmp_path, cwd=tmp_path)
+    rows = re.findall(
+        r"^ *(\d+)  (\w+ ?\w*) +[\d.]+ MiB.* ([\d.]+) of the memory, ([\d.]+) of the work, (.*)$", out, re.M
+    )
+    assert len(rows) == 6 and all(r[4] == "gradients bit-equal" for r in rows)
+    ratios = {(int(r[0]), r[1].strip()): (float(r[2]), float(r[3])) for r in rows}
+    for layers in (4, 9):
+        assert ratios[layers, "blocks"][0] < 0.5 and 1.25 <= ratios[layers, "blocks"][1] <= 1.34
+        assert ratios[layers, "segments"][0] < 0.7 and 1 < ratios[layers, "segments"][1] <= 1.3
+    check_png(tmp_path / "activation_checkpointing.png", 3)
+
+
 def test_data_matches_its_description():
     images = tg.load_npy(str(Path(tg.__file__).parent / "data/digits_images.npy"))
     labels = tg.load_npy(str(Path(tg.__file__).parent / "data/digits_labels.npy"))
