@@ -106,7 +106,7 @@ struct [[gnu::visibility("hidden")]] Tramp : M, py::trampoline_self_life_support
 template <class M>
 using ModuleClass = py::class_<M, Module, Tramp<M>, py::smart_holder>;
 
-// class_ of a module; `fields` are the settings that copies and pickles carry over.
+// class_ of a module.
 template <class M>
 ModuleClass<M> module_class(py::module_& m, const char* name, const char* doc) {
   ModuleClass<M> c(m, name, doc, py::custom_type_setup(setup_type));
@@ -119,6 +119,7 @@ ModuleClass<M> module_class(py::module_& m, const char* name, const char* doc) {
   py::delattr(c, "__setstate__");
   return c;
 }
+
 // Makes a constructor that always builds the trampoline.
 template <class M, class... A>
 auto init_tramp() {
@@ -132,12 +133,28 @@ struct Where {
   nn::Options options() const { return {dtype, device}; }
 };
 
-// Names the settings of a class that copies and pickles carry over, besides those of its base.
+// One or several integers.
+nn::Ints ints(py::handle h);
+
+// Adds to what copies and pickles of a class carry over.
+inline void carry_over(py::handle type, const char* name) {
+  type.attr("_fields") = py::object(type.attr("_fields")) + py::object(py::make_tuple(name));
+}
+
+// Attributes that copies and pickles carry over, in this order, besides those of the base: names and the members behind
+// them. Members that hold several integers are tuples in Python.
 template <class Class>
-void fields(Class& c, std::initializer_list<const char*> names) {
-  py::list l(c.attr("_fields"));
-  for (const char* n : names) l.append(n);
-  c.attr("_fields") = py::tuple(l);
+void settings(Class&) {}
+template <class Class, class M, class T, class... Rest>
+void settings(Class& c, const char* name, T M::* member, Rest... rest) {
+  if constexpr (std::is_same_v<T, std::vector<int64_t>>)
+    c.def_property(
+        name, [member](const M& m) { return py::tuple(py::cast(m.*member)); },
+        [member](M& m, py::object v) { m.*member = ints(v); });
+  else
+    c.def_readwrite(name, member);
+  carry_over(c, name);
+  settings(c, rest...);
 }
 
 // Module.forward and super().forward: the C++ class's own.

@@ -2,11 +2,6 @@
 #include "python/bind_nn.h"
 
 namespace tg::python {
-namespace {
-
-using namespace py::literals;
-using OptInt = std::optional<int64_t>;
-using OptFloat = std::optional<double>;
 
 nn::Ints ints(py::handle h) {
   std::vector<int64_t> v;
@@ -17,16 +12,11 @@ nn::Ints ints(py::handle h) {
   return r;
 }
 
-template <class M>
-auto field(std::vector<int64_t> M::* member) {
-  return std::pair([member](const M& m) { return py::tuple(py::cast(m.*member)); },
-                   [member](M& m, py::object v) { m.*member = ints(v); });
-}
-template <class Class, class M>
-void tuple_field(Class& c, const char* name, std::vector<int64_t> M::* member) {
-  auto [get, set] = field(member);
-  c.def_property(name, get, set);
-}
+namespace {
+
+using namespace py::literals;
+using OptInt = std::optional<int64_t>;
+using OptFloat = std::optional<double>;
 
 void bind_linear(py::module_& m) {
   auto linear = module_class<nn::LinearImpl>(m, "Linear", "x times the transpose of weight (out, in), plus bias.");
@@ -35,10 +25,8 @@ void bind_linear(py::module_& m) {
              return std::make_unique<Tramp<nn::LinearImpl>>(in, out, bias, Where{device, dtype}.options());
            }),
            "in_features"_a, "out_features"_a, "bias"_a = true, "device"_a = py::none(), "dtype"_a = py::none())
-      .def("reset_parameters", &nn::LinearImpl::reset_parameters)
-      .def_readwrite("in_features", &nn::LinearImpl::in_features)
-      .def_readwrite("out_features", &nn::LinearImpl::out_features);
-  fields(linear, {"in_features", "out_features"});
+      .def("reset_parameters", &nn::LinearImpl::reset_parameters);
+  settings(linear, "in_features", &nn::LinearImpl::in_features, "out_features", &nn::LinearImpl::out_features);
 
   using B = nn::BilinearImpl;
   auto bilinear = module_class<B>(m, "Bilinear", "x1^T weight x2 + bias for each output.");
@@ -49,11 +37,9 @@ void bind_linear(py::module_& m) {
            }),
            "in1_features"_a, "in2_features"_a, "out_features"_a, "bias"_a = true, "device"_a = py::none(),
            "dtype"_a = py::none())
-      .def("reset_parameters", &B::reset_parameters)
-      .def_readwrite("in1_features", &B::in1_features)
-      .def_readwrite("in2_features", &B::in2_features)
-      .def_readwrite("out_features", &B::out_features);
-  fields(bilinear, {"in1_features", "in2_features", "out_features"});
+      .def("reset_parameters", &B::reset_parameters);
+  settings(bilinear, "in1_features", &B::in1_features, "in2_features", &B::in2_features, "out_features",
+           &B::out_features);
 
   auto identity = module_class<nn::IdentityImpl>(m, "Identity", "Gives its input back.");
   identity.def(
@@ -63,14 +49,11 @@ void bind_linear(py::module_& m) {
 
   using P = nn::PReLUImpl;
   auto prelu = module_class<P>(m, "PReLU", "x where positive, weight * x elsewhere.");
-  prelu
-      .def(py::init([](int64_t n, double init, std::optional<Device> device, std::optional<DType> dtype) {
-             return std::make_unique<Tramp<P>>(n, init, Where{device, dtype}.options());
-           }),
-           "num_parameters"_a = 1, "init"_a = 0.25, "device"_a = py::none(), "dtype"_a = py::none())
-      .def_readwrite("num_parameters", &P::num_parameters)
-      .def_readwrite("init", &P::init);
-  fields(prelu, {"num_parameters", "init"});
+  prelu.def(py::init([](int64_t n, double init, std::optional<Device> device, std::optional<DType> dtype) {
+              return std::make_unique<Tramp<P>>(n, init, Where{device, dtype}.options());
+            }),
+            "num_parameters"_a = 1, "init"_a = 0.25, "device"_a = py::none(), "dtype"_a = py::none());
+  settings(prelu, "num_parameters", &P::num_parameters, "init", &P::init);
 
   using E = nn::EmbeddingImpl;
   auto embedding = module_class<E>(m, "Embedding", "Rows of weight by index.");
@@ -93,16 +76,10 @@ void bind_linear(py::module_& m) {
            "num_embeddings"_a, "embedding_dim"_a, "padding_idx"_a = py::none(), "max_norm"_a = py::none(),
            "norm_type"_a = 2.0, "scale_grad_by_freq"_a = false, "sparse"_a = false, "_weight"_a = Tensor(),
            "_freeze"_a = false, "device"_a = py::none(), "dtype"_a = py::none())
-      .def("reset_parameters", &E::reset_parameters)
-      .def_readwrite("num_embeddings", &E::num_embeddings)
-      .def_readwrite("embedding_dim", &E::embedding_dim)
-      .def_readwrite("padding_idx", &E::padding_idx)
-      .def_readwrite("max_norm", &E::max_norm)
-      .def_readwrite("norm_type", &E::norm_type)
-      .def_readwrite("scale_grad_by_freq", &E::scale_grad_by_freq)
-      .def_readwrite("sparse", &E::sparse);
-  fields(embedding,
-         {"num_embeddings", "embedding_dim", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse"});
+      .def("reset_parameters", &E::reset_parameters);
+  settings(embedding, "num_embeddings", &E::num_embeddings, "embedding_dim", &E::embedding_dim, "padding_idx",
+           &E::padding_idx, "max_norm", &E::max_norm, "norm_type", &E::norm_type, "scale_grad_by_freq",
+           &E::scale_grad_by_freq, "sparse", &E::sparse);
 }
 
 void bind_conv(py::module_& m) {
@@ -131,12 +108,6 @@ void bind_conv(py::module_& m) {
   conv.def("reset_parameters", &V::reset_parameters)
       .def("_run",
            [](V& c, const Tensor& x, py::object size) { return c.run(x, size.is_none() ? nn::Ints{} : ints(size)); })
-      .def_readwrite("_nd", &V::nd)
-      .def_readwrite("transposed", &V::transposed)
-      .def_readwrite("in_channels", &V::in_channels)
-      .def_readwrite("out_channels", &V::out_channels)
-      .def_readwrite("groups", &V::groups)
-      .def_readwrite("padding_mode", &V::padding_mode)
       .def_property(
           "padding",
           [](const V& c) -> py::object {
@@ -146,12 +117,11 @@ void bind_conv(py::module_& m) {
             c.padding_name = py::isinstance<py::str>(v) ? v.cast<std::string>() : "";
             c.padding = c.padding_name.empty() ? std::vector<int64_t>(ints(v)) : std::vector<int64_t>(size_t(c.nd), 0);
           });
-  tuple_field(conv, "kernel_size", &V::kernel_size);
-  tuple_field(conv, "stride", &V::stride);
-  tuple_field(conv, "dilation", &V::dilation);
-  tuple_field(conv, "output_padding", &V::output_padding);
-  fields(conv, {"_nd", "transposed", "in_channels", "out_channels", "groups", "padding_mode", "padding", "kernel_size",
-                "stride", "dilation", "output_padding"});
+  settings(conv, "_nd", &V::nd, "transposed", &V::transposed, "in_channels", &V::in_channels, "out_channels",
+           &V::out_channels, "groups", &V::groups, "padding_mode", &V::padding_mode);
+  carry_over(conv, "padding");
+  settings(conv, "kernel_size", &V::kernel_size, "stride", &V::stride, "dilation", &V::dilation, "output_padding",
+           &V::output_padding);
 }
 
 void bind_norm(py::module_& m) {
@@ -164,11 +134,9 @@ void bind_norm(py::module_& m) {
            }),
            "normalized_shape"_a, "eps"_a = 1e-5, "elementwise_affine"_a = true, "bias"_a = true,
            "device"_a = py::none(), "dtype"_a = py::none())
-      .def("reset_parameters", &L::reset_parameters)
-      .def_readwrite("eps", &L::eps)
-      .def_readwrite("elementwise_affine", &L::elementwise_affine);
-  tuple_field(layer, "normalized_shape", &L::normalized_shape);
-  fields(layer, {"normalized_shape", "eps", "elementwise_affine"});
+      .def("reset_parameters", &L::reset_parameters);
+  settings(layer, "normalized_shape", &L::normalized_shape, "eps", &L::eps, "elementwise_affine",
+           &L::elementwise_affine);
 
   using R = nn::RMSNormImpl;
   auto rms = module_class<R>(m, "RMSNorm", "Divides by the root mean square over the trailing dimensions.");
@@ -178,11 +146,8 @@ void bind_norm(py::module_& m) {
           }),
           "normalized_shape"_a, "eps"_a = py::none(), "elementwise_affine"_a = true, "device"_a = py::none(),
           "dtype"_a = py::none())
-      .def("reset_parameters", &R::reset_parameters)
-      .def_readwrite("eps", &R::eps)
-      .def_readwrite("elementwise_affine", &R::elementwise_affine);
-  tuple_field(rms, "normalized_shape", &R::normalized_shape);
-  fields(rms, {"normalized_shape", "eps", "elementwise_affine"});
+      .def("reset_parameters", &R::reset_parameters);
+  settings(rms, "normalized_shape", &R::normalized_shape, "eps", &R::eps, "elementwise_affine", &R::elementwise_affine);
 
   using G = nn::GroupNormImpl;
   auto group = module_class<G>(m, "GroupNorm", "Normalises groups of channels of each sample.");
@@ -193,12 +158,8 @@ void bind_norm(py::module_& m) {
            }),
            "num_groups"_a, "num_channels"_a, "eps"_a = 1e-5, "affine"_a = true, "device"_a = py::none(),
            "dtype"_a = py::none(), py::kw_only(), "bias"_a = true)
-      .def("reset_parameters", &G::reset_parameters)
-      .def_readwrite("num_groups", &G::num_groups)
-      .def_readwrite("num_channels", &G::num_channels)
-      .def_readwrite("eps", &G::eps)
-      .def_readwrite("affine", &G::affine);
-  fields(group, {"num_groups", "num_channels", "eps", "affine"});
+      .def("reset_parameters", &G::reset_parameters);
+  settings(group, "num_groups", &G::num_groups, "num_channels", &G::num_channels, "eps", &G::eps, "affine", &G::affine);
 
   using N = nn::BatchNormImpl;
   auto batch = module_class<N>(m, "_NormBase", "BatchNorm and InstanceNorm of 1 to 3 dimensions.");
@@ -215,15 +176,9 @@ void bind_norm(py::module_& m) {
              n.reset_running_stats();
              n.reset_parameters();
            })
-      .def("reset_running_stats", &N::reset_running_stats)
-      .def_readwrite("_nd", &N::nd)
-      .def_readwrite("_instance", &N::instance)
-      .def_readwrite("num_features", &N::num_features)
-      .def_readwrite("eps", &N::eps)
-      .def_readwrite("momentum", &N::momentum)
-      .def_readwrite("affine", &N::affine)
-      .def_readwrite("track_running_stats", &N::track_running_stats);
-  fields(batch, {"_nd", "_instance", "num_features", "eps", "momentum", "affine", "track_running_stats"});
+      .def("reset_running_stats", &N::reset_running_stats);
+  settings(batch, "_nd", &N::nd, "_instance", &N::instance, "num_features", &N::num_features, "eps", &N::eps,
+           "momentum", &N::momentum, "affine", &N::affine, "track_running_stats", &N::track_running_stats);
 }
 
 void bind_attention(py::module_& m) {
@@ -258,16 +213,10 @@ void bind_attention(py::module_& m) {
           "query"_a, "key"_a, "value"_a, "key_padding_mask"_a = Tensor(), "need_weights"_a = true,
           "attn_mask"_a = Tensor(), "average_attn_weights"_a = true, "is_causal"_a = false)
       .def("_reset_parameters", &A::reset_parameters)
-      .def_readwrite("embed_dim", &A::embed_dim)
-      .def_readwrite("num_heads", &A::num_heads)
-      .def_readwrite("kdim", &A::kdim)
-      .def_readwrite("vdim", &A::vdim)
-      .def_readwrite("dropout", &A::dropout)
-      .def_readwrite("batch_first", &A::batch_first)
-      .def_readwrite("add_zero_attn", &A::add_zero_attn)
       .def_property_readonly("head_dim", [](const A& a) { return a.embed_dim / a.num_heads; });
   mark_native(attention, "forward");
-  fields(attention, {"embed_dim", "num_heads", "kdim", "vdim", "dropout", "batch_first", "add_zero_attn"});
+  settings(attention, "embed_dim", &A::embed_dim, "num_heads", &A::num_heads, "kdim", &A::kdim, "vdim", &A::vdim,
+           "dropout", &A::dropout, "batch_first", &A::batch_first, "add_zero_attn", &A::add_zero_attn);
 }
 
 }  // namespace

@@ -64,19 +64,12 @@ void bind_layers_of(py::module_& m) {
              return to_tuple(unlocked([&] { return r.run_packed(rows, batch_sizes, s); }));
            })
       .def_property_readonly("all_weights", &R::all_weights)
-      .def_readwrite("mode", &R::mode)
-      .def_readwrite("input_size", &R::input_size)
-      .def_readwrite("hidden_size", &R::hidden_size)
-      .def_readwrite("num_layers", &R::num_layers)
-      .def_readwrite("bias", &R::bias)
-      .def_readwrite("batch_first", &R::batch_first)
-      .def_readwrite("dropout", &R::dropout)
-      .def_readwrite("bidirectional", &R::bidirectional)
-      .def_readwrite("proj_size", &R::proj_size)
       // the last of the fields: a copy has all settings by then
       .def_property("_declared", [](const R&) { return true; }, [](R& r, bool) { r.declare_weights(); });
-  fields(c, {"mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional",
-             "proj_size", "_declared"});
+  settings(c, "mode", &R::mode, "input_size", &R::input_size, "hidden_size", &R::hidden_size, "num_layers",
+           &R::num_layers, "bias", &R::bias, "batch_first", &R::batch_first, "dropout", &R::dropout, "bidirectional",
+           &R::bidirectional, "proj_size", &R::proj_size);
+  carry_over(c, "_declared");
 }
 
 void bind_cells(py::module_& m) {
@@ -94,13 +87,9 @@ void bind_cells(py::module_& m) {
             auto next = r.step(input_of(input), states(hx));
             return next.size() == 1 ? wrap_object(next[0]) : py::object(py::tuple(py::cast(next)));
           },
-          "input"_a, "hx"_a = py::none())
-      .def_readwrite("_mode", &R::mode)
-      .def_readwrite("input_size", &R::input_size)
-      .def_readwrite("hidden_size", &R::hidden_size)
-      .def_readwrite("bias", &R::bias);
+          "input"_a, "hx"_a = py::none());
   mark_native(c, "forward");
-  fields(c, {"_mode", "input_size", "hidden_size", "bias"});
+  settings(c, "_mode", &R::mode, "input_size", &R::input_size, "hidden_size", &R::hidden_size, "bias", &R::bias);
 }
 
 }  // namespace
