@@ -115,7 +115,7 @@ Tensor chain_body(TensorList ts) {
   return product(product, 0, n - 1);
 }
 TG_OP("chain_matmul(Tensor[] matrices) -> Tensor", .doc = "Product of a chain of matrices in the cheapest order.",
-      .composite = box<chain_body>, .flags = kFunctionOnly, .torch = "linalg.multi_dot",
+      .composite = box<chain_body>, .flags = kFunctionOnly, .autocast = Autocast::Low, .torch = "linalg.multi_dot",
       .samples = "[T(2,3), T(3,4)]; [T(2,3), T(3,4), T(4,5)]; [T(2,3), T(3,1), T(1,5), T(5,2)]");
 
 Tensor matrix_power_body(const Tensor& x, int64_t n) {

@@ -19,7 +19,7 @@ Tensor multi_dot_body(TensorList ts) {
 }
 TG_OP("linalg_multi_dot(Tensor[] tensors) -> Tensor",
       .doc = "Product of matrices in the cheapest order; the first and the last may be vectors.",
-      .composite = box<multi_dot_body>, .flags = kFunctionOnly,
+      .composite = box<multi_dot_body>, .flags = kFunctionOnly, .autocast = Autocast::Low,
       .samples = "[T(2,3), T(3,4)]; [T(3), T(3,4), T(4)]; [T(2,3), T(3,1), T(1,5), T(5)]; [T(3), T(3,2)]");
 
 Tensor vecdot_body(const Tensor& x, const Tensor& y, int64_t dim) {
