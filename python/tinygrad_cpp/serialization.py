@@ -343,11 +343,6 @@ class _Reader:
             if entry.get("unsigned") is True:
                 values = values.view(f"u{values.itemsize}")
             return values if entry["numpy"] == "array" else values[()]
-        if "numpy" in entry:
-            values = t.numpy()
-            if entry.get("unsigned") is True:
-                values = values.view(f"u{values.itemsize}")
-            return values if entry["numpy"] == "array" else values[()]
         grad = entry.get("requires_grad") is True
         try:
             if entry.get("parameter") is True:
@@ -454,7 +449,7 @@ def load(
         path = os.fspath(f)
         if not os.path.exists(path):
             error = MissingFileError(f"load: there is no file {path!r}")
-            error.errno, error.filename = errno.ENOENT, path
+            error.errno, error.strerror, error.filename = errno.ENOENT, "load: there is no file", path
             raise error
         if _torch_files.is_foreign(_C._read_file(path, 8)):
             return _torch_files.load(io.BytesIO(_C._read_file(path, -1)), move)

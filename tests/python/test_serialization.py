@@ -245,6 +245,12 @@ def test_what_pytorch_files_may_not_hold(tmp_path):
     assert tg.load(path).lr == 0.1
 
 
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="load: there is no file.*none.tg") as error:
+        tg.load(tmp_path / "none.tg")
+    assert error.value.filename.endswith("none.tg")
+
+
 def test_numpy_arrays_and_numbers(tmp_path):
     rng = np.random.RandomState(0)
     given = {"a": np.arange(6).reshape(2, 3), "b": np.float32(2.5), "c": np.array(1.5), "d": np.array([True])}
