@@ -117,7 +117,7 @@ MORE = [
     ("Sequential", lambda lib: [lib.nn.Linear(4, 3), lib.nn.BatchNorm1d(3), lib.nn.ReLU()], [X]),
 ]
 # classes without forward, or without state and settings of their own; test_containers and the like are about them
-BASES = "Module ModuleDict ModuleList ParameterDict ParameterList RNNBase RNNCellBase".split()
+BASES = "Checkpoint Module ModuleDict ModuleList ParameterDict ParameterList RNNBase RNNCellBase".split()
 CUDA_ONLY = {("SyncBatchNorm", True)}  # in PyTorch, with (class, training)
 
 
