@@ -172,8 +172,7 @@ KILLED = """
 
     def child(folder, ready=None):
         run = Run(folder, on_sigterm=True, keep=2)
-        if ready is not None: os.write(ready, b"x")
-        tail = run.go(60, pause=lambda step: time.sleep(0.002))
+        tail = run.go(100, pause=lambda step: ready is not None and os.write(ready, b"x"))
         print(tail, *run.order, flush=True)
 
     def forked(f, *args):
@@ -185,16 +184,14 @@ KILLED = """
             finally: sys.stdout.flush(); os._exit(code)
         return pid
 
-    begin = time.monotonic()
     os.waitpid(forked(child, folder + "/alone"), 0)
-    seconds = time.monotonic() - begin
     rng, codes = random.Random(int(sys.argv[4])), []
     for i in range(rounds):
         r, w = os.pipe()
         pid = forked(child, folder + "/killed", w)
-        os.read(r, 1)
-        os.close(r); os.close(w)
-        time.sleep(rng.uniform(0, 1.5 * seconds / rounds))
+        os.close(w)
+        for _ in range(rng.randint(1, 4)): os.read(r, 1)
+        time.sleep(rng.uniform(0, 0.01))
         os.kill(pid, (signal.SIGKILL, signal.SIGTERM)[i % 2])
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     assert os.waitpid(forked(child, folder + "/killed"), 0)[1] == 0
@@ -212,9 +209,9 @@ def test_killed_ten_times_it_ends_in_the_same_bits(tmp_path):
     *runs, codes = [line.split() for line in r.stdout.splitlines() if "passed over" not in line]
     assert runs[0] == runs[-1], "other bits than the run that was left alone"
     order = [int(i) for i in runs[-1][1:]]
-    for epoch in range(12):
+    for epoch in range(20):
         assert sorted(order[20 * epoch : 20 * (epoch + 1)]) == list(range(20)), "a sample was left out or used twice"
-    assert len(codes) == 10 and set(codes) <= {"-9", "143", "-15", "0"} and "-9" in codes
+    assert len(codes) == 10 and codes.count("-9") >= 4 and codes.count("143") >= 3
     assert not list(tmp_path.glob("killed/*.tmp.*"))
     print("exit codes:", *codes)
 
