@@ -23,7 +23,7 @@ struct StopRecompute : Interrupted {
   using Interrupted::Interrupted;
 };
 
-std::string text(const Meta& m) { return str(m.dtype, m.sizes, "@", m.device); }
+std::string meta_text(const Meta& m) { return str(m.dtype, m.sizes, "@", m.device); }
 
 struct Region : std::enable_shared_from_this<Region> {
   CheckpointedFn again;
@@ -50,7 +50,7 @@ std::shared_ptr<SavedHooks> Region::first_hooks() {
     const auto& ticket = std::any_cast<const std::shared_ptr<Ticket>&>(a);
     if (!ticket->value.defined()) ticket->region->recompute();
     Tensor t = std::exchange(ticket->value, Tensor());
-    TG_CHECK(t.defined(), AutogradError, "checkpoint: the function did not make ", text(ticket->meta),
+    TG_CHECK(t.defined(), AutogradError, "checkpoint: the function did not make ", meta_text(ticket->meta),
              " when it was run again; it must do the same for the same inputs");
     TG_CHECK(t.version() == ticket->version, AutogradError, "checkpoint: a value needed for gradients (", describe(t),
              ") was modified in place by ", t.impl()->storage->last_writer, " inside of the function");
@@ -65,8 +65,8 @@ void Region::fill(size_t i, const Tensor& t) {
   Meta now = meta_info(t);
   const Meta& was = ticket->meta;
   TG_CHECK(!options.check || (now.sizes == was.sizes && now.dtype == was.dtype && now.device == was.device),
-           AutogradError, "checkpoint: value ", i, " kept for backward was ", text(was), " and is ", text(now),
-           " when the function is run again; it must do the same for the same inputs");
+           AutogradError, "checkpoint: value ", i, " kept for backward was ", meta_text(was), " and is ",
+           meta_text(now), " when the function is run again; it must do the same for the same inputs");
   ticket->value = t;
   ticket->version = t.version();
 }
