@@ -251,7 +251,7 @@ TG_OP("einsum(str equation, Tensor[] operands) -> Tensor",
       .doc =
           "Sum of products in Einstein's notation: a letter per dimension, '...' for those not named, letters missing "
           "from the output are summed, a letter that repeats within an operand takes its diagonal.",
-      .composite = box<einsum_body>, .flags = kFunctionOnly,
+      .composite = box<einsum_body>, .flags = kFunctionOnly, .autocast = Autocast::Low,
       .samples =
           "'ij,jk->ik', [T(3,4), T(4,5)]; 'ij,jk', [T(3,4), T(4,5)]; 'ii->i', [T(3,3)]; 'ii', [T(3,3)]; 'ij->ji', "
           "[T(3,4)]; "

@@ -367,6 +367,7 @@ TG_OP(
     "scatter_add(Tensor input, int dim, Tensor index, Tensor src) -> Tensor",
     .doc = "Copy of input with src[i][j] added to out[index[i][j]][j] for dim 0, and so on.",
     .composite = box<scatter_add_body>, .inplace = scatter_add_inplace, .flags = kMakeInplace,
+    .autocast = Autocast::Widest,
     .samples =
         "T(3,4), 1, I(3,2, hi=4), T(3,2); T(3,4), 0, I(5,4, hi=3), T(5,4); T(5), 0, I(9, hi=5), T(9); T(3,4), -1, "
         "I(2,6, hi=4), C(3,7); T(), 0, I(hi=1), T(); T(3), 0, I(0, hi=3), T(0); I(4, hi=9), 0, I(6, hi=4), I(6, hi=9)");

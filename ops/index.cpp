@@ -340,6 +340,7 @@ TG_OP("index_put(Tensor input, Index indices, Operand values, bool accumulate=Fa
           "is set.",
       .primitive = box<index_put_body>, .inplace = index_put_inplace,
       .grads = {{0, index_put_grad_input}, {}, {0, index_put_grad_values}}, .flags = kMakeInplace,
+      .autocast = Autocast::Widest,
       .samples =
           "T(3,4), IDX('L(0, 2),'), T(2,4); T(3,4), IDX('L(0, 2), L(1, 3)'), T(2); T(3,4), IDX('L(0, 0),'), T(4), "
           "accumulate=True; T(5), IDX('L(1, 3),'), T(); T(2,3,4), IDX('L(0, 1, 0), L(2, 0, 2)'), T(3,4), True; T(3,4), "

@@ -101,7 +101,7 @@ Tensor stack_body(TensorList ts, int64_t dim) {
   return cat(parts, axis);
 }
 TG_OP("stack(Tensor[] tensors, int dim=0) -> Tensor", .doc = "Joins tensors of equal sizes along a new dimension.",
-      .composite = box<stack_body>, .flags = kFunctionOnly,
+      .composite = box<stack_body>, .flags = kFunctionOnly, .autocast = Autocast::Widest,
       .samples =
           "[T(2,3), T(2,3)]; [T(2,3), T(2,3)], 1; [T(2,3), T(2,3), T(2,3)], -1; [T(), T()]; [T(0,2), T(0,2)], 2; "
           "[T(3), I(3, hi=5)]");

@@ -80,7 +80,7 @@ Tensor cross_body(const Tensor& a, const Tensor& b, std::optional<int64_t> dim) 
 }
 TG_OP("cross(Tensor input, Tensor other, int? dim=None) -> Tensor",
       .doc = "Vector product along dim, which has size 3 (default: the first such dimension).",
-      .composite = box<cross_body>,
+      .composite = box<cross_body>, .autocast = Autocast::Widest,
       .samples = "T(3), T(3); T(2,3), T(2,3); T(3,4), T(3,4), dim=0; T(2,3), T(1,3), dim=-1");
 
 Tensor trace_body(const Tensor& x) {

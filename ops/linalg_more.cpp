@@ -33,7 +33,7 @@ TG_OP("linalg_vecdot(Tensor x, Tensor y, *, int dim=-1) -> Tensor",
 Tensor linalg_cross_body(const Tensor& a, const Tensor& b, int64_t dim) { return cross(a, b, dim); }
 TG_OP("linalg_cross(Tensor input, Tensor other, *, int dim=-1) -> Tensor",
       .doc = "Vector product along dim, which has size 3.", .composite = box<linalg_cross_body>, .flags = kFunctionOnly,
-      .samples = "T(3), T(3); T(2,3), T(1,3); T(3,4), T(3,4), dim=0");
+      .autocast = Autocast::Widest, .samples = "T(3), T(3); T(2,3), T(1,3); T(3,4), T(3,4), dim=0");
 Tensor linalg_diagonal_body(const Tensor& a, int64_t offset, int64_t dim1, int64_t dim2) {
   return diagonal(a, offset, dim1, dim2);
 }

@@ -204,6 +204,7 @@ TG_OP("index_fill(Tensor input, int dim, Tensor index, Operand value) -> Tensor"
 TG_OP("index_copy(Tensor input, int dim, Tensor index, Tensor source) -> Tensor",
       .doc = "Copy of input with the slices of source at the positions of dim that index names.",
       .composite = box<index_copy_body>, .inplace = index_copy_inplace, .flags = kMakeInplace,
+      .autocast = Autocast::Widest,
       .samples = "T(3,4), 0, PERM(3), T(3,4); T(3,4), 1, PERM(4), T(3,4); T(4), -1, PERM(4), T(4)");
 TG_OP("index_add(Tensor input, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> Tensor",
       .doc = "Copy of input with alpha times the slices of source added at the positions of dim that index names.",

@@ -179,11 +179,12 @@ Tensor dot_body(const Tensor& a, const Tensor& b) {
   return matmul(a, b);
 }
 TG_OP("mm(Tensor input, Tensor mat2) -> Tensor", .doc = "Product of two matrices.", .composite = box<mm_body>,
-      .aliases = "spmm", .samples = "T(3,4), T(4,5); T(1,4), T(4,1); T(3,0), T(0,2)");
+      .autocast = Autocast::Low, .aliases = "spmm", .samples = "T(3,4), T(4,5); T(1,4), T(4,1); T(3,0), T(0,2)");
 TG_OP("bmm(Tensor input, Tensor mat2) -> Tensor", .doc = "Products of two stacks of matrices, (b, m, k) and (b, k, n).",
-      .composite = box<bmm_body>, .samples = "T(2,3,4), T(2,4,5); T(0,3,4), T(0,4,5); T(1,3,4), T(1,4,2)");
+      .composite = box<bmm_body>, .autocast = Autocast::Low,
+      .samples = "T(2,3,4), T(2,4,5); T(0,3,4), T(0,4,5); T(1,3,4), T(1,4,2)");
 TG_OP("mv(Tensor input, Tensor vec) -> Tensor", .doc = "Product of a matrix and a vector.", .composite = box<mv_body>,
-      .samples = "T(3,4), T(4); T(0,4), T(4); T(3,0), T(0)");
+      .autocast = Autocast::Low, .samples = "T(3,4), T(4); T(0,4), T(4); T(3,0), T(0)");
 TG_OP("dot(Tensor input, Tensor tensor) -> Tensor", .doc = "Inner product of two vectors of equal length.",
       .composite = box<dot_body>, .autocast = Autocast::Widest,
       .samples = "T(5), T(5); T(0), T(0); I(4, hi=5), I(4, hi=5)");

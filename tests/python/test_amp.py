@@ -521,3 +521,13 @@ def test_gpt_reaches_the_loss_of_float32(monkeypatch):
     full, brain, half = (final_loss(d) for d in (None, tg.bfloat16, tg.float16))
     print(f"loss after 300 steps: float32 {full:.4f}, bfloat16 {brain:.4f}, float16 with a scaler {half:.4f}")
     assert abs(brain / full - 1) < 0.01 and abs(half / full - 1) < 0.01 and full < 2.8
+
+
+def test_operands_of_two_types():
+    f, h, rows = tg.ones(2, 2), tg.ones(2, 2).bfloat16(), tg.tensor([0, 1])
+    with bf16():
+        low = [tg.mm(f, h), tg.bmm(f[None], h[None]), tg.mv(f, h[0]), tg.addmm(f, h, f), tg.einsum("ij,jk", f, h)]
+        low += [tg.baddbmm(f[None], h[None], f[None]), tg.linalg.multi_dot([f, h, f]), tg.chain_matmul(f, h, f)]
+        widest = [tg.stack([f, h]), f.index_copy(0, rows, h), f.scatter_add(0, rows[None], h), f.index_put((rows,), h)]
+        widest += [tg.cat([h, f]), tg.linalg.cross(tg.ones(3), tg.ones(3).bfloat16()), tg.dot(f[0], h[0])]
+    assert {t.dtype for t in low} == {tg.bfloat16} and {t.dtype for t in widest} == {tg.float32}
