@@ -202,7 +202,7 @@ TG_API PrintOptions& print_options();
 
 // Slice with optional ends, as in Python.
 struct Slice {
-  std::optional<int64_t> start, stop, step;
+  std::optional<int64_t> start = {}, stop = {}, step = {};
 };
 // One entry of an index expression.
 struct IndexItem {

@@ -39,6 +39,24 @@ Program unary(Opc op, DType compute, int src1 = 0) {
   return p;
 }
 
+// The largest sum of |x| over the elements of one result; `out` has the strides of the results.
+double largest_magnitude(const Pair& in, const View& out) {
+  View v = out;
+  int64_t results = 1;
+  for (int d = v.ndim(); d-- > 0;) {
+    if (v.stride[d] == 0) continue;
+    v.stride[d] = results;
+    results *= v.shape[d];
+  }
+  std::vector<double> sums(size_t(results), 0.0);
+  if (results == 0) return 0;
+  v.data = sums.data();
+  v.dtype = DType::F64;
+  Program magnitude = unary(Opc::abs, DType::F32);
+  ref_backend().reduce(ReduceOp::Sum, DType::F32, &magnitude, one(in.ref), nullptr, v);
+  return *std::max_element(sums.begin(), sums.end());
+}
+
 constexpr ReduceOp kReduceOps[] = {ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max,
                                    ReduceOp::Min, ReduceOp::Any,  ReduceOp::All};
 
@@ -57,6 +75,8 @@ void check_reduce(Count& count, ReduceOp op, const Dims& shape, unsigned mask, D
   // a sum in another order: the last bits of double, or the rounding of the result
   double wide = rounds ? (out_t == DType::F64 ? 64 : 1) : 0,
          abs = rounds && is_float(t) ? 1e-13 * double(in.ref.numel()) : 0;
+  // Floats are added in pairs twice before they are doubles: two roundings of at most 2^-24 of the terms' magnitude.
+  if (op == ReduceOp::Sum && compute_type(t) == DType::F32) abs += 0x1p-23 * largest_magnitude(in, out.ref);
   CHECK_SAME(count, out, wide, abs, "reduce ", int(op), " ", t, shape, " axes ", mask, " layout ", int(l));
 }
 
