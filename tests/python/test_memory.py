@@ -1,5 +1,6 @@
 """What memory is used for, estimates of it, and what happens when there is none."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from char_gpt import GPT
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage_of_other_tests():
+    gc.collect()
 
 
 def test_counters():

@@ -1,5 +1,6 @@
 """The package and a program that uses it, as a type checker sees them."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -38,12 +39,14 @@ wrong: int = values.sum()
 def test_mypy_finds_the_mistake_of_a_program_and_none_in_the_package(tmp_path):
     if not list(PACKAGE.rglob("*.pyi")):
         pytest.skip("built without stubs")
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    (tmp_path / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "mypy", "--config-file", str(SETTINGS), "--no-error-summary"]
+    # An installed package is found by itself, and its neighbours are not to be named.
+    path = [tmp_path] if PACKAGE.parent.name == "site-packages" else [tmp_path, PACKAGE.parent]
     found = subprocess.run(
-        [*command, "--cache-dir", str(tmp_path / "cache"), str(PACKAGE), str(program)],
-        cwd=PACKAGE.parent,
+        [*command, "--cache-dir", str(tmp_path / "cache"), "-p", "tinygrad_cpp", "-m", "program"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": os.pathsep.join(map(str, path))},
         capture_output=True,
         text=True,
     ).stdout
