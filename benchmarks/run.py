@@ -6,7 +6,7 @@
 
 Every framework runs in a process of its own, pinned to as many processors as threads; they take turns, and a time is
 the minimum over the rounds. Two floors (a matrix product by NumPy's BLAS, a copy) run in the same turns and tell how
-noisy the machine was. Writes JSON and a picture beside the name given by --out.
+noisy the machine was. Writes JSON, a table and a picture beside the name given by --out.
 """
 
 from __future__ import annotations
@@ -129,6 +129,20 @@ def line_of(row: dict) -> str:
     return f"{row['workload']:42.42} {row['threads']:2} {ours * 1e6:12.1f} {' '.join(cells)}  {verdict(row)}"
 
 
+def markdown(rows: list[dict]) -> str:
+    """The table of docs/performance.md."""
+    lines = [
+        "| workload | threads | time, ms | " + " | ".join(f"/ {name}" for name in PEERS.values()) + " | goal |",
+        "|---|---|---|" + "---|" * len(PEERS) + "---|",
+    ]
+    for row in rows:
+        found, ours = ratios(row), row["seconds"].get("tg", math.nan)
+        cells = [f"{found[f]:.2f}" if f in found else "" for f in PEERS]
+        cells = [row["workload"], str(row["threads"]), f"{ours * 1e3:.4g}", *cells, verdict(row)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def draw(rows: list[dict], path: Path) -> None:
     """Bars of the ratios to each peer, as SVG; the line is 1."""
     height = 16
@@ -161,7 +175,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="how long a framework runs in a round")
     parser.add_argument("--jax-python", default=sys.executable, help="the interpreter that has JAX")
-    parser.add_argument("--out", type=Path, help="writes OUT.json and OUT.svg")
+    parser.add_argument("--out", type=Path, help="writes OUT.json, OUT.md and OUT.svg")
     args = parser.parse_args()
     args.frameworks = args.frameworks.split(",")
 
@@ -190,6 +204,7 @@ def main() -> None:
         args.out.with_suffix(".json").write_text(
             json.dumps({"machine": machine, "rows": rows, "start": starts}, indent=1) + "\n"
         )
+        args.out.with_suffix(".md").write_text(markdown(rows))
         draw(rows, args.out.with_suffix(".svg"))
 
 
