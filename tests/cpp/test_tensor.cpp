@@ -29,6 +29,14 @@ TEST_CASE("tensor: operators take tensors and numbers, on either side, and broad
   CHECK(equal(y, (x + column) * 2));
 }
 
+TEST_CASE("tensor: comparisons make masks, which combine and select") {
+  Tensor x = arange(6);
+  CHECK(text((x > 1) & (x <= 4)) == "tensor([False, False,  True,  True,  True, False])");
+  CHECK(text(x[{(x == 2) | (5 == x)}]) == "tensor([2, 5])");
+  CHECK(equal(~(x != 3), x == 3));
+  CHECK(equal((x < 2) ^ (x >= 0), x >= 2));
+}
+
 TEST_CASE("tensor: index expressions are views where NumPy's are") {
   Tensor x = arange(12).reshape({3, 4});
   CHECK(equal(x[1], x[{1}]));
@@ -37,7 +45,7 @@ TEST_CASE("tensor: index expressions are views where NumPy's are") {
   CHECK(x[{std::nullopt, 0}].sizes() == Dims{1, 4});
   Tensor flipped = x[{Slice{{}, {}, -1}, Slice{0, 4, 2}}];
   CHECK(text(flipped) == "tensor([[ 8, 10],\n        [ 4,  6],\n        [ 0,  2]])");
-  CHECK(equal(x[{gt(x, 8)}], arange(9, 12)));
+  CHECK(equal(x[{x > 8}], arange(9, 12)));
   CHECK(equal(x[{argmax(x, 0), arange(4)}], arange(8, 12)));
   flipped += 100;
   CHECK(x[{0, 2}].item<int64_t>() == 102);
