@@ -301,6 +301,28 @@ def test_lbfgs_equals_pytorch(options):
 
 
 @oracle
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-5), ("float64", 1e-10)])
+def test_lbfgs_follows_pytorch_for_50_steps_where_the_minimum_is_unique(dtype, rtol, line_search):
+    def path(lib):
+        a, y, w = (lib.tensor(v) for v in values(0, dtype, [(40, 6), (40,), (6,)]))
+        opt = lib.optim.LBFGS([w.requires_grad_()], max_iter=4, history_size=5, line_search_fn=line_search)
+
+        def closure():
+            opt.zero_grad()
+            loss = ((a @ w - y) ** 2).mean() + 0.1 * lib.cosh(w).sum()
+            loss.backward()
+            return loss
+
+        for _ in range(50):
+            opt.step(closure)
+            yield w.detach().numpy().copy()
+
+    for ours, theirs in zip(path(tg), path(torch)):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * 0.1)
+
+
+@oracle
 @pytest.mark.parametrize("options", LBFGS_CASES, ids=str)
 def test_lbfgs_fits_in_float32(options):
     losses, wanted = fit(tg, "float32", options)[2], fit(torch, "float32", options)[2]
