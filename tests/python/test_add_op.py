@@ -3,6 +3,7 @@ which is built as a subproject (FetchContent) with the Python module, and the ne
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -73,5 +74,5 @@ def test_one_row_is_an_op():
     out = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", scratch / "tests/python/test_op_matrix.py", "-k",
               "[cube] or [cube_] or [float16-cube] or [bfloat16-cube]", PYTHONPATH=str(package))
     passed = int(re.search(r"(\d+) passed", out).group(1))
-    assert passed >= 13, out
+    assert passed >= (13 if importlib.util.find_spec("torch") else 10), out
     print(f"one row: {passed} matrix tests passed")
