@@ -223,3 +223,16 @@ def test_odd_calls_raise_python_exceptions(tmp_path):
     ok, refused = (int(v) for v in r.stdout.split())
     assert ok > n * 0.1 and refused > n * 0.1
     print(f"{n} odd calls: {ok} answered, {refused} refused with typed errors")
+
+
+# ---- G6: the exponential inside the fused kernels
+
+
+def test_exponential_of_fused_kernels_is_within_two_ulps():
+    """Of softmax over (x, 0) the quotient is exp(x): 2 ULP of 2^-23 at most, and half of one for each of two products."""
+    x = -np.random.default_rng(0).uniform(0, 87, 1_000_000).astype(np.float32)
+    y = tg.softmax(tg.from_numpy(np.stack([x, np.zeros_like(x)], 1)), 1).numpy().astype(np.float64)
+    worst = np.abs(y[:, 0] / y[:, 1] / np.exp(x.astype(np.float64)) - 1).max() / 2**-23
+    print(f"worst relative error of exp in fused kernels: {worst:.2f} times 2^-23")
+    assert worst < 3
+    assert tg.softmax(tg.tensor([-200.0, 0.0, -float("inf")]), 0).tolist() == [0.0, 1.0, 0.0]
