@@ -25,6 +25,8 @@ enum class Opc : uint16_t {
   RandBits,     // 63 random bits as int64; element i uses block i/2
   Count
 };
+// 0, 1, 2 for the random instructions: which rnd::Draw of backends/random_bits.h they make.
+constexpr int rand_kind(Opc op) { return int(op) - int(Opc::RandUniform); }
 
 // Registers: inputs first, then constants, then one per instruction, in order.
 struct Instr {

@@ -1,13 +1,16 @@
 // From Philox words to random numbers: the one place with the formulas, used by every CPU backend.
 // Static like backends/scalar_math.h, since the vector kernels include it once per instruction set.
 #pragma once
-#include "backends/program.h"
 #include "backends/scalar_math.h"
-#include "core/generator.h"
+#include "core/convert.h"
+#include "core/philox.h"
 
 namespace tg::rnd {
 
 using Words = std::array<uint32_t, 4>;
+
+// The kinds of numbers, in the order of the random instructions (rand_kind of backends/program.h).
+enum class Draw : uint8_t { Uniform, Normal, Bits };
 
 // Numbers of type T that one block of four words makes; element i of a stream is number i % n of block i / n.
 template <class T>
@@ -43,18 +46,18 @@ TG_SM void bits_block(const Words& w, int64_t* out) {
 }
 
 // Element i of the stream (seed, offset). A float program makes floats and a double program doubles; an int64 program
-// converts the doubles, and float programs convert the int64 of RandBits.
+// converts the doubles, and float programs convert the int64 of Draw::Bits.
 template <class T>
-TG_SM T element(Opc op, uint64_t seed, uint64_t offset, int64_t i) {
+TG_SM T element(Draw kind, uint64_t seed, uint64_t offset, int64_t i) {
   using F = std::conditional_t<std::is_same_v<T, float>, float, double>;
-  if (op == Opc::RandBits) {
+  if (kind == Draw::Bits) {
     int64_t v[2];
     bits_block(philox(seed, offset, uint64_t(i) / 2), v);
     return T(v[i % 2]);
   }
   F v[per_block<F>];
   Words w = philox(seed, offset, uint64_t(i) / per_block<F>);
-  if (op == Opc::RandUniform)
+  if (kind == Draw::Uniform)
     uniform_block(w, v);
   else
     normal_block(w, v);

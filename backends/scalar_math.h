@@ -202,9 +202,9 @@ TG_SM float erf(float x) { return float(erf_core(x)); }
 TG_SM double erf(double x) { return std::erf(x); }
 TG_SM float erfc(float x) { return float(erfc_core(x)); }
 TG_SM double erfc(double x) { return std::erfc(x); }
-TG_SM float sin(float x) { return __builtin_fabsf(x) <= kTrigMax ? sin_core(x) : float(std::sin(double(x))); }
+TG_SM float sin(float x) { return std::fabs(x) <= kTrigMax ? sin_core(x) : float(std::sin(double(x))); }
 TG_SM double sin(double x) { return std::sin(x); }
-TG_SM float cos(float x) { return __builtin_fabsf(x) <= kTrigMax ? cos_core(x) : float(std::cos(double(x))); }
+TG_SM float cos(float x) { return std::fabs(x) <= kTrigMax ? cos_core(x) : float(std::cos(double(x))); }
 TG_SM double cos(double x) { return std::cos(x); }
 
 // The C library's double function serves both types.

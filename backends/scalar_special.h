@@ -8,9 +8,16 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/device_code.h"
+
 // Small functions must be inlined for their loops to vectorise; large ones are left to the compiler.
+#ifdef __CUDACC__
+#pragma nv_diag_suppress 20208  // long double is double there, as said above
+#define TG_SM [[maybe_unused]] TG_HD static __forceinline__
+#else
 #define TG_SM [[maybe_unused, gnu::always_inline]] static inline
-#define TG_SM_LARGE [[maybe_unused]] static inline
+#endif
+#define TG_SM_LARGE [[maybe_unused]] TG_HD static inline
 
 namespace tg::sm {
 

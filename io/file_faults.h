@@ -4,7 +4,7 @@
 #include <map>
 #include <mutex>
 
-#include "io/file.h"
+#include "core/file.h"
 
 namespace tg::io {
 

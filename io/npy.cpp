@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "io/file.h"
+#include "core/file.h"
 #include "ops/ops.h"
 
 namespace tg::io {

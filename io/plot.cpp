@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "io/crc32.h"
-#include "io/file.h"
+#include "core/file.h"
 
 namespace tg::io {
 namespace {

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "io/crc32.h"
-#include "io/file.h"
+#include "core/file.h"
 #include "io/json.h"
 #include "ops/ops.h"
 

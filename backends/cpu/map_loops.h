@@ -88,26 +88,26 @@ template <class Core, class Op>
 }
 
 // Whole blocks where the range has them, single elements at its ends.
-template <Opc op>
+template <rnd::Draw kind>
 [[gnu::flatten]] void random_loop(uint64_t seed, uint64_t offset, int64_t first, void* dst, int64_t n) {
-  constexpr bool bits = op == Opc::RandBits;
-  using Draw = std::conditional_t<bits, int64_t, std::conditional_t<std::is_same_v<Elem, float>, float, double>>;
-  constexpr int64_t per = bits ? 2 : rnd::per_block<Draw>;
+  constexpr bool bits = kind == rnd::Draw::Bits;
+  using Number = std::conditional_t<bits, int64_t, std::conditional_t<std::is_same_v<Elem, float>, float, double>>;
+  constexpr int64_t per = bits ? 2 : rnd::per_block<Number>;
   Elem* out = static_cast<Elem*>(dst);
   int64_t i = 0;
-  for (; i < n && (first + i) % per != 0; ++i) out[i] = rnd::element<Elem>(op, seed, offset, first + i);
+  for (; i < n && (first + i) % per != 0; ++i) out[i] = rnd::element<Elem>(kind, seed, offset, first + i);
   for (; i + per <= n; i += per) {
     const rnd::Words w = philox(seed, offset, uint64_t(first + i) / per);
-    Draw v[per];
+    Number v[per];
     if constexpr (bits)
       rnd::bits_block(w, v);
-    else if constexpr (op == Opc::RandUniform)
+    else if constexpr (kind == rnd::Draw::Uniform)
       rnd::uniform_block(w, v);
     else
       rnd::normal_block(w, v);
     for (int64_t j = 0; j < per; ++j) out[i + j] = convert<Elem>(v[j]);
   }
-  for (; i < n; ++i) out[i] = rnd::element<Elem>(op, seed, offset, first + i);
+  for (; i < n; ++i) out[i] = rnd::element<Elem>(kind, seed, offset, first + i);
 }
 
 template <class Op, int kArity>
@@ -133,9 +133,9 @@ void TG_FILL(Loops& t) {
     row[int(Opc::sin)] = trig_loop<sin_core_op, sin_op>;
     row[int(Opc::cos)] = trig_loop<cos_core_op, cos_op>;
   }
-  t.rand[0][kType] = random_loop<Opc::RandUniform>;
-  t.rand[1][kType] = random_loop<Opc::RandNormal>;
-  t.rand[2][kType] = random_loop<Opc::RandBits>;
+  t.rand[0][kType] = random_loop<rnd::Draw::Uniform>;
+  t.rand[1][kType] = random_loop<rnd::Draw::Normal>;
+  t.rand[2][kType] = random_loop<rnd::Draw::Bits>;
 }
 
 }  // namespace tg::cpu::TG_ISA

@@ -205,8 +205,8 @@ TEST_CASE("map: random numbers are a function of seed, offset and index") {
   double sum = 0, squares = 0, uniform = 0;
   const int n = 100000;
   for (int i = 0; i < n; ++i) {
-    double x = rnd::element<float>(Opc::RandNormal, 7, 0, i), u = rnd::element<double>(Opc::RandUniform, 7, 1, i);
-    CHECK_UNARY(u >= 0 && u < 1 && rnd::element<int64_t>(Opc::RandBits, 7, 2, i) >= 0);
+    double x = rnd::element<float>(rnd::Draw::Normal, 7, 0, i), u = rnd::element<double>(rnd::Draw::Uniform, 7, 1, i);
+    CHECK_UNARY(u >= 0 && u < 1 && rnd::element<int64_t>(rnd::Draw::Bits, 7, 2, i) >= 0);
     sum += x, squares += x * x, uniform += u;
   }
   CHECK(std::fabs(sum / n) < 0.02);
