@@ -43,7 +43,7 @@ class TG_API Backend {
   // size 1 may be either. `pre` (may be null: one input, converted to `compute`) is applied to each element first;
   // `post` (may be null) to the result. Max and Min propagate NaN. Empty reductions give the neutral element (the
   // caller rejects those without one). Sum and Prod over fixed chunks: the same bits for any number of threads.
-  // The accumulator is at least as wide as `compute`; floats may be added by fours before they enter it.
+  // The accumulator is at least as wide as `compute`; floats may be added by eights before they enter it.
   virtual void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
                       const View& out) = 0;
 

@@ -40,6 +40,8 @@ struct Plan {
   int64_t chunk;  // reduced elements of one unit of work
   int64_t chunks;
 
+  // The inputs as they lie in memory are what the loops read.
+  bool readable() const { return plain && red.dtype[0] == kNumType[num]; }
   RowLoop row() const { return l.row[int(op)][num]; }
   ColLoop col() const { return l.col[int(op)][num]; }
   MergeLoop merge() const { return l.merge[int(op)][num]; }
@@ -77,11 +79,7 @@ class Tree {
 uint64_t reduce_run(const Plan& p, Interp& it, const Cursor& out, int64_t b, int64_t e) {
   const RowLoop row = p.row();
   const Nd& red = p.red;
-  const bool direct = p.plain &&
-                      red.dtype[0] == (p.num == 0   ? DType::F32
-                                       : p.num == 1 ? DType::F64
-                                                    : DType::I64) &&
-                      (red.inner_stride(0) == 1 || red.ndim() == 0);
+  const bool direct = p.readable() && (red.inner_stride(0) == 1 || red.ndim() == 0);
   int64_t base[plan::kMaxViews];
   for (int v = 0; v < p.n_ins; ++v) base[v] = out.p[v] - red.data[v];
   Tree tree(p);
@@ -138,13 +136,20 @@ void finish_partials(const Plan& p, const uint64_t* partial, int64_t stride) {
 
 void by_rows(const Plan& p) {
   if (p.chunks <= 1) {
+    const RowLoop row = p.row();
+    const bool whole = p.readable() && p.red.flat[0] && p.red.n <= kRedChunk;
     parallel_for(p.kept.n, std::max<int64_t>(1, kGrain / std::max<int64_t>(p.red.n, 1)), [&](int64_t b, int64_t e) {
       Interp it(*p.pre, p.l, p.red.n), post(*p.post, p.l, e - b);
       Cursor c(p.kept, b), out(p.kept, b);
       uint64_t acc[256];
       while (c.linear < e) {
         int64_t n = std::min<int64_t>(e - c.linear, 256);
-        for (int64_t i = 0; i < n; ++i, c.advance(1)) acc[i] = reduce_run(p, it, c, 0, p.red.n);
+        if (whole) {  // what reduce_run does, without its preparations
+          std::fill_n(acc, n, p.neutral);
+          for (int64_t i = 0; i < n; ++i, c.advance(1)) row(c.p[0], p.red.n, &acc[i]);
+        } else {
+          for (int64_t i = 0; i < n; ++i, c.advance(1)) acc[i] = reduce_run(p, it, c, 0, p.red.n);
+        }
         finish(p, post, out, acc, n);
       }
     });
@@ -166,10 +171,7 @@ void by_rows(const Plan& p) {
 void reduce_columns(const Plan& p, Interp& it, const Cursor& c, int64_t n, int64_t b, int64_t e, uint64_t* acc) {
   const Nd& red = p.red;
   const bool one_row = n <= c.row_left() || p.kept.flat[0];
-  const bool direct = p.plain && one_row && (p.kept.flat[0] || p.kept.inner_stride(0) == 1) &&
-                      red.dtype[0] == (p.num == 0   ? DType::F32
-                                       : p.num == 1 ? DType::F64
-                                                    : DType::I64);
+  const bool direct = p.readable() && one_row && (p.kept.flat[0] || p.kept.inner_stride(0) == 1);
   std::fill_n(acc, n, p.neutral);
   int64_t base[plan::kMaxViews];
   for (Cursor r(red, b); r.linear < e;) {
@@ -251,7 +253,7 @@ void CpuBackend::reduce(ReduceOp op, DType compute, const Program* pre, const Vi
   const bool columns = p.kept.ndim() > 0 && (few || smallest_stride(p.kept) < smallest_stride(p.red));
   if (columns) {
     int64_t width = std::min<int64_t>(p.kept.inner() >= 64 ? p.kept.inner() : p.kept.n, kTile);
-    p.chunk = std::max<int64_t>(16, 2 * kGrain / width);
+    p.chunk = std::max<int64_t>(16, 8 * kGrain / width);
   } else {
     p.chunk = kGrain;
   }

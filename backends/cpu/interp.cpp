@@ -6,8 +6,6 @@
 namespace tg::cpu {
 namespace {
 
-constexpr DType kNumType[] = {DType::F32, DType::F64, DType::I64};
-
 template <class T>
 void fill_index(void* out, int64_t first, int64_t n) {
   T* p = static_cast<T*>(out);

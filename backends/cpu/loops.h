@@ -10,6 +10,7 @@ namespace tg::cpu {
 // Index of a compute type in the tables below.
 enum class Num : uint8_t { F, D, I };
 inline Num num_of(DType compute) { return compute == DType::F32 ? Num::F : compute == DType::F64 ? Num::D : Num::I; }
+inline constexpr DType kNumType[] = {DType::F32, DType::F64, DType::I64};  // and back
 
 // Elements of one tile: the registers of a program are tiles of this size, so that they stay in the first-level cache.
 inline constexpr int64_t kTile = 1024;
@@ -30,7 +31,7 @@ inline constexpr int kRedOps = 6;
 inline constexpr int kFusedKernels = int(Fused::Count);
 // Rows of at most this many elements are summed lane by lane before their sums are combined as a tree.
 inline constexpr int64_t kRedChunk = 4096;
-// *acc = op(*acc, src[0], ..., src[n - 1]) over 32 fixed lanes; src is contiguous, n at most kRedChunk.
+// *acc = op(*acc, src[0], ..., src[n - 1]) over fixed lanes; src is contiguous, n at most kRedChunk.
 using RowLoop = void (*)(const void* src, int64_t n, void* acc);
 // acc[j] = op(acc[j], src[j], src[j + stride], ...) over `rows` rows.
 using ColLoop = void (*)(const void* src, int64_t stride, int64_t rows, void* acc, int64_t width);

@@ -5,6 +5,10 @@
 
 #include "backends/cpu/loops.h"
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace tg::cpu::TG_ISA {
@@ -17,10 +21,10 @@ template <class A>
 constexpr A neutral(Red op) {
   if (op == Red::Prod || op == Red::All) return A(1);
   if (op == Red::Max || op == Red::Min) {
-    if constexpr (std::is_same_v<A, double>)
-      return op == Red::Max ? -__builtin_inf() : __builtin_inf();
-    else
+    if constexpr (std::is_same_v<A, int64_t>)
       return op == Red::Max ? INT64_MIN : INT64_MAX;
+    else
+      return op == Red::Max ? -A(__builtin_inf()) : A(__builtin_inf());
   }
   return A(0);
 }
@@ -46,10 +50,21 @@ template <Red op, class A>
   }
 }
 
-constexpr int kLanes = 32, kWidth = 8;
+typedef float VecF __attribute__((vector_size(64)));
 typedef double VecD __attribute__((vector_size(64)));
 typedef int64_t VecI __attribute__((vector_size(64)));
 typedef uint64_t VecU __attribute__((vector_size(64)));
+typedef float HalfF __attribute__((vector_size(32)));
+
+// Vectors of the input's type, and of its accumulator's.
+template <class T>
+using In =
+    std::conditional_t<std::is_same_v<T, float>, VecF, std::conditional_t<std::is_same_v<T, double>, VecD, VecI>>;
+template <class T>
+using Acc = std::conditional_t<std::is_same_v<T, int64_t>, VecI, VecD>;
+template <class T>
+constexpr int kWidth = int(64 / sizeof(T));
+constexpr int kAccWidth = 8, kTerms = 8;
 
 // (V: vectors of float, double or int64.)
 template <Red op, class V>
@@ -77,81 +92,183 @@ template <class V, class T>
   return v;
 }
 
-// Four vectors of T as one of the accumulator's type. Floats are combined before they are converted: two roundings in
-// float for a quarter of the conversions. Products would leave float's range.
-template <Red op, class V, class S>
-[[gnu::always_inline]] inline V combine(S a, S b, S c, S d) {
-  if constexpr (op == Red::Prod && !std::is_same_v<V, S>) {
-    return combine<op, V>(__builtin_convertvector(a, V), __builtin_convertvector(b, V), __builtin_convertvector(c, V),
-                          __builtin_convertvector(d, V));
-  } else {
-    vstep<op>(a, b);
-    vstep<op>(c, d);
-    vstep<op>(a, c);
-    return __builtin_convertvector(a, V);
+constexpr bool is_extreme(Red op) { return op == Red::Max || op == Red::Min; }
+
+// NaN into the lanes where x or y is. (GCC 12 does not find the one comparison that tests both.)
+template <class V>
+[[gnu::always_inline]] inline void mark_nan(V& bad, V x, V y) {
+#ifdef __AVX512F__
+  if constexpr (std::is_same_v<V, VecF>)
+    bad = (V)_mm512_mask_mov_ps((__m512)bad, _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_UNORD_Q),
+                                (__m512)(V{} + __builtin_nanf("")));
+  else if constexpr (std::is_same_v<V, VecD>)
+    bad = (V)_mm512_mask_mov_pd((__m512d)bad, _mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_UNORD_Q),
+                                (__m512d)(V{} + __builtin_nan("")));
+#else
+  if constexpr (!std::is_same_v<V, VecI>) bad = (x != x) | (y != y) ? V{} + __builtin_nanf("") : bad;
+#endif
+}
+
+// An extreme in the making, and NaN where there was one: a comparison with NaN is false, so `m` alone would pass over
+// it.
+template <Red op, class V>
+struct Extreme {
+  V m, bad{};
+  [[gnu::always_inline]] explicit Extreme(V first) : m(first) {}
+  [[gnu::always_inline]] void take(V x, V y) {
+    if constexpr (op == Red::Max) {
+      m = x > m ? x : m;
+      m = y > m ? y : m;
+    } else {
+      m = x < m ? x : m;
+      m = y < m ? y : m;
+    }
+    mark_nan(bad, x, y);
   }
+  [[gnu::always_inline]] V result() const {
+    if constexpr (std::is_same_v<V, VecI>)
+      return m;
+    else
+      return bad != bad ? bad : m;
+  }
+};
+
+// Rows that `col` takes at once: extremes lose nothing in more of them, and touch their accumulators less often.
+template <Red op>
+constexpr int kRowsAtOnce = is_extreme(op) ? 2 * kTerms : kTerms;
+
+// `kCount` vectors, `stride` elements apart, as one: sums of pairs of pairs of pairs, in the input's type.
+template <Red op, class T, int kCount>
+[[gnu::always_inline]] inline In<T> combine(const T* p, int64_t stride) {
+  using S = In<T>;
+  if constexpr (is_extreme(op)) {
+    Extreme<op, S> a(S{} + neutral<T>(op)), b = a;
+    for (int k = 0; k < kCount; k += 4) {
+      a.take(load<S>(p + k * stride), load<S>(p + (k + 1) * stride));
+      b.take(load<S>(p + (k + 2) * stride), load<S>(p + (k + 3) * stride));
+    }
+    S m = a.result();
+    vstep<op>(m, b.result());
+    return m;
+  } else {
+    static_assert(kCount == 8);
+    auto pair = [&](int k) __attribute__((always_inline)) {
+      S a = load<S>(p + k * stride);
+      vstep<op>(a, load<S>(p + (k + 1) * stride));
+      return a;
+    };
+    auto four = [&](int k) __attribute__((always_inline)) {
+      S a = pair(k);
+      vstep<op>(a, pair(k + 2));
+      return a;
+    };
+    S a = four(0);
+    vstep<op>(a, four(4));
+    return a;
+  }
+}
+
+[[gnu::always_inline]] inline VecD to_double(HalfF x) {
+#ifdef __AVX512F__
+  return (VecD)_mm512_maskz_cvtps_pd(0xff, (__m256)x);  // GCC 12 makes two conversions and joins them
+#else
+  return __builtin_convertvector(x, VecD);
+#endif
+}
+
+// m = op(m, x), with as many accumulating vectors as x needs.
+template <Red op, class T>
+[[gnu::always_inline]] inline void absorb(Acc<T>* m, const In<T>& x) {
+  if constexpr (std::is_same_v<T, float>) {
+    HalfF h[2];
+    std::memcpy(h, &x, sizeof h);
+    vstep<op>(m[0], to_double(h[0]));
+    vstep<op>(m[1], to_double(h[1]));
+  } else {
+    vstep<op>(m[0], x);
+  }
+}
+
+// kCount vectors into m. Products of floats would leave float's range.
+template <Red op, class T, int kCount = kTerms>
+[[gnu::always_inline]] inline void absorb_terms(Acc<T>* m, const T* p, int64_t stride) {
+  if constexpr (op == Red::Prod && std::is_same_v<T, float>) {
+    for (int k = 0; k < kCount; ++k) absorb<op, T>(m, load<In<T>>(p + k * stride));
+  } else {
+    absorb<op, T>(m, combine<op, T, kCount>(p, stride));
+  }
+}
+
+// The lanes of v as one value, and that into *acc.
+template <Red op, class A, class V>
+[[gnu::always_inline]] inline void absorb_lanes(const V& v, A* acc) {
+  constexpr int kLanes = int(sizeof(V) / sizeof(v[0]));
+  std::remove_cvref_t<decltype(v[0])> l[kLanes];
+  std::memcpy(l, &v, sizeof l);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) l[j] = step<op>(l[j], l[j + half]);
+  *acc = step<op>(*acc, A(l[0]));
 }
 
 template <Red op, class T>
 [[gnu::flatten]] void row(const void* psrc, int64_t n, void* pacc) {
   using A = AccOf<T>;
-  using V = std::conditional_t<std::is_same_v<A, double>, VecD, VecI>;
-  typedef T S __attribute__((vector_size(kWidth * sizeof(T))));
+  using S = In<T>;
+  constexpr int kBlock = kTerms * kWidth<T>, kVecs = kWidth<T> / kAccWidth, kStep = kWidth<T>;
   const T* src = static_cast<const T*>(psrc);
-  const A zero = neutral<A>(op);
-  V m0 = V{} + zero, m1 = m0;
-  auto take = [](const T* p, V& m) __attribute__((always_inline)) {
-    vstep<op>(m, combine<op, V>(load<S>(p), load<S>(p + 8), load<S>(p + 16), load<S>(p + 24)));
-  };
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    take(src + i, m0);
-    take(src + i + kLanes, m1);
-  }
-  for (; i < n; i += kLanes) {
-    T rest[kLanes];
-    const int64_t k = n - i < kLanes ? n - i : kLanes;
-    for (int j = 0; j < kLanes; ++j) rest[j] = T(zero);
-    std::memcpy(rest, src + i, size_t(k) * sizeof(T));
-    take(rest, m0);
-  }
-  vstep<op>(m0, m1);
-  A l[kWidth];
-  std::memcpy(l, &m0, sizeof l);
-  for (int half = kWidth / 2; half > 0; half /= 2)
-    for (int j = 0; j < half; ++j) l[j] = step<op>(l[j], l[j + half]);
   A* acc = static_cast<A*>(pacc);
-  *acc = step<op>(*acc, l[0]);
+  T rest[kBlock];
+  const int64_t whole = n / kBlock * kBlock;
+  if (whole < n) {
+    for (T& x : rest) x = T(neutral<A>(op));
+    std::memcpy(rest, src + whole, size_t(n - whole) * sizeof(T));
+  }
+  if constexpr (is_extreme(op)) {
+    Extreme<op, S> e[4] = {Extreme<op, S>(S{} + neutral<T>(op)), e[0], e[0], e[0]};
+    auto take = [&](const T* p) __attribute__((always_inline)) {
+      for (int k = 0; k < 4; ++k) e[k].take(load<S>(p + 2 * k * kStep), load<S>(p + (2 * k + 1) * kStep));
+    };
+    for (int64_t i = 0; i < whole; i += kBlock) take(src + i);
+    if (whole < n) take(rest);
+    S m = e[0].result();
+    for (int k = 1; k < 4; ++k) vstep<op>(m, e[k].result());
+    absorb_lanes<op, A>(m, acc);
+  } else {
+    Acc<T> m[kVecs];
+    for (auto& v : m) v = Acc<T>{} + neutral<A>(op);
+    for (int64_t i = 0; i < whole; i += kBlock) absorb_terms<op, T>(m, src + i, kStep);
+    if (whole < n) absorb_terms<op, T>(m, rest, kStep);
+    if constexpr (kVecs == 2) vstep<op>(m[0], m[1]);
+    absorb_lanes<op, A>(m[0], acc);
+  }
+}
+
+// kRows rows, one or kRowsAtOnce.
+template <Red op, class T, int kRows>
+[[gnu::always_inline]] inline void col_rows(const T* src, int64_t stride, AccOf<T>* acc, int64_t width) {
+  using A = AccOf<T>;
+  Acc<T> m[kWidth<T> / kAccWidth];
+  int64_t j = 0;
+  for (; j + kWidth<T> <= width; j += kWidth<T>) {
+    std::memcpy(m, acc + j, sizeof m);
+    if constexpr (kRows > 1)
+      absorb_terms<op, T, kRows>(m, src + j, stride);
+    else
+      absorb<op, T>(m, load<In<T>>(src + j));
+    std::memcpy(acc + j, m, sizeof m);
+  }
+  for (; j < width; ++j)
+    for (int r = 0; r < kRows; ++r) acc[j] = step<op, A>(acc[j], A(src[r * stride + j]));
 }
 
 template <Red op, class T>
 [[gnu::flatten]] void col(const void* psrc, int64_t stride, int64_t rows, void* pacc, int64_t width) {
-  using A = AccOf<T>;
-  using V = std::conditional_t<std::is_same_v<A, double>, VecD, VecI>;
-  typedef T S __attribute__((vector_size(kWidth * sizeof(T))));
-  A* acc = static_cast<A*>(pacc);
+  AccOf<T>* acc = static_cast<AccOf<T>*>(pacc);
   const T* src = static_cast<const T*>(psrc);
   int64_t r = 0;
-  for (; r + 4 <= rows; r += 4, src += 4 * stride) {
-    const T *x0 = src, *x1 = src + stride, *x2 = src + 2 * stride, *x3 = src + 3 * stride;
-    int64_t j = 0;
-    for (; j + kWidth <= width; j += kWidth) {
-      V m = load<V>(acc + j);
-      vstep<op>(m, combine<op, V>(load<S>(x0 + j), load<S>(x1 + j), load<S>(x2 + j), load<S>(x3 + j)));
-      std::memcpy(acc + j, &m, sizeof m);
-    }
-    for (; j < width; ++j)
-      for (const T* x : {x0, x1, x2, x3}) acc[j] = step<op, A>(acc[j], A(x[j]));
-  }
-  for (; r < rows; ++r, src += stride) {
-    int64_t j = 0;
-    for (; j + kWidth <= width; j += kWidth) {
-      V m = load<V>(acc + j);
-      vstep<op>(m, __builtin_convertvector(load<S>(src + j), V));
-      std::memcpy(acc + j, &m, sizeof m);
-    }
-    for (; j < width; ++j) acc[j] = step<op, A>(acc[j], A(src[j]));
-  }
+  constexpr int kRows = kRowsAtOnce<op>;
+  for (; r + kRows <= rows; r += kRows) col_rows<op, T, kRows>(src + r * stride, stride, acc, width);
+  for (; r < rows; ++r) col_rows<op, T, 1>(src + r * stride, stride, acc, width);
 }
 
 template <Red op, class A>
