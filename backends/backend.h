@@ -65,6 +65,14 @@ class TG_API Backend {
   // other axes (strides may be 0). Values of index lie in [0, in.shape[axis]): the caller has checked.
   virtual void gather(const View& in, int axis, const View& index, const View& out) = 0;
 
+  // The same for indices that nobody has checked: out is only written if all lie in [0, in.shape[axis]), or partly if
+  // not. Returns their range, as int_range does.
+  virtual std::pair<int64_t, int64_t> gather_checked(const View& in, int axis, const View& index, const View& out) {
+    auto [low, high] = int_range(index);
+    if (low >= 0 && high < in.shape[axis]) gather(in, axis, index, out);
+    return {low, high};
+  }
+
   // out[.., index[.., i, ..], ..] op= src[.., i, ..] along `axis`, in row-major order of src (deterministic).
   virtual void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) = 0;
 

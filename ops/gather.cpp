@@ -6,15 +6,18 @@
 
 namespace tg {
 
+static void check_index_range(const char* op, int64_t lo, int64_t hi, int64_t size, int dim, bool wrap) {
+  int64_t least = wrap ? -size : 0;
+  TG_CHECK(hi < lo || (lo >= least && hi < size), IndexError, op, ": index ", lo < least ? lo : hi,
+           " is out of bounds for dimension ", dim, " with size ", size);
+}
+
 Tensor checked_index(const char* op, const Tensor& index, int64_t size, int dim, bool wrap) {
   TG_CHECK(is_int(index.dtype()), DTypeError, op, ": index must be an integer tensor, got index=", describe(index));
   NoGrad guard;
   Tensor i = narrow_to(index, DType::I64);
   auto [lo, hi] = backend(i.device()).int_range(View(i));
-  if (hi < lo) return i;
-  int64_t least = wrap ? -size : 0;
-  TG_CHECK(lo >= least && hi < size, IndexError, op, ": index ", lo < least ? lo : hi,
-           " is out of bounds for dimension ", dim, " with size ", size);
+  check_index_range(op, lo, hi, size, dim, wrap);
   return lo < 0 ? where(lt(i, 0), i + size, i) : i;
 }
 
@@ -59,11 +62,12 @@ View index_view(const Tensor& index) { return lines_of(index, 0, {index.numel()}
 Tensor gather_body(const Tensor& x, int64_t dim, const Tensor& index, bool) {
   int d = wrap_dim("gather", dim, x.ndim());
   check_gather_index("gather", x, d, index);
-  Tensor i = checked_index("gather", index, length_of(x, d), d, false);
+  TG_CHECK(is_int(index.dtype()), DTypeError, "gather: index must be an integer tensor, got index=", describe(index));
   Tensor out = empty_tensor(index.sizes(), x.dtype(), x.device());
   if (out.numel() == 0) return out;
-  View iv = i.ndim() == 0 ? index_view(i) : View(i), ov = out.ndim() == 0 ? index_view(out) : View(out);
-  backend(x.device()).gather(lines_of(x, d, iv.shape), d, iv, ov);
+  View iv = index.ndim() == 0 ? index_view(index) : View(index), ov = out.ndim() == 0 ? index_view(out) : View(out);
+  auto [lo, hi] = backend(x.device()).gather_checked(lines_of(x, d, iv.shape), d, iv, ov);
+  check_index_range("gather", lo, hi, length_of(x, d), d, false);
   return out;
 }
 Tensor zeros_for(GradCtx& c, int i) { return zeros(c.shape(i), c.g().dtype(), c.g().device()); }

@@ -69,6 +69,7 @@ const Loops& table() {
     fill_convert(l);
     fill_reduce(l);
     fill_fused(l);
+    fill_index(l);
     return l;
   }();
   return t;

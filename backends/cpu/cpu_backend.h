@@ -20,6 +20,7 @@ class CpuBackend final : public Backend {
   void nonzero(const View& in, std::vector<int64_t>& out) override;
   void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override;
   void gather(const View& in, int axis, const View& index, const View& out) override;
+  std::pair<int64_t, int64_t> gather_checked(const View& in, int axis, const View& index, const View& out) override;
   void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
   std::pair<int64_t, int64_t> int_range(const View& index) override;
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;

@@ -1,6 +1,7 @@
 // Moving elements by position: gather, scatter, fold, nonzero and the range of indices.
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <optional>
 
 #include "backends/cpu/cpu_backend.h"
@@ -68,15 +69,37 @@ void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along) {
       std::memcpy(out, row, size_t(k) * sizeof(U));
     else
       for (int64_t j = 0; j < k; ++j) out[j * so] = row[j * si];
+  } else if (so == 1 && sx == 1 && si == 0 && along == 1) {
+    for (int64_t j = 0; j < k; ++j) out[j] = in[index[j]];
   } else {
     for (int64_t j = 0; j < k; ++j) out[j * so] = in[j * si + index[j * sx] * along];
   }
 }
 
-}  // namespace
+// A range of indices that several threads widen.
+class Range {
+ public:
+  void widen(int64_t low, int64_t high) {
+    std::lock_guard lock(mutex_);
+    low_ = std::min(low_, low), high_ = std::max(high_, high);
+  }
+  std::pair<int64_t, int64_t> result() const { return {low_, high_}; }
 
-void CpuBackend::gather(const View& in, int axis, const View& index, const View& out) {
-  if (out.numel() == 0) return;
+ private:
+  std::mutex mutex_;
+  int64_t low_ = INT64_MAX, high_ = INT64_MIN;
+};
+
+void widen_by_row(const int64_t* p, int64_t step, int64_t n, int64_t& low, int64_t& high) {
+  if (step == 1) return loops().range(p, n, &low, &high);
+  for (int64_t j = 0; j < (step == 0 ? 1 : n); ++j) {
+    low = std::min(low, p[j * step]);
+    high = std::max(high, p[j * step]);
+  }
+}
+
+// With `range`, the indices of each piece are looked at before they are used, while they are in cache.
+void gather_from(const View& in, int axis, const View& index, const View& out, Range* range) {
   const Converted idx(index, DType::I64, true), to(out, in.dtype, false);
   Views v;
   v.push_back(to.view());
@@ -85,14 +108,35 @@ void CpuBackend::gather(const View& in, int axis, const View& index, const View&
   v[2].stride[axis] = 0;  // the index supplies this part of the address
   v[2].shape = out.shape;
   const Nd nd = order_free(v, 0);
-  const int64_t along = in.stride[axis];
+  const int64_t along = in.stride[axis], size = in.shape[axis];
   visit_item(nd.item[0], [&](auto tag) {
     using U = typename decltype(tag)::type;
     parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
-      each_row(nd, b, e, [&](char* const* at, int64_t k) { gather_row<U>(nd, at, k, along); });
+      int64_t low = INT64_MAX, high = INT64_MIN;
+      each_row(nd, b, e, [&](char* const* at, int64_t k) {
+        if (range) {
+          widen_by_row(reinterpret_cast<const int64_t*>(at[1]), nd.inner_stride(1), k, low, high);
+          if (low < 0 || high >= size) return;
+        }
+        gather_row<U>(nd, at, k, along);
+      });
+      if (range) range->widen(low, high);
     });
   });
   if (to.copied()) convert_copy(to.view(), out);
+}
+
+}  // namespace
+
+void CpuBackend::gather(const View& in, int axis, const View& index, const View& out) {
+  if (out.numel() > 0) gather_from(in, axis, index, out, nullptr);
+}
+
+std::pair<int64_t, int64_t> CpuBackend::gather_checked(const View& in, int axis, const View& index, const View& out) {
+  if (out.numel() == 0) return {0, -1};
+  Range range;
+  gather_from(in, axis, index, out, &range);
+  return range.result();
 }
 
 namespace {
@@ -123,7 +167,7 @@ struct ScatterPlan {
   Nd nd;                         // the axes other than `axis`: src, index, out
   int64_t n;                     // length of the axis
   int64_t src_step, index_step;  // along the axis, in elements
-  int64_t out_step;
+  int64_t out_step, out_n;
 };
 
 // Whole rows: for every i, a run of neighbouring elements goes to row index[i].
@@ -145,20 +189,40 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
   }
 }
 
-// Every element has an index of its own and neighbours lie across the axis: memory order, the axis outside.
+// Elements [0, k) across the axis, the axis outside: `to` is their part of the output, its rows `step` apart.
+template <ScatterOp op, class S, class X>
+void scatter_stripe(const ScatterPlan& p, const X* src, const int64_t* index, S* to, int64_t step, int64_t so,
+                    int64_t k) {
+  for (int64_t i = 0; i < p.n; ++i, src += p.src_step, index += p.index_step)
+    for (int64_t j = 0; j < k; ++j) {
+      S& at = to[index[j] * step + j * so];
+      at = merged<op, S, X>(at, src[j]);
+    }
+}
+
+// Every element has an index of its own and neighbours lie across the axis: memory order, the axis outside. A stripe of
+// the output that a cache would not hold, or not with its rows a power of two apart, is worked on as a copy side by
+// side.
 template <ScatterOp op, class S, class X>
 void scatter_across(const ScatterPlan& p, int64_t b, int64_t e) {
+  constexpr int64_t kStripeBytes = 1 << 18, kLine = 64 / sizeof(S), kWide = 1024;
   const int64_t so = p.nd.inner_stride(2);
+  const int64_t width = std::clamp<int64_t>(kStripeBytes / int64_t(sizeof(S)) / p.out_n / kLine * kLine, kLine, kWide);
+  const bool copies = so == 1 && width < kWide && 2 * p.n >= p.out_n;
+  Temp memory(copies ? width * p.out_n * int64_t(sizeof(S)) : 0);
+  S* stripe = memory.template as<S>();
   for (Cursor c(p.nd, b); c.linear < e;) {
-    const int64_t k = std::min({e - c.linear, c.row_left(), int64_t(1024)});
+    const int64_t k = std::min({e - c.linear, c.row_left(), copies ? width : kWide});
     const X* src = reinterpret_cast<const X*>(c.p[0]);
     const int64_t* index = reinterpret_cast<const int64_t*>(c.p[1]);
     S* out = reinterpret_cast<S*>(c.p[2]);
-    for (int64_t i = 0; i < p.n; ++i, src += p.src_step, index += p.index_step)
-      for (int64_t j = 0; j < k; ++j) {
-        S& to = out[index[j] * p.out_step + j * so];
-        to = merged<op, S, X>(to, src[j]);
-      }
+    if (copies) {
+      for (int64_t i = 0; i < p.out_n; ++i) std::memcpy(stripe + i * k, out + i * p.out_step, size_t(k) * sizeof(S));
+      scatter_stripe<op, S, X>(p, src, index, stripe, k, 1, k);
+      for (int64_t i = 0; i < p.out_n; ++i) std::memcpy(out + i * p.out_step, stripe + i * k, size_t(k) * sizeof(S));
+    } else {
+      scatter_stripe<op, S, X>(p, src, index, out, p.out_step, so, k);
+    }
     c.advance_in_row(k);
   }
 }
@@ -227,8 +291,8 @@ void CpuBackend::scatter(ScatterOp op, const View& src, int axis, const View& in
   }
   bool disjoint = true;
   for (int d = 0; d < v[2].ndim(); ++d) disjoint = disjoint && (v[2].stride[d] != 0 || v[2].shape[d] == 1);
-  const ScatterPlan p{order_free(v, 2), src.shape[axis], from.view().stride[axis], idx.view().stride[axis],
-                      out.stride[axis]};
+  const ScatterPlan p{order_free(v, 2),        src.shape[axis],  from.view().stride[axis],
+                      idx.view().stride[axis], out.stride[axis], out.shape[axis]};
   visit(out.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
     if (from.view().dtype == out.dtype)
@@ -313,19 +377,15 @@ std::pair<int64_t, int64_t> CpuBackend::int_range(const View& index) {
   Views v;
   v.push_back(idx.view());
   const Nd nd = order_free(v, 0);
-  const int64_t s = nd.inner_stride(0);
-  int64_t low = INT64_MAX, high = INT64_MIN;
-  for (Cursor c(nd); c.linear < nd.n;) {
-    const int64_t k = c.row_left();
-    const int64_t* p = reinterpret_cast<const int64_t*>(c.p[0]);
-    for (int64_t j = 0; j < k; ++j) {
-      const int64_t x = p[j * s];
-      low = std::min(low, x);
-      high = std::max(high, x);
-    }
-    c.advance_in_row(k);
-  }
-  return {low, high};
+  Range range;
+  parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    each_row(nd, b, e, [&](char* const* at, int64_t k) {
+      widen_by_row(reinterpret_cast<const int64_t*>(at[0]), nd.inner_stride(0), k, low, high);
+    });
+    range.widen(low, high);
+  });
+  return range.result();
 }
 
 }  // namespace tg::cpu

@@ -42,6 +42,9 @@ using MergeLoop = void (*)(const void* other, void* acc, int64_t n);
 // weight or bias is null.
 using FusedRow = void (*)(const float* const* ins, float* const* outs, int64_t n, double arg);
 
+// Widens [*low, *high] to hold n indices.
+using RangeLoop = void (*)(const int64_t* index, int64_t n, int64_t* low, int64_t* high);
+
 struct Loops {
   const char* isa = "";
   MapLoop map[3][int(Opc::Count)] = {};  // null where the rule of the row excludes the type
@@ -52,6 +55,7 @@ struct Loops {
   ColLoop col[kRedOps][3] = {};
   MergeLoop merge[kRedOps][3] = {};
   FusedRow fused[kFusedKernels] = {};
+  RangeLoop range = nullptr;
 };
 
 // The table of this machine, or of TG_CPU_ISA=base|avx2|avx512, which may only name a smaller instruction set.
@@ -66,6 +70,7 @@ TG_API const Loops& loops();
   void fill_convert(Loops& t); \
   void fill_reduce(Loops& t);  \
   void fill_fused(Loops& t);   \
+  void fill_index(Loops& t);   \
   }
 TG_ISA_TABLE(base)
 #ifndef TG_ISA_BASE_ONLY
