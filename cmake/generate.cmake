@@ -17,5 +17,18 @@ add_custom_command(
   DEPENDS ops/gen_ops.py core/pointwise.def ${tg_op_sources}
   COMMENT "Reading the op table"
   VERBATIM)
+
+# What kernels compiled at run time contain.
+set(tg_device_text ${tg_generated_dir}/backends/device_text.cpp)
+add_custom_command(
+  OUTPUT ${tg_device_text}
+  COMMAND ${Python_EXECUTABLE} ${PROJECT_SOURCE_DIR}/backends/rtc/text.py
+          --root ${PROJECT_SOURCE_DIR} --out ${tg_device_text}
+  DEPENDS backends/rtc/text.py backends/rtc/prelude.cuh core/device_code.h core/convert.h core/philox.h
+          backends/scalar_special.h backends/scalar_math.h backends/random_bits.h
+  COMMENT "Embedding the device functions"
+  VERBATIM)
+list(APPEND tg_generated_sources ${tg_device_text})
+
 set_source_files_properties(${tg_generated_sources} PROPERTIES GENERATED ON)
 add_custom_target(tg_generated DEPENDS ${tg_generated_stamp})

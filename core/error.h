@@ -26,6 +26,9 @@ struct TG_API DTypeError : Error {
 struct TG_API DeviceError : Error {
   using Error::Error;
 };  // RuntimeError
+struct TG_API CompileError : Error {
+  using Error::Error;
+};  // RuntimeError: a kernel's source, with the compiler's message
 struct TG_API AutogradError : Error {
   using Error::Error;
 };  // RuntimeError

@@ -9,8 +9,8 @@ namespace tg::python {
 namespace {
 
 struct Classes {
-  PyObject *error, *shape, *dtype, *device, *autograd, *index, *value, *type, *not_implemented, *out_of_memory, *io,
-      *format, *linalg;
+  PyObject *error, *shape, *dtype, *device, *compile, *autograd, *index, *value, *type, *not_implemented,
+      *out_of_memory, *io, *format, *linalg;
 };
 Classes classes{};
 
@@ -57,6 +57,8 @@ void set_python_error() noexcept {
     set(classes.dtype, e.what());
   } catch (const DeviceError& e) {
     set(classes.device, e.what());
+  } catch (const CompileError& e) {
+    set(classes.compile, e.what());
   } catch (const AutogradError& e) {
     set(classes.autograd, e.what());
   } catch (const IndexError& e) {
@@ -94,6 +96,7 @@ void init_errors(py::module_& m) {
   classes.shape = make_class(m, "ShapeError", py::make_tuple(base), "Sizes that do not fit together.");
   classes.dtype = make_class(m, "DTypeError", py::make_tuple(base), "An element type the op does not take.");
   classes.device = make_class(m, "DeviceError", py::make_tuple(base), "A device that is missing, or mixed devices.");
+  classes.compile = make_class(m, "CompileError", py::make_tuple(base), "A kernel's source that does not compile.");
   classes.autograd = make_class(m, "AutogradError", py::make_tuple(base), "A misuse of the tape.");
   classes.index = make_class(m, "IndexError", also(PyExc_IndexError), "An index or axis out of range.");
   classes.value =

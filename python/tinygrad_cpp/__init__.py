@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from . import _C
 from ._C import (
     AutogradError,
+    CompileError,
     DeviceError,
     DTypeError,
     Error,

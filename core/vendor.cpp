@@ -1,0 +1,85 @@
+#include "core/vendor.h"
+
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <mutex>
+
+namespace tg {
+namespace {
+
+std::mutex g_folders_mutex;
+std::vector<std::string>& added_folders() {
+  static std::vector<std::string> folders;
+  return folders;
+}
+
+// site-packages/tinygrad_cpp/libtinygrad_cpp.so -> site-packages/nvidia/cu13/lib
+std::string sibling_folder() {
+  Dl_info info;
+  if (!dladdr(reinterpret_cast<void*>(&sibling_folder), &info) || !info.dli_fname) return {};
+  std::string path = info.dli_fname;
+  for (int up = 0; up < 2; ++up) {
+    size_t slash = path.rfind('/');
+    if (slash == path.npos) return {};
+    path.resize(slash);
+  }
+  return path + "/nvidia/cu13/lib";
+}
+
+}  // namespace
+
+void add_vendor_folder(const std::string& folder) {
+  std::lock_guard lock(g_folders_mutex);
+  added_folders().push_back(folder);
+}
+
+std::vector<std::string> vendor_folders() {
+  std::vector<std::string> all;
+  if (const char* set = std::getenv("TG_CUDA_LIB_DIR")) {
+    std::string rest = set;
+    for (size_t colon; (colon = rest.find(':')) != rest.npos; rest.erase(0, colon + 1))
+      all.push_back(rest.substr(0, colon));
+    all.push_back(rest);
+  }
+  {
+    std::lock_guard lock(g_folders_mutex);
+    all.insert(all.end(), added_folders().begin(), added_folders().end());
+  }
+  all.push_back(sibling_folder());
+  all.insert(all.end(), {"/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"});
+  std::erase(all, std::string());
+  return all;
+}
+
+VendorLibrary::VendorLibrary(const std::vector<std::string>& names, const std::vector<std::string>& before) {
+  auto open = [&](const std::string& path) {
+    handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle_)
+      path_ = path;
+    else
+      tried_ += str("  ", path, ": ", dlerror(), '\n');
+    return handle_ != nullptr;
+  };
+  for (const std::string& folder : vendor_folders())
+    for (const std::string& name : names) {
+      const std::string path = folder + '/' + name;
+      if (access(path.c_str(), R_OK) != 0) {
+        tried_ += str("  ", path, ": not there\n");
+        continue;
+      }
+      for (const std::string& first : before) dlopen((folder + '/' + first).c_str(), RTLD_NOW | RTLD_GLOBAL);
+      if (open(path)) return;
+    }
+  for (const std::string& name : names)
+    if (open(name)) return;
+}
+
+void* VendorLibrary::symbol(const char* name) const {
+  void* s = handle_ ? dlsym(handle_, name) : nullptr;
+  TG_CHECK(s, DeviceError, path_, ": function ", name, " is missing");
+  return s;
+}
+
+}  // namespace tg

@@ -1,0 +1,38 @@
+// Libraries of a vendor that are opened when they are first needed: NVRTC, cuBLAS and the like. Nobody has to have
+// them.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+
+namespace tg {
+
+// Folders to look into before the system's own search, in order: those of TG_CUDA_LIB_DIR (separated by ':'), those
+// added below, site-packages beside this library, the usual folders of the toolkit.
+TG_API std::vector<std::string> vendor_folders();
+// Python adds where its packages keep the vendor's libraries (nvidia/*/lib).
+TG_API void add_vendor_folder(const std::string& folder);
+
+// A library that stays open once it was found.
+class TG_API VendorLibrary {
+ public:
+  // The first of `names` that opens, e.g. {"libnvrtc.so.13"}; `before` are libraries that it opens by bare name itself
+  // and would not find in a folder: they are opened first from the same folder.
+  VendorLibrary(const std::vector<std::string>& names, const std::vector<std::string>& before = {});
+  explicit operator bool() const { return handle_ != nullptr; }
+  const std::string& path() const { return path_; }    // what was opened
+  const std::string& tried() const { return tried_; }  // one line per attempt, with the loader's reason
+  // Address of a function; DeviceError naming library and function if it is missing.
+  void* symbol(const char* name) const;
+  template <class F>
+  void get(F*& f, const char* name) const {
+    f = reinterpret_cast<F*>(symbol(name));
+  }
+
+ private:
+  void* handle_ = nullptr;
+  std::string path_, tried_;
+};
+
+}  // namespace tg
