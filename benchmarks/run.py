@@ -1,12 +1,15 @@
-"""Times the workloads on tinygrad_cpp, PyTorch (eager and torch.compile) and JAX, and prints the ratios.
+"""Times the workloads on tinygrad_cpp, PyTorch (eager and compiled), JAX and in C++, and writes docs/performance.md.
 
-    python benchmarks/run.py                          # everything, 1 and 2 threads: hours
-    python benchmarks/run.py --only "MLP|GPT 4" --threads 1 --rounds 5
-    python benchmarks/run.py --frameworks tg,torch    # without the compilers
+    python benchmarks/run.py                          # everything, with 1 and 2 threads
+    python benchmarks/run.py --only "MLP|GPT 4" --threads 1 --rounds 5 --out /tmp/some
+    python benchmarks/run.py --resume                 # goes on where a run was stopped
+    python benchmarks/run.py --parts growth           # only how cost grows; parts: rows, start, primitives, growth
+    python benchmarks/run.py --parts none             # measures nothing, writes the page from the JSON anew
 
-Every framework runs in a process of its own, pinned to as many processors as threads; they take turns, and a time is
-the minimum over the rounds. Two floors (a matrix product by NumPy's BLAS, a copy) run in the same turns and tell how
-noisy the machine was. Writes JSON, a table and a picture beside the name given by --out.
+Every framework runs in a process of its own (training steps: a fresh one each), pinned to as many processors as
+threads; they take turns, and a time is the minimum over the rounds. Floors (the BLAS called directly, streams over
+memory) run in the same turns. Results are merged into OUT.json after every row, so parts may be run one by one. From it
+come the pictures and the tables of OUT.md; what stands outside of the markers there is kept.
 """
 
 from __future__ import annotations
@@ -15,33 +18,33 @@ import argparse
 import json
 import math
 import os
-import platform
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import workloads
+import growth
+import machine
+import report
+import workloads  # noqa: F401 - fills the registry
+from registry import WORKLOADS
 
 HERE = Path(__file__).resolve().parent
-PEERS = {"torch": "PyTorch", "compile": "torch.compile", "jax": "JAX"}
+MODULES = {"tg": "tinygrad_cpp", "torch": "torch", "compile": "torch", "jax": "jax"}
 
 
 class Worker:
     """A framework in its process."""
 
     def __init__(self, framework: str, threads: int, python: str):
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
-        env["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
             [python, str(HERE / "worker.py"), framework, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=env,
+            env=machine.environment(threads),
         )
 
     def ask(self, **request) -> dict:
@@ -54,164 +57,213 @@ class Worker:
         return json.loads(line) if line else {"error": f"the process ended with {self.process.wait()}"}
 
     def close(self) -> None:
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         self.process.wait()
 
 
-def floors() -> dict[str, float]:
-    """Seconds of a 512x512 float32 product and of copying 64 MB, once each."""
-    a, big = np.ones((512, 512), np.float32), np.ones(1 << 24, np.float32)
-    out = np.empty_like(big)
-    start = time.perf_counter()
-    a @ a
-    middle = time.perf_counter()
-    np.copyto(out, big)
-    return {"sgemm 512": middle - start, "copy 64 MB": time.perf_counter() - middle}
+class Programs:
+    """The C++ programs; without them their rows and floors are left out."""
+
+    def __init__(self, build: Path | None):
+        self.folder = build / "benchmarks" if build else None
+        self.small = self.run(1, "small_ops").splitlines()[:-1]
+
+    def run(self, threads: int, name: str, *arguments: str) -> str:
+        if not self.folder:
+            return ""
+        keep = sorted(os.sched_getaffinity(0))[:threads]
+        return machine.output(
+            self.folder / name,
+            *arguments,
+            env=machine.environment(threads),
+            preexec_fn=lambda: os.sched_setaffinity(0, keep),
+        )
+
+    def floors(self, threads: int) -> dict[str, float]:
+        lines = self.run(threads, "primitives", "--floors", str(threads)).splitlines()
+        return {name: float(seconds) for name, seconds in (line.split("\t") for line in lines)}
+
+    def seconds(self, name: str, budget: float) -> float | None:
+        found = self.run(1, "small_ops", "time", name, str(budget))
+        return float(found) if found else None
 
 
-def measure(name: str, threads: int, args) -> dict:
-    """Seconds, peak memory and errors of every framework for one workload."""
-    row: dict = {"workload": name, "threads": threads, "seconds": {}, "peak_kib": {}, "errors": {}, "floors": {}}
-    workers = {}
-    for framework in args.frameworks:
-        worker = Worker(framework, threads, args.jax_python if framework == "jax" else sys.executable)
-        reply = worker.ask(prepare=name)
-        if "peak_kib" in reply:
-            row["peak_kib"][framework] = reply["peak_kib"]
-            workers[framework] = worker
-        else:
-            if "error" in reply:
+class Bench:
+    """Workers, which live as long as rows are no training steps, and the rows they gave."""
+
+    def __init__(self, args):
+        self.args = args
+        self.programs = Programs(machine.build_folder(args.build))
+        self.workers: dict[str, Worker] = {}
+        self.file: Path = args.out.with_suffix(".json")
+        kept = json.loads(self.file.read_text()) if self.file.exists() and not args.fresh else {}
+        self.results = {"rows": [], "start": {}, "primitives": {}, "growth": []} | kept
+        self.results["machine"] = machine.describe(sys.executable, args.jax_python) | {"rounds": args.rounds}
+
+    def python(self, framework: str) -> str:
+        return self.args.jax_python if framework == "jax" else sys.executable
+
+    def worker(self, framework: str, threads: int) -> Worker:
+        if framework not in self.workers:
+            self.workers[framework] = Worker(framework, threads, self.python(framework))
+        return self.workers[framework]
+
+    def close(self, *frameworks: str) -> None:
+        for framework in frameworks or list(self.workers):
+            self.workers.pop(framework).close()
+
+    def merge(self, part: str, row: dict, *key: str) -> None:
+        """Puts a row in the place of an older one, and saves."""
+        rows = self.results[part]
+        at = next((i for i, r in enumerate(rows) if all(r[k] == row[k] for k in key)), len(rows))
+        rows[at : at + 1] = [row | {"commit": self.results["machine"]["commit"]}]
+        self.save()
+
+    def save(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.file.with_suffix(".json.part")
+        aside.write_text(report.to_json(self.results))
+        aside.replace(self.file)
+
+    def row(self, name: str, threads: int) -> dict:
+        """Seconds, peak memory and errors of every framework for one workload."""
+        entry = WORKLOADS[name]
+        row: dict = {"workload": name, "threads": threads, "seconds": {}, "floors": {}, "peak": {}, "errors": {}}
+        ready = []
+        if entry.training:
+            self.close()
+        for framework in self.args.frameworks:
+            reply = self.worker(framework, threads).ask(prepare=name)
+            if "step" in reply:
+                ready.append(framework)
+            elif "error" in reply:
                 row["errors"][framework] = reply["error"]
-            worker.close()
-    for _ in range(args.rounds):
-        for label, seconds in floors().items():
-            row["floors"][label] = min(seconds, row["floors"].get(label, math.inf))
-        for framework, worker in workers.items():
-            reply = worker.ask(time=args.seconds)
-            if "error" in reply:
-                row["errors"][framework] = reply["error"]
+        for _ in range(self.args.rounds):
+            for label, seconds in self.programs.floors(threads).items():
+                row["floors"][label] = min(seconds, row["floors"].get(label, math.inf))
+            times = {f: self.worker(f, threads).ask(time=self.args.seconds) for f in ready}
+            if name in self.programs.small and threads == 1:
+                times["cpp"] = {"seconds": self.programs.seconds(name, self.args.seconds)}
+            for framework, reply in times.items():
+                if "error" in reply:
+                    row["errors"][framework] = reply["error"]
+                else:
+                    row["seconds"][framework] = min(reply["seconds"], row["seconds"].get(framework, math.inf))
+        for framework in ready if entry.training else ():
+            row["peak"][framework] = self.worker(framework, threads).ask(peak=True)
+        self.close(*(row["errors"] if not entry.training else self.workers))
+        return row
+
+    def rows(self) -> None:
+        args = self.args
+        done = {(r["workload"], r["threads"]) for r in self.results["rows"]} if args.resume else set()
+        print(report.HEAD)
+        for threads in args.threads:
+            for name in WORKLOADS:
+                if re.search(args.only, name) and (name, threads) not in done:
+                    row = self.row(name, threads)
+                    self.merge("rows", row, "workload", "threads")
+                    print(report.line_of(row), flush=True)
+                    for framework, error in row["errors"].items():
+                        print(f"    {framework}: {error}", flush=True)
+            self.close()
+        order = {name: i for i, name in enumerate(WORKLOADS)}
+        self.results["rows"] = [r for r in self.results["rows"] if r["workload"] in order]
+        self.results["rows"].sort(key=lambda r: (r["threads"], order[r["workload"]]))
+
+    def start(self) -> None:
+        """Import time (best of 7) and resident memory after it, alone and after NumPy."""
+        for framework in self.args.frameworks:
+            if framework != "compile":
+                self.results["start"][framework] = start_up(self.python(framework), MODULES[framework])
+        self.results["start"]["numpy"] = start_up(sys.executable, "numpy")
+
+    def primitives(self) -> None:
+        for threads in self.args.threads:
+            lines = self.programs.run(threads, "primitives", "--tsv", str(threads)).splitlines()
+            if lines:
+                self.results["primitives"][str(threads)] = [line.split("\t") for line in lines]
             else:
-                row["seconds"][framework] = min(reply["seconds"], row["seconds"].get(framework, math.inf))
-    for worker in workers.values():
-        worker.close()
-    return row
+                print("no primitives: the C++ programs are not built (cmake --build --preset release)")
+
+    def growth(self) -> None:
+        threads = self.args.threads[0]
+        for name, family in growth.FAMILIES.items():
+            if not re.search(self.args.only, name):
+                continue
+            frameworks = [f for f in self.args.frameworks if f in ("tg", "torch")]
+            points: dict[str, list] = {f: [] for f in frameworks}
+            for size in family.sizes:
+                ready = [f for f in frameworks if "step" in self.worker(f, threads).ask(prepare=name, size=size)]
+                best = dict.fromkeys(ready, math.inf)
+                for _ in range(self.args.rounds):
+                    for f in ready:
+                        seconds = self.worker(f, threads).ask(time=self.args.seconds / 3).get("seconds", math.inf)
+                        best[f] = min(best[f], seconds)
+                for f in ready:
+                    points[f].append((size, best[f]))
+            row = {"family": name, "threads": threads, "points": points}
+            self.merge("growth", row, "family")
+            print(report.growth_line(row), flush=True)
+        self.close()
 
 
-def start_up(python: str, framework: str) -> dict:
-    """Import time (best of 7) and resident memory after it."""
-    module = {"tg": "tinygrad_cpp", "torch": "torch", "jax": "jax"}[framework]
+def start_up(python: str, module: str) -> dict:
+    """Best of 7 after one that writes the bytecode, which an installed package has from the start."""
     code = (
-        f"import time; s = time.perf_counter(); import {module}; e = time.perf_counter() - s\n"
-        "pages = int(open('/proc/self/statm').read().split()[1]); print(e, pages * 4096)"
+        "import sys, time\n"
+        "for m in sys.argv[1:]:\n    s = time.perf_counter(); __import__(m); e = time.perf_counter() - s\n"
+        "print(e, int(open('/proc/self/statm').read().split()[1]) * 4096)"
     )
-    runs = [subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.split() for _ in range(7)]
-    return {"import_seconds": min(float(r[0]) for r in runs), "resident_bytes": min(int(r[1]) for r in runs)}
+
+    def best(*modules):
+        runs = [machine.output(python, "-c", code, *modules, env=machine.environment(1)).split() for _ in range(8)]
+        runs = [r for r in runs[1:] if r]
+        return [min(float(r[0]) for r in runs), min(int(r[1]) for r in runs)] if runs else None
+
+    return {"alone": best(module), "after NumPy": best("numpy", module)}
 
 
-def ratios(row: dict) -> dict[str, float]:
-    ours = row["seconds"].get("tg")
-    return {f: ours / s for f, s in row["seconds"].items() if ours and f != "tg"}
-
-
-def verdict(row: dict) -> str:
-    """The ratio that the workload's goal speaks of, and whether it is reached."""
-    entry, found = workloads.WORKLOADS[row["workload"]], ratios(row)
-    chosen = max(found.values(), default=math.nan) if entry.peer == "best" else found.get(entry.peer, math.nan)
-    if entry.goal is None or math.isnan(chosen):
-        return ""
-    return f"{chosen:5.2f} <= {entry.goal:<4}" + ("" if chosen <= entry.goal else " MISSED")
-
-
-def line_of(row: dict) -> str:
-    found = ratios(row)
-    cells = [f"{found[f]:7.2f}" if f in found else "      -" for f in PEERS]
-    ours = row["seconds"].get("tg", math.nan)
-    return f"{row['workload']:42.42} {row['threads']:2} {ours * 1e6:12.1f} {' '.join(cells)}  {verdict(row)}"
-
-
-def markdown(rows: list[dict]) -> str:
-    """The table of docs/performance.md."""
-    lines = [
-        "| workload | threads | time, ms | " + " | ".join(f"/ {name}" for name in PEERS.values()) + " | goal |",
-        "|---|---|---|" + "---|" * len(PEERS) + "---|",
-    ]
-    for row in rows:
-        found, ours = ratios(row), row["seconds"].get("tg", math.nan)
-        cells = [f"{found[f]:.2f}" if f in found else "" for f in PEERS]
-        cells = [row["workload"], str(row["threads"]), f"{ours * 1e3:.4g}", *cells, verdict(row)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def draw(rows: list[dict], path: Path) -> None:
-    """Bars of the ratios to each peer, as SVG; the line is 1."""
-    height = 16
-    parts = []
-    for i, row in enumerate(rows):
-        y = 30 + i * height * 1.2
-        parts.append(f'<text x="8" y="{y + 11:.0f}">{row["workload"]} ({row["threads"]})</text>')
-        for j, (framework, color) in enumerate(zip(PEERS, ("#c60", "#06c", "#393"))):
-            ratio = ratios(row).get(framework)
-            if ratio is not None:
-                width = 200 * min(ratio, 2)
-                parts.append(f'<rect x="300" y="{y + j * 4:.0f}" width="{width:.0f}" height="4" fill="{color}"/>')
-    bottom = 40 + len(rows) * height * 1.2
-    labels = "".join(
-        f'<text x="{300 + 130 * j}" y="18" fill="{c}">/ {name}</text>'
-        for j, (name, c) in enumerate(zip(PEERS.values(), ("#c60", "#06c", "#393")))
-    )
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{bottom:.0f}" font-family="sans-serif" '
-        f'font-size="11"><rect width="100%" height="100%" fill="#fff"/>{labels}{"".join(parts)}'
-        f'<line x1="500" x2="500" y1="24" y2="{bottom:.0f}" stroke="#000"/></svg>\n'
-    )
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="regular expression: which workloads")
+    parser.add_argument("--parts", default="rows,start,primitives,growth", help="what to measure, or none")
+    parser.add_argument("--threads", default="1,2", type=lambda s: [int(n) for n in s.split(",")])
+    parser.add_argument("--frameworks", default="tg,torch,compile,jax", type=lambda s: s.split(","))
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.12, help="how long a framework runs in a round")
+    parser.add_argument("--jax-python", default=sys.executable, help="the interpreter that has JAX")
+    parser.add_argument("--build", type=Path, help="the folder with the C++ programs (build/release or build/py)")
+    parser.add_argument("--resume", action="store_true", help="leaves out rows that OUT.json has")
+    parser.add_argument("--fresh", action="store_true", help="forgets what OUT.json has")
+    parser.add_argument("--out", type=Path, default=machine.ROOT / "docs/performance")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="regular expression: which workloads")
-    parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--frameworks", default="tg,torch,compile,jax")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.3, help="how long a framework runs in a round")
-    parser.add_argument("--jax-python", default=sys.executable, help="the interpreter that has JAX")
-    parser.add_argument("--out", type=Path, help="writes OUT.json, OUT.md and OUT.svg")
-    args = parser.parse_args()
-    args.frameworks = args.frameworks.split(",")
-
-    print(f"{'workload':42} {'t':>2} {'tg, us':>12} " + " ".join(f"/{n:>6.6}" for n in PEERS.values()) + "  goal")
-    rows = []
-    for threads in map(int, args.threads.split(",")):
-        for name in workloads.WORKLOADS:
-            if re.search(args.only, name):
-                rows.append(measure(name, threads, args))
-                print(line_of(rows[-1]), flush=True)
-                for framework, error in rows[-1]["errors"].items():
-                    print(f"    {framework}: {error}", flush=True)
-    best = [max(r.values()) for r in map(ratios, rows) if r]
-    if best:
-        mean = math.exp(sum(map(math.log, best)) / len(best))
-        print(f"geometric mean of the ratio to the best peer over {len(best)} rows: {mean:.3f}")
-    starts = {
-        f: start_up(args.jax_python if f == "jax" else sys.executable, f) for f in args.frameworks if f != "compile"
-    }
-    for framework, figures in starts.items():
-        print(
-            f"import {framework}: {figures['import_seconds']:.3f} s, {figures['resident_bytes'] / 1e6:.0f} MB resident"
-        )
-    if args.out:
-        machine = {"processor": processor(), "system": platform.platform(), "python": platform.python_version()}
-        args.out.with_suffix(".json").write_text(
-            json.dumps({"machine": machine, "rows": rows, "start": starts}, indent=1) + "\n"
-        )
-        args.out.with_suffix(".md").write_text(markdown(rows))
-        draw(rows, args.out.with_suffix(".svg"))
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return found.group(1) if found else platform.processor()
+    args = parse()
+    unknown = set(args.frameworks) - set(MODULES)
+    if unknown:
+        raise SystemExit(f"run.py: no framework {sorted(unknown)[0]!r}; there are {', '.join(MODULES)}")
+    begin, bench = time.monotonic(), Bench(args)
+    if ignored := bench.results["machine"]["ignored"]:
+        print("not passed on to the measured processes:", ", ".join(ignored))
+    have = len(os.sched_getaffinity(0))
+    for threads in [n for n in args.threads if n > have]:
+        print(f"no rows with {threads} threads: this process may use {have} processors")
+        args.threads.remove(threads)
+    try:
+        for part in args.parts.split(","):
+            if part != "none":
+                getattr(bench, part)()
+    finally:
+        bench.close()
+    bench.save()
+    report.write(bench.results, args.out)
+    print(f"{(time.monotonic() - begin) / 60:.1f} minutes; {args.out}.json, .md and pictures are written")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-import workloads
-from workloads import Workload
+import registry
+import workloads  # noqa: F401 - fills the registry
+from registry import Workload
+from workloads_ops import BMM, RESNET18, conv_name
 
 WORKLOADS: dict[str, Workload] = {}
 _keys = iter(jax.random.split(jax.random.key(0), 100000))
@@ -22,10 +24,10 @@ def labels(high, *shape):
 
 
 def workload(name):
-    calls = workloads.WORKLOADS[name].calls
+    calls = registry.WORKLOADS[name].calls
 
     def register(f):
-        WORKLOADS[name] = Workload(lambda t, compiled: f(), calls, None, "")
+        WORKLOADS[name] = Workload(lambda t, compiled: f(), calls)
         return f
 
     return register
@@ -33,7 +35,7 @@ def workload(name):
 
 def repeated(name, *inputs):
     """step() calls the jitted function as often as the workload says and waits for the last result."""
-    calls = workloads.WORKLOADS[name].calls
+    calls = registry.WORKLOADS[name].calls
 
     def make(f):
         f = jax.jit(f)
@@ -64,8 +66,8 @@ def gradient(name, make_inputs, f, argnums=0):
 
 def training(name, params, loss, update, state):
     """A step that carries parameters and optimizer state on."""
-    calls = workloads.WORKLOADS[name].calls
-    run = jax.jit(lambda p, s: update(p, jax.grad(loss)(p), s))
+    calls = registry.WORKLOADS[name].calls
+    run = jax.jit(lambda p, s: update(p, jax.grad(loss)(p), s), donate_argnums=(0, 1))
     held = [params, state]
 
     def step():
@@ -78,8 +80,7 @@ def training(name, params, loss, update, state):
 
 def adam(lr, decay=0.0):
     def start(params):
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return zeros, zeros, jnp.zeros(())
+        return *(jax.tree.map(jnp.zeros_like, params) for _ in range(2)), jnp.zeros(())
 
     def update(params, grads, state):
         m, v, n = state
@@ -88,7 +89,10 @@ def adam(lr, decay=0.0):
         v = jax.tree.map(lambda a, g: 0.999 * a + 0.001 * g * g, v, grads)
         rate, root = lr / (1 - 0.9**n), jnp.sqrt(1 - 0.999**n)
         params = jax.tree.map(
-            lambda p, a, b: p * (1 - lr * decay) - rate * a / (jnp.sqrt(b) / root + 1e-8), params, m, v
+            lambda p, a, b: (p * (1 - lr * decay) - rate * a / (jnp.sqrt(b) / root + 1e-8)).astype(p.dtype),
+            params,
+            m,
+            v,
         )
         return params, (m, v, n)
 
@@ -156,7 +160,22 @@ def cnn():
     return training("CNN 1-32-64, 64x28x28", params, loss, update, start(params))
 
 
-def gpt_loss(x, y, heads):
+@workload("residual block 64x32x32, 16")
+def residual():
+    def batch_norm(x, weight, bias):
+        mean, var = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(var + 1e-5) * weight[:, None, None] + bias[:, None, None]
+
+    def loss(x, params):
+        (a, b, c), (d, e, f) = params
+        h = jax.nn.relu(batch_norm(convolve(x, a, 1, 1), b, c))
+        return (jax.nn.relu(batch_norm(convolve(h, d, 1, 1), e, f) + x) ** 2).mean()
+
+    params = [(randn(64, 64, 3, 3) / 24, jnp.ones(64), jnp.zeros(64)) for _ in range(2)]
+    return repeated("residual block 64x32x32, 16", randn(16, 64, 32, 32), params)(jax.grad(loss, (0, 1)))
+
+
+def gpt_logits(p, x, heads):
     def norm(z, weight, bias):
         mean = z.mean(-1, keepdims=True)
         return (z - mean) * jax.lax.rsqrt(z.var(-1, keepdims=True) + 1e-5) * weight + bias
@@ -167,36 +186,33 @@ def gpt_loss(x, y, heads):
         q, k, v = (part.reshape(b, n, heads, width // heads) for part in (q, k, v))
         return jax.nn.dot_product_attention(q, k, v, is_causal=True).reshape(b, n, width)
 
-    def loss(p):
-        h = p["tokens"][x] + p["places"]
-        for block in p["blocks"]:
-            h = h + attend(norm(h, *block["norm1"]), block) @ block["out"][0] + block["out"][1]
-            up = jax.nn.gelu(norm(h, *block["norm2"]) @ block["up"][0] + block["up"][1], approximate=False)
-            h = h + up @ block["down"][0] + block["down"][1]
-        logits = norm(h, *p["norm"]) @ p["tokens"].T
-        return cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))
-
-    return loss
+    h = p["tokens"][x] + p["places"][: x.shape[1]]
+    for block in p["blocks"]:
+        h = h + attend(norm(h, *block["norm1"]), block) @ block["out"][0] + block["out"][1]
+        up = jax.nn.gelu(norm(h, *block["norm2"]) @ block["up"][0] + block["up"][1], approximate=False)
+        h = h + up @ block["down"][0] + block["down"][1]
+    return norm(h, *p["norm"]) @ p["tokens"].T
 
 
-def gpt(name, layers, width, heads, vocabulary, batch, length):
+def gpt_params(layers, width, vocabulary, length):
+    def unit():
+        return jnp.ones(width), jnp.zeros(width)
+
+    sizes = {"qkv": (width, 3 * width), "out": (width, width), "up": (width, 4 * width), "down": (4 * width, width)}
+    blocks = [{"norm1": unit(), "norm2": unit(), **{k: dense(*s) for k, s in sizes.items()}} for _ in range(layers)]
+    tokens, places = randn(vocabulary, width) / 50, randn(length, width) / 50
+    return {"tokens": tokens, "places": places, "norm": unit(), "blocks": blocks}
+
+
+def gpt(name, layers, width, heads, vocabulary, batch, length, dtype=jnp.float32):
     @workload(name)
     def make():
-        def unit():
-            return jnp.ones(width), jnp.zeros(width)
+        x, y = labels(vocabulary, batch, length), labels(vocabulary, batch, length)
+        params = jax.tree.map(lambda p: p.astype(dtype), gpt_params(layers, width, vocabulary, length))
 
-        def block():
-            sizes = {
-                "qkv": (width, 3 * width),
-                "out": (width, width),
-                "up": (width, 4 * width),
-                "down": (4 * width, width),
-            }
-            return {"norm1": unit(), "norm2": unit(), **{k: dense(*s) for k, s in sizes.items()}}
+        def loss(p):
+            return cross_entropy(gpt_logits(p, x, heads).reshape(-1, vocabulary), y.reshape(-1))
 
-        params = {"tokens": randn(vocabulary, width) / 50, "places": randn(length, width) / 50, "norm": unit()}
-        params["blocks"] = [block() for _ in range(layers)]
-        loss = gpt_loss(labels(vocabulary, batch, length), labels(vocabulary, batch, length), heads)
         start, update = adam(3e-4, 0.01)
         return training(name, params, loss, update, start(params))
 
@@ -206,11 +222,68 @@ gpt("GPT 6/384, 4x256", 6, 384, 6, 65, 4, 256)
 gpt("GPT-2 124M, 1x64", 12, 768, 12, 50257, 1, 64)
 gpt("GPT-2 124M, 4x256", 12, 768, 12, 50257, 4, 256)
 
-gradient(
-    "chain of 6, 4M, and gradient",
-    lambda: (randn(1 << 22),),
-    lambda x: jnp.square(jnp.tanh(x * 2.0 + 1.0) * jax.nn.sigmoid(x)),
-)
+for _kind in ("bfloat16", "float16"):
+    gpt(f"GPT 4/128, 12x64 {_kind}", 4, 128, 4, 65, 12, 64, jnp.dtype(_kind))
+
+
+@workload("generate 32 characters, GPT 4/128")
+def generate():
+    """In a buffer of 33 characters: a shape for each length would be compiled anew."""
+    params = gpt_params(4, 128, 65, 64)
+
+    @jax.jit
+    def following(p, x, i):
+        return x.at[:, i + 1].set(gpt_logits(p, x, 4)[:, i].argmax(-1))
+
+    def step():
+        x = jnp.zeros((1, 33), jnp.int32)
+        for i in range(32):
+            x = following(params, x, i)
+        jax.block_until_ready(x)
+
+    return step
+
+
+@workload("LSTM 256, 32x64")
+def lstm():
+    x, n = randn(32, 64, 256), 256
+
+    def loss(params):
+        (w_in, b_in), (w, b), (w_out, b_out) = params
+        gates = jnp.swapaxes(x @ w_in + b_in + b, 0, 1)  # of the inputs, for all times at once
+
+        def cell(carry, gate):
+            h, c = carry
+            i, f, g, o = jnp.split(gate + h @ w, 4, -1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            h = jax.nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zeros = jnp.zeros((32, n))
+        hidden = jax.lax.scan(cell, (zeros, zeros), gates)[1]
+        return ((hidden @ w_out + b_out) ** 2).mean()
+
+    params = [dense(256, 4 * n), dense(n, 4 * n), dense(n, 10)]
+    return repeated("LSTM 256, 32x64", params)(jax.grad(loss))
+
+
+def six(x):
+    return jnp.square(jnp.tanh(x * 2.0 + 1.0) * jax.nn.sigmoid(x))
+
+
+def three(x):
+    return jax.nn.relu(x * 3.0 + 1.0)
+
+
+gradient("chain of 6, 4M, and gradient", lambda: (randn(1 << 22),), six)
+gradient("chain of 3, 4M, and gradient", lambda: (randn(1 << 22),), three)
+for _kind in ("bfloat16", "float16"):
+    gradient(f"chain of 6, 4M {_kind}, and gradient", lambda k=_kind: (randn(1 << 22).astype(k),), six)
+    forward(
+        f"matmul 1024 {_kind}",
+        lambda k=_kind: [randn(1024, 1024).astype(k) for _ in range(2)],
+        lambda a, b: a @ b,
+    )
 gradient("softmax 4096x1024", lambda: (randn(4096, 1024), randn(4096, 1024)), lambda x, g: jax.nn.softmax(x) * g)
 
 
@@ -220,12 +293,33 @@ def layer_norm(x, g):
 
 
 gradient("layer_norm 4096x1024", lambda: (randn(4096, 1024), randn(4096, 1024)), layer_norm)
+gradient(
+    "dropout 4M",
+    lambda: (randn(4096, 1024), next(_keys)),
+    lambda x, key: jnp.where(jax.random.bernoulli(key, 0.9, x.shape), x / 0.9, 0),
+)
 gradient("cross_entropy 256x50304", lambda: (randn(256, 50304), labels(50304, 256)), cross_entropy)
 gradient("embedding 50304x768, 4x256", lambda: (randn(50304, 768), labels(50304, 4, 256)), lambda w, i: w[i])
 
+
+@workload("AdamW 10M parameters")
+def adamw():
+    shapes = [(768, 2304), (768, 768), (768, 3072), (3072, 768), (2304,), (768,), (3072,), (768,), (3900, 768)]
+    params, grads = ([randn(*s) for s in shapes] for _ in range(2))
+    start, update = adam(1e-3, 0.01)
+    held = [params, start(params)]
+    run = jax.jit(lambda p, s, g: update(p, g, s), donate_argnums=(0, 1))
+
+    def step():
+        held[:] = run(*held, grads)
+        jax.block_until_ready(held)
+
+    return step
+
+
 for _n in (64, 128, 256, 512, 1024, 2048):
     forward(f"matmul {_n}", lambda n=_n: (randn(n, n), randn(n, n)), lambda a, b: a @ b)
-for _b, _n in ((512, 64), (48, 256), (8, 1024)):
+for _b, _n in BMM:
     forward(f"bmm {_b}x{_n}", lambda b=_b, n=_n: (randn(b, n, n), randn(b, n, n)), lambda a, b: a @ b)
 for _name, _f in (("sum", jnp.sum), ("mean", jnp.mean), ("amax", jnp.max)):
     for _dim, _where in enumerate(("outer", "inner")):
@@ -240,10 +334,19 @@ forward(
     lambda: (randn(4096, 1024), labels(1024, 4096, 1024)),
     lambda x, i: jnp.take_along_axis(x, i, 1),
 )
-for _cin, _cout, _size, _k, _stride in workloads.RESNET18:
-    gradient(
-        f"conv {_cin}-{_cout} {_k}x{_k}/{_stride} at {_size}, 4, gradients",
-        lambda cin=_cin, cout=_cout, size=_size, k=_k: (randn(4, cin, size, size), randn(cout, cin, k, k)),
-        lambda x, w, s=_stride, k=_k: convolve(x, w, s, k // 2),
-        (0, 1),
-    )
+forward(
+    "scatter_add 1024x1024",
+    lambda: (jnp.zeros((1024, 1024)), labels(1024, 1024, 1024), randn(1024, 1024)),
+    lambda x, i, s: x.at[i, jnp.arange(1024)].add(s),
+)
+for _shape in RESNET18:
+
+    def _inputs(shape=_shape):
+        cin, cout, size, k, _ = shape
+        return randn(4, cin, size, size), randn(cout, cin, k, k)
+
+    def _apply(x, w, shape=_shape):
+        return convolve(x, w, shape[4], shape[3] // 2)
+
+    forward(conv_name(*_shape), _inputs, _apply)
+    gradient(conv_name(*_shape) + ", gradients", _inputs, _apply, (0, 1))

@@ -7,8 +7,8 @@
 #include <cstdio>
 
 #include "core/error.h"
-#include "io/crc32.h"
 #include "core/file.h"
+#include "io/crc32.h"
 
 namespace tg::io {
 namespace {
@@ -22,23 +22,57 @@ std::string chunk(const std::string& type, const std::string& data) {
   return big_endian(uint32_t(data.size())) + body + big_endian(crc32(body.data(), body.size()));
 }
 
-// zlib stream of stored blocks
-std::string stored(const std::string& raw) {
-  std::string out = "\x78\x01";
+// A deflate block (RFC 1951) of the fixed code, whose only matches repeat the byte before them.
+class Deflate {
+ public:
+  std::string run(const std::string& raw) {
+    bits(1, 1), bits(1, 2);  // the last block, fixed code
+    for (size_t at = 0; at < raw.size();) {
+      size_t end = at + 1;
+      while (end < raw.size() && raw[end] == raw[at]) ++end;
+      literal(uint8_t(raw[at]));
+      repeat(end - at - 1, uint8_t(raw[at]));
+      at = end;
+    }
+    code(0, 7);  // end of block
+    if (used_) out_ += char(held_);
+    return std::move(out_);
+  }
+
+ private:
+  void bits(uint32_t v, int n) {
+    for (int i = 0; i < n; ++i) {
+      held_ |= (v >> i & 1) << used_;
+      if (++used_ == 8) out_ += char(held_), held_ = 0, used_ = 0;
+    }
+  }
+  // Codes are sent from their highest bit on.
+  void code(uint32_t v, int n) {
+    for (int i = n - 1; i >= 0; --i) bits(v >> i & 1, 1);
+  }
+  void literal(uint32_t byte) { byte < 144 ? code(0x30 + byte, 8) : code(0x190 + byte - 144, 9); }
+  void repeat(size_t n, uint32_t byte) {
+    for (; n >= 258; n -= 258) code(0xC5, 8), code(0, 5);  // length 258, distance 1
+    while (n >= 3) {
+      const size_t length = std::min<size_t>(n, 10);  // lengths 3 to 10 have no further bits
+      code(uint32_t(length - 2), 7), code(0, 5);
+      n -= length;
+    }
+    for (; n > 0; --n) literal(byte);
+  }
+
+  std::string out_;
+  uint32_t held_ = 0;
+  int used_ = 0;
+};
+
+std::string zlib(const std::string& raw) {
   uint32_t a = 1, b = 0;
   for (char ch : raw) {
     a = (a + uint8_t(ch)) % 65521;
     b = (b + a) % 65521;
   }
-  for (size_t at = 0; at < raw.size() || at == 0;) {
-    size_t n = std::min<size_t>(65535, raw.size() - at);
-    out += char(at + n == raw.size());
-    out += {char(n & 255), char(n >> 8), char(~n & 255), char(~n >> 8 & 255)};
-    out += raw.substr(at, n);
-    at += n;
-    if (n == 0) break;
-  }
-  return out + big_endian(b << 16 | a);
+  return "\x78\x01" + Deflate().run(raw) + big_endian(b << 16 | a);
 }
 
 // ---- text: 3x5 dots per character, one hexadecimal digit per row
@@ -59,7 +93,7 @@ constexpr Glyph kFont[] = {
     {'w', {5, 5, 7, 7, 5}}, {'x', {5, 5, 2, 5, 5}}, {'y', {5, 5, 2, 2, 2}}, {'z', {7, 1, 2, 4, 7}},
     {'.', {0, 0, 0, 0, 2}}, {'-', {0, 0, 7, 0, 0}}, {'+', {0, 2, 7, 2, 0}}, {'%', {5, 1, 2, 4, 5}},
     {'/', {1, 1, 2, 4, 4}}, {'_', {0, 0, 0, 0, 7}}, {'(', {1, 2, 2, 2, 1}}, {')', {4, 2, 2, 2, 4}},
-    {',', {0, 0, 0, 2, 4}}, {':', {0, 2, 0, 2, 0}}};
+    {',', {0, 0, 0, 2, 4}}, {':', {0, 2, 0, 2, 0}}, {'*', {0, 5, 2, 5, 0}}, {'=', {0, 7, 0, 7, 0}}};
 
 using Color = std::array<uint8_t, 3>;
 constexpr Color kBlack{40, 40, 40}, kGrid{225, 225, 225};
@@ -104,45 +138,80 @@ double tick_step(double range) {
   return (m < 1.5 ? 1 : m < 3.5 ? 2 : m < 7.5 ? 5 : 10) * p;
 }
 
-void panel(Image& im, const Chart& chart, int left, int width, int height) {
+// One axis: the range of its values, where they lie and which of them are written.
+struct Axis {
   double lo = INFINITY, hi = -INFINITY;
-  size_t n = 1;
-  for (const Curve& c : chart.curves) {
-    n = std::max(n, c.y.size());
-    for (double v : c.y)
-      if (std::isfinite(v)) lo = std::min(lo, v), hi = std::max(hi, v);
+  bool log = false;
+  double start = 0, end = 1;  // pixels of lo and hi
+
+  bool shows(double v) const { return std::isfinite(v) && (!log || v > 0); }
+  void include(double v) {
+    if (shows(v)) lo = std::min(lo, v), hi = std::max(hi, v);
   }
-  if (!(lo <= hi)) lo = 0, hi = 1;
-  if (hi - lo < 1e-12) lo -= 0.5, hi += 0.5;
+  void place(double from, double to) {
+    start = from, end = to;
+    if (!(lo <= hi)) lo = log ? 1 : 0, hi = log ? 10 : 1;
+    if (log) lo = std::pow(10, std::floor(std::log10(lo) + 1e-9)), hi = std::pow(10, std::ceil(std::log10(hi) - 1e-9));
+    if (hi - lo < 1e-12) log ? hi *= 10 : (lo -= 0.5, hi += 0.5);
+  }
+  double at(double v) const {
+    const double part = log ? std::log(v / lo) / std::log(hi / lo) : (v - lo) / (hi - lo);
+    return start + (end - start) * part;
+  }
+  std::vector<double> ticks(double least_step) const {
+    std::vector<double> r;
+    if (log) {
+      for (double v = lo; v <= hi * 1.001; v *= 10) r.push_back(v);
+      return r;
+    }
+    const double step = std::max(least_step, tick_step(hi - lo));
+    for (double v = std::ceil(lo / step) * step; v <= hi + step * 1e-9; v += step)
+      r.push_back(std::fabs(v) < step * 1e-9 ? 0 : v);
+    return r;
+  }
+};
+
+double x_of(const Curve& c, size_t i) { return c.x.empty() ? double(i + 1) : c.x[i]; }
+
+void legend(Image& im, const std::vector<Curve>& curves, int right, int top) {
+  for (size_t k = 0; k < curves.size(); ++k)
+    text(im, right - int(curves[k].label.size()) * kAdvance, top + int(k) * 16, curves[k].label,
+         kColors[k % std::size(kColors)]);
+}
+
+void panel(Image& im, const Chart& chart, int left, int width, int height) {
+  Axis x{.log = chart.log}, y{.log = chart.log};
+  bool counted = false;
+  for (const Curve& c : chart.curves)
+    for (size_t i = 0; i < c.y.size(); ++i) {
+      y.include(c.y[i]), x.include(x_of(c, i));
+      counted = counted || c.x.empty();
+    }
   int x0 = left + 60, x1 = left + width - 16, y0 = height - 36, y1 = 34;
-  auto px = [&](double i) { return x0 + (x1 - x0) * (n > 1 ? i / double(n - 1) : 0.5); };
-  auto py = [&](double v) { return y0 - (y0 - y1) * (v - lo) / (hi - lo); };
+  x.place(x0, x1), y.place(y0, y1);
   text(im, left + width / 2 - int(chart.title.size()) * kAdvance / 2, 10, chart.title, kBlack);
-  double sy = tick_step(hi - lo);
-  for (double v = std::ceil(lo / sy) * sy; v <= hi + sy * 1e-9; v += sy) {
-    line(im, x0, py(v), x1, py(v), kGrid, 1);
-    std::string s = label(std::fabs(v) < sy * 1e-9 ? 0 : v);
-    text(im, x0 - 6 - int(s.size()) * kAdvance, int(py(v)) - 5, s, kBlack);
+  for (double v : y.ticks(0)) {
+    line(im, x0, y.at(v), x1, y.at(v), kGrid, 1);
+    std::string s = label(v);
+    text(im, x0 - 6 - int(s.size()) * kAdvance, int(y.at(v)) - 5, s, kBlack);
   }
-  double sx = std::max(1.0, tick_step(double(std::max<size_t>(n, 2) - 1)));
-  for (double i = 0; i <= double(n - 1); i += sx) {
-    std::string s = label(i + 1);
-    text(im, int(px(i)) - int(s.size()) * kAdvance / 2, y0 + 8, s, kBlack);
+  for (double v : x.ticks(counted ? 1 : 0)) {
+    std::string s = label(v);
+    text(im, int(x.at(v)) - int(s.size()) * kAdvance / 2, y0 + 8, s, kBlack);
   }
   line(im, x0, y0, x1, y0, kBlack, 1);
   line(im, x0, y0, x0, y1, kBlack, 1);
   // The legend goes to the right, away from where the curves end.
   double ends = 0;
   for (const Curve& c : chart.curves)
-    if (!c.y.empty() && std::isfinite(c.y.back())) ends += (c.y.back() - lo) / (hi - lo) - 0.5;
-  int legend = ends > 0 ? y0 - 8 - 16 * int(chart.curves.size()) : y1 + 4;
+    if (!c.y.empty() && y.shows(c.y.back())) ends += (y0 - y.at(c.y.back())) / (y0 - y1) - 0.5;
+  legend(im, chart.curves, x1 - 8, ends > 0 ? y0 - 8 - 16 * int(chart.curves.size()) : y1 + 4);
   for (size_t k = 0; k < chart.curves.size(); ++k) {
     const Curve& c = chart.curves[k];
-    Color color = kColors[k % std::size(kColors)];
     for (size_t i = 1; i < c.y.size(); ++i)
-      if (std::isfinite(c.y[i - 1]) && std::isfinite(c.y[i]))
-        line(im, px(double(i - 1)), py(c.y[i - 1]), px(double(i)), py(c.y[i]), color, 2);
-    text(im, x1 - 8 - int(c.label.size()) * kAdvance, legend + int(k) * 16, c.label, color);
+      if (y.shows(c.y[i - 1]) && y.shows(c.y[i]) && x.shows(x_of(c, i - 1)))
+        line(im, x.at(x_of(c, i - 1)), y.at(c.y[i - 1]), x.at(x_of(c, i)), y.at(c.y[i]),
+             kColors[k % std::size(kColors)], 2);
   }
 }
 
@@ -151,27 +220,83 @@ void panel(Image& im, const Chart& chart, int left, int width, int height) {
 std::string to_png(const Image& im) {
   std::string raw;
   size_t row = size_t(im.width) * 3;
-  for (int y = 0; y < im.height; ++y) {
-    raw += '\0';  // filter: none
-    raw.append(reinterpret_cast<const char*>(im.rgb.data()) + size_t(y) * row, row);
+  for (size_t at = 0; at < im.rgb.size(); at += row) {
+    raw += '\x02';  // filter: the difference to the row above, mostly zero
+    for (size_t i = at; i < at + row; ++i) raw += char(im.rgb[i] - (i >= row ? im.rgb[i - row] : 0));
   }
   std::string head =
       big_endian(uint32_t(im.width)) + big_endian(uint32_t(im.height)) + std::string("\x08\x02\0\0\0", 5);
-  return "\x89PNG\r\n\x1a\n" + chunk("IHDR", head) + chunk("IDAT", stored(raw)) + chunk("IEND", "");
+  return "\x89PNG\r\n\x1a\n" + chunk("IHDR", head) + chunk("IDAT", zlib(raw)) + chunk("IEND", "");
 }
 
 Image draw(const std::vector<Chart>& charts, int panel_width, int height) {
   TG_CHECK(!charts.empty(), ValueError, "plot: no charts to draw");
   TG_CHECK(panel_width >= 120 && height >= 100 && panel_width <= 8192 && height <= 8192 && charts.size() <= 16,
            ValueError, "plot: panels of ", panel_width, " x ", height, " can't be drawn");
+  for (const Chart& chart : charts)
+    for (const Curve& c : chart.curves)
+      TG_CHECK(c.x.empty() || c.x.size() == c.y.size(), ValueError, "plot: curve '", c.label, "' has ", c.x.size(),
+               " places for ", c.y.size(), " values");
   Image im(panel_width * int(charts.size()), height);
   for (size_t i = 0; i < charts.size(); ++i) panel(im, charts[i], int(i) * panel_width, panel_width, height);
   return im;
 }
 
-void save_plot(const std::vector<Chart>& charts, const std::string& path) {
-  std::string png = to_png(draw(charts));
+Image draw(const Bars& bars, int width) {
+  constexpr int kBar = 7, kGap = 6, kTop = 34;
+  const int each = kBar * int(bars.series.size()) + kGap;
+  TG_CHECK(!bars.labels.empty() && !bars.series.empty(), ValueError, "plot: no bars to draw");
+  TG_CHECK(width >= 300 && width <= 8192 && bars.labels.size() <= 1000 && bars.series.size() <= 8, ValueError,
+           "plot: ", bars.labels.size(), " x ", bars.series.size(), " bars on ", width, " pixels can't be drawn");
+  size_t letters = 1;
+  for (const std::string& s : bars.labels) letters = std::max(letters, s.size());
+  Axis x{.lo = 0, .hi = bars.line};
+  for (const Curve& s : bars.series) {
+    TG_CHECK(s.y.size() == bars.labels.size(), ValueError, "plot: series '", s.label, "' has ", s.y.size(),
+             " values for ", bars.labels.size(), " labels");
+    for (double v : s.y) x.include(v);
+  }
+  if (bars.most > 0) x.hi = bars.most;
+  Image im(width, kTop + each * int(bars.labels.size()) + 30);
+  const int bottom = im.height - 28;
+  x.place(std::min(width / 2, 16 + int(letters) * kAdvance), width - 52);
+  text(im, 8, 10, bars.title, kBlack);
+  for (double v : x.ticks(0)) {
+    line(im, x.at(v), kTop - 6, x.at(v), bottom, kGrid, 1);
+    text(im, int(x.at(v)) - int(label(v).size()) * kAdvance / 2, bottom + 8, label(v), kBlack);
+  }
+  for (size_t i = 0; i < bars.labels.size(); ++i) {
+    const int top = kTop + each * int(i);
+    text(im, 8, top + (each - kGap - 5 * kScale) / 2, bars.labels[i], kBlack);
+    for (size_t k = 0; k < bars.series.size(); ++k) {
+      const double v = bars.series[k].y[i];
+      if (!std::isfinite(v)) continue;
+      const int y = top + kBar * int(k), end = int(x.at(std::clamp(v, 0.0, x.hi)));
+      for (int dy = 0; dy + 1 < kBar; ++dy) line(im, x.start, y + dy, end, y + dy, kColors[k % std::size(kColors)], 1);
+      if (v > x.hi) text(im, end + 4, y - 2, label(v), kBlack);
+    }
+  }
+  if (bars.line > 0) line(im, x.at(bars.line), kTop - 6, x.at(bars.line), bottom, kBlack, 1);
+  int right = width - 8;
+  for (size_t k = bars.series.size(); k-- > 0;) {
+    right -= int(bars.series[k].label.size()) * kAdvance;
+    text(im, right, 10, bars.series[k].label, kColors[k % std::size(kColors)]);
+    right -= 2 * kAdvance;
+  }
+  return im;
+}
+
+namespace {
+
+void save(const Image& image, const std::string& path) {
+  std::string png = to_png(image);
   write_file(path, {{png.data(), png.size()}});
 }
+
+}  // namespace
+
+void save_plot(const std::vector<Chart>& charts, const std::string& path) { save(draw(charts), path); }
+
+void save_plot(const Bars& bars, const std::string& path) { save(draw(bars), path); }
 
 }  // namespace tg::io

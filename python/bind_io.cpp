@@ -1,4 +1,4 @@
-// Files: safetensors, .npy, line charts.
+// Files: safetensors, .npy, charts.
 #include "io/file_faults.h"
 #include "io/npy.h"
 #include "io/plot.h"
@@ -37,16 +37,34 @@ py::tuple contents(const io::TensorFile& f) {
   return py::make_tuple(tensors, metadata);
 }
 
-// Pairs of a title and a dict from label to values.
-void save_plot(const std::string& path, const std::vector<std::pair<std::string, py::dict>>& charts) {
+// Values over 1, 2, ..., or a dict from places to values.
+io::Curve curve(const py::handle& label, const py::handle& values) {
+  io::Curve c{label.cast<std::string>(), {}};
+  if (!py::isinstance<py::dict>(values)) {
+    c.y = values.cast<std::vector<double>>();
+    return c;
+  }
+  for (auto [x, y] : values.cast<py::dict>()) c.x.push_back(x.cast<double>()), c.y.push_back(y.cast<double>());
+  return c;
+}
+
+void save_plot(const std::string& path, const std::vector<std::pair<std::string, py::dict>>& charts, bool log) {
   std::vector<io::Chart> all;
   for (auto& [title, curves] : charts) {
-    io::Chart chart{title, {}};
-    for (auto [label, y] : curves) chart.curves.push_back({label.cast<std::string>(), y.cast<std::vector<double>>()});
+    io::Chart chart{title, {}, log};
+    for (auto [label, values] : curves) chart.curves.push_back(curve(label, values));
     all.push_back(std::move(chart));
   }
   py::gil_scoped_release no_gil;
   io::save_plot(all, path);
+}
+
+void save_bars(const std::string& path, const std::string& title, const std::vector<std::string>& labels,
+               const py::dict& series, double line, double most) {
+  io::Bars bars{title, labels, {}, line, most};
+  for (auto [label, values] : series) bars.series.push_back(curve(label, values));
+  py::gil_scoped_release no_gil;
+  io::save_plot(bars, path);
 }
 
 // In the place of the file system from __enter__ to __exit__.
@@ -109,8 +127,11 @@ void init_io(py::module_& m) {
         "The tensor in a .npy file.");
   m.def("save_npy", &io::save_npy, py::arg("tensor"), py::arg("path"), py::call_guard<py::gil_scoped_release>(),
         "Writes a tensor as a .npy file.");
-  m.def("save_plot", &save_plot, py::arg("path"), py::arg("charts"),
-        "Writes line charts side by side as a PNG: charts is a list of (title, {label: values}).");
+  m.def("save_plot", &save_plot, py::arg("path"), py::arg("charts"), py::arg("log") = false,
+        "Writes line charts side by side as a PNG: charts is a list of (title, {label: values}), where values are a "
+        "list or a dict from x to y; log makes both axes logarithmic.");
+  m.def("_save_bars", &save_bars, py::arg("path"), py::arg("title"), py::arg("labels"), py::arg("series"),
+        py::arg("line"), py::arg("most"));
 }
 
 }  // namespace tg::python

@@ -205,7 +205,7 @@ class Table {
     if (tsv_)
       std::printf("%s\t%s\t%.9g\t%s\t%.4f\t%g\n", primitive, what, seconds, floor.c_str(), fraction, goal);
     else
-      std::printf("%-11s %-34s %12.1f us  %5.2f of %-12s %s\n", primitive, what, seconds * 1e6, fraction, floor.c_str(),
+      std::printf("%-14s %-34s %12.1f us  %5.2f of %-12s %s\n", primitive, what, seconds * 1e6, fraction, floor.c_str(),
                   goal == 0          ? ""
                   : fraction >= goal ? "pass"
                                      : "MISS");
@@ -325,6 +325,8 @@ void bench_index(Table& table, Backend& be) {
   table.memory("int_range", "index", Stream::Read, 8.0 * kCount, kStream, [&] { (void)be.int_range(all); });
   table.memory("gather", "rows", Stream::Copy, 8.0 * kCount, kStream, [&] { be.gather(a, 0, of_rows, c); });
   table.memory("gather", "elements of a row", Stream::Add, 16.0 * kCount, kNone, [&] { be.gather(a, 1, all, c); });
+  table.memory("gather_checked", "elements of a row", Stream::Add, 16.0 * kCount, kNone,
+               [&] { be.gather_checked(a, 1, all, c); });
   table.memory("scatter", "set rows", Stream::Copy, 8.0 * kCount, kStream,
                [&] { be.scatter(ScatterOp::Set, a, 0, of_rows, c); });
   table.memory("scatter", "add elements of a row", Stream::Add, 20.0 * kCount, kNone,
