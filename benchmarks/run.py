@@ -15,10 +15,12 @@ come the pictures and the tables of OUT.md; what stands outside of the markers t
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -34,29 +36,50 @@ HERE = Path(__file__).resolve().parent
 MODULES = {"tg": "tinygrad_cpp", "torch": "torch", "compile": "torch", "jax": "jax"}
 
 
-class Worker:
-    """A framework in its process."""
+def die_with_parent() -> None:
+    """A worker that is stopped would outlive a runner that was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
-    def __init__(self, framework: str, threads: int, python: str):
+
+class Worker:
+    """A framework in its process, which is stopped while it has nothing to do: idle threads of its pools would spin.
+
+    It starts on the processors `first`, first + 1, ..., and goes to 0, 1, ... for its measurements.
+    """
+
+    def __init__(self, framework: str, threads: int, first: int, python: str):
         self.process = subprocess.Popen(
-            [python, str(HERE / "worker.py"), framework, str(threads)],
+            [python, str(HERE / "worker.py"), framework, str(threads), str(first)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             env=machine.environment(threads),
+            preexec_fn=die_with_parent,
         )
 
-    def ask(self, **request) -> dict:
+    def send(self, **request) -> None:
+        self.process.send_signal(signal.SIGCONT)
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
         except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else {"error": f"the process ended with {self.process.wait()}"}
+            pass  # receive() tells how the process ended
+
+    def receive(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            return {"error": f"the process ended with {self.process.wait()}"}
+        self.process.send_signal(signal.SIGSTOP)
+        return json.loads(line)
+
+    def ask(self, **request) -> dict:
+        self.send(**request)
+        return self.receive()
 
     def close(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
         try:
             self.process.stdin.close()
         except BrokenPipeError:
@@ -108,7 +131,8 @@ class Bench:
 
     def worker(self, framework: str, threads: int) -> Worker:
         if framework not in self.workers:
-            self.workers[framework] = Worker(framework, threads, self.python(framework))
+            first = list(MODULES).index(framework) % len(os.sched_getaffinity(0))
+            self.workers[framework] = Worker(framework, threads, first, self.python(framework))
         return self.workers[framework]
 
     def close(self, *frameworks: str) -> None:
@@ -135,8 +159,10 @@ class Bench:
         ready = []
         if entry.training:
             self.close()
+        for framework in self.args.frameworks:  # compilers take seconds, so all prepare at once
+            self.worker(framework, threads).send(prepare=name)
         for framework in self.args.frameworks:
-            reply = self.worker(framework, threads).ask(prepare=name)
+            reply = self.worker(framework, threads).receive()
             if "step" in reply:
                 ready.append(framework)
             elif "error" in reply:
@@ -233,8 +259,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--parts", default="rows,start,primitives,growth", help="what to measure, or none")
     parser.add_argument("--threads", default="1,2", type=lambda s: [int(n) for n in s.split(",")])
     parser.add_argument("--frameworks", default="tg,torch,compile,jax", type=lambda s: s.split(","))
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=0.12, help="how long a framework runs in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.1, help="how long a framework runs in a round")
     parser.add_argument("--jax-python", default=sys.executable, help="the interpreter that has JAX")
     parser.add_argument("--build", type=Path, help="the folder with the C++ programs (build/release or build/py)")
     parser.add_argument("--resume", action="store_true", help="leaves out rows that OUT.json has")

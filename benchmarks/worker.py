@@ -1,6 +1,6 @@
 """One framework in one process: reads requests as JSON lines and answers each with one.
 
-python worker.py FRAMEWORK THREADS        FRAMEWORK is tg, torch, compile or jax
+python worker.py FRAMEWORK THREADS FIRST        FRAMEWORK is tg, torch, compile or jax
 
 {"prepare": name}           makes the workload and warms it up; {"missing": true} if the framework has none
 {"prepare": name, "size": n}  the same for a family of growth.py
@@ -18,9 +18,14 @@ import sys
 import time
 
 
+def processors(threads: int, first: int) -> list[int]:
+    """So many of the processors this process may use, from a place on, around the end."""
+    have = sorted(os.sched_getaffinity(0))
+    return [have[(first + i) % len(have)] for i in range(threads)]
+
+
 def load(framework: str, threads: int):
     """The framework's module and its function that compiles, limited to so many threads, and its workloads."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     if framework == "jax":
         import workloads_jax
 
@@ -45,8 +50,11 @@ def status(field: str) -> int:
 
 
 class Runner:
-    def __init__(self, framework: str, threads: int):
+    def __init__(self, framework: str, threads: int, first: int):
         self.framework = framework
+        # Libraries count the processors when they are loaded.
+        self.home = processors(threads, 0)
+        os.sched_setaffinity(0, processors(threads, first))
         self.t, self.compiled, self.table = load(framework, threads)
         self.step, self.calls, self.seconds = None, 1, 0.0
         self.before = status("VmRSS")
@@ -78,8 +86,14 @@ class Runner:
             return {"error": "torch.compile left it eager"}
         return {"step": self.seconds}
 
+    def go_home(self) -> None:
+        """Moves all threads to the processors that every framework is measured on."""
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), self.home)
+
     def best_step(self, seconds: float) -> float:
         """The shortest of the steps that fit into `seconds` (at least one), per call."""
+        self.go_home()
         end, best = time.perf_counter() + seconds, float("inf")
         while True:
             start = time.perf_counter()
@@ -110,7 +124,7 @@ def main() -> None:
     runner = None
     for line in sys.stdin:
         try:
-            runner = runner or Runner(sys.argv[1], int(sys.argv[2]))
+            runner = runner or Runner(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
             reply = runner.answer(json.loads(line))
         except Exception as error:  # what a framework cannot run is a row of the report, not the end of it
             reply = {"error": f"{type(error).__name__}: {error}"[:300]}
