@@ -14,7 +14,6 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import growth  # noqa: E402
 import instructions  # noqa: E402
-import registry  # noqa: E402
 import report  # noqa: E402
 
 
