@@ -22,17 +22,25 @@ std::string chunk(const std::string& type, const std::string& data) {
   return big_endian(uint32_t(data.size())) + body + big_endian(crc32(body.data(), body.size()));
 }
 
-// A deflate block (RFC 1951) of the fixed code, whose only matches repeat the byte before them.
+// A deflate block (RFC 1951) of the fixed code, whose only matches repeat the pixel before them.
 class Deflate {
  public:
   std::string run(const std::string& raw) {
     bits(1, 1), bits(1, 2);  // the last block, fixed code
     for (size_t at = 0; at < raw.size();) {
-      size_t end = at + 1;
-      while (end < raw.size() && raw[end] == raw[at]) ++end;
-      literal(uint8_t(raw[at]));
-      repeat(end - at - 1, uint8_t(raw[at]));
-      at = end;
+      size_t n = 0;
+      while (n < 258 && at >= 3 && at + n < raw.size() && raw[at + n] == raw[at + n - 3]) ++n;
+      if (n == 258) {
+        code(0xC5, 8);  // length 258
+      } else if (n >= 3) {
+        n = std::min<size_t>(n, 10);  // lengths 3 to 10 have no further bits
+        code(uint32_t(n - 2), 7);
+      } else {
+        n = 1;
+        literal(uint8_t(raw[at]));
+      }
+      if (n > 1) code(2, 5);  // distance 3
+      at += n;
     }
     code(0, 7);  // end of block
     if (used_) out_ += char(held_);
@@ -51,15 +59,6 @@ class Deflate {
     for (int i = n - 1; i >= 0; --i) bits(v >> i & 1, 1);
   }
   void literal(uint32_t byte) { byte < 144 ? code(0x30 + byte, 8) : code(0x190 + byte - 144, 9); }
-  void repeat(size_t n, uint32_t byte) {
-    for (; n >= 258; n -= 258) code(0xC5, 8), code(0, 5);  // length 258, distance 1
-    while (n >= 3) {
-      const size_t length = std::min<size_t>(n, 10);  // lengths 3 to 10 have no further bits
-      code(uint32_t(length - 2), 7), code(0, 5);
-      n -= length;
-    }
-    for (; n > 0; --n) literal(byte);
-  }
 
   std::string out_;
   uint32_t held_ = 0;

@@ -15,7 +15,7 @@ struct Image {
   Image(int w, int h) : width(w), height(h), rgb(size_t(w) * size_t(h) * 3, 255) {}
 };
 
-// PNG bytes (ISO/IEC 15948). Only runs of one byte are compressed, which suits flat colours.
+// PNG bytes (ISO/IEC 15948). Only runs of one pixel are compressed, which suits flat colours.
 TG_API std::string to_png(const Image& image);
 
 struct Curve {
