@@ -145,7 +145,7 @@ def gpt(t, layers, width, heads, vocabulary, context):
             self.head.weight = self.tokens.weight
 
         def forward(self, x):
-            h = self.tokens(x) + self.places(t.arange(x.shape[1]))
+            h = self.tokens(x) + self.places(t.arange(x.shape[1], device=x.device))
             return self.head(self.norm(self.blocks(h)))
 
     return GPT()

@@ -1,0 +1,96 @@
+"""The stages conformance, matrix, sanitize and determinism: what must hold before a time means anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from builds import errors_in
+from common import HERE, ROOT, Context, run, say
+from machine import find_tool
+
+TESTS = "tests/python"
+
+
+def tests_program(c: Context) -> str | None:
+    """tg_tests: the one that was named, or that of the build tree."""
+    path = c.tests or c.build / "tg_tests"
+    return str(path) if path.exists() else None
+
+
+def conformance(c: Context) -> dict[str, Any]:
+    """The C++ conformance tests of backends with the device's backend under test."""
+    program = tests_program(c)
+    if program is None:
+        return {"verdict": "fail", "missing": ["tg_tests: it is built where doctest is found (gpu_report.sh fetch)"]}
+    which = "-tc=*cuda*" if c.device == "cuda" else "-tc=map*"
+    done = run([program, which], c.env(), min(150, c.left() - 5), c.work / "logs/conformance.log")
+    counts = re.findall(r"test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed", done.output)
+    cases, passed, failed = (int(v) for v in counts[-1]) if counts else (0, 0, 0)
+    verdict = "fail" if done.rc == 0 and passed == 0 else done.verdict
+    return {
+        "verdict": verdict,
+        "seconds": round(done.seconds),
+        "cases": cases,
+        "passed": passed,
+        "failed": failed,
+        "output": done.tail() if verdict != "pass" else "",
+    }
+
+
+def matrix(c: Context) -> dict[str, Any]:
+    """Every op of the table from its samples: values and gradients on the device against the CPU's."""
+    out = c.work / "results" / "matrix-ops.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, ROOT / TESTS / "device_matrix.py", "--device", c.device, "--json", out]
+    command += ["--only", "^(add|exp|sum|matmul|softmax)$"] if c.dry else []
+    done = run(command, c.env(), min(150, c.left() - 5), c.work / "logs/matrix.log")
+    result: dict[str, Any] = {"verdict": done.verdict, "seconds": round(done.seconds)}
+    if out.exists():
+        result |= json.loads(out.read_text())
+    return result | {"output": done.tail() if done.rc != 0 else ""}
+
+
+TOOLS = {"memcheck": ["--leak-check", "full"], "racecheck": [], "initcheck": [], "synccheck": []}
+
+
+def sanitize(c: Context) -> dict[str, Any]:
+    """compute-sanitizer over the kernel tests. Without a GPU the emulation does what it can of this (docs/cuda.md)."""
+    if c.dry:
+        return {"verdict": "left out", "note": "compute-sanitizer needs a GPU; the emulation's own checks are tests"}
+    tool = find_tool("compute-sanitizer", c)
+    if tool is None:
+        hint = "compute-sanitizer: part of the toolkit, or pip install nvidia-cuda-sanitizer-api"
+        return {"verdict": "fail", "missing": [hint]}
+    result: dict[str, Any] = {"verdict": "pass", "tools": {}}
+    share = (c.left() - 10) / len(TOOLS)
+    for name, options in TOOLS.items():
+        command = [tool, "--tool", name, *options, "--error-exitcode", "9", "--print-limit", "20"]
+        command += [sys.executable, HERE / "kernels.py"]
+        done = run(command, c.env(), min(share, 130), c.work / f"logs/{name}.log")
+        errors = errors_in(done.output)
+        verdict = "fail" if done.rc == 0 and errors is None else done.verdict
+        result["tools"][name] = {"verdict": verdict, "errors": errors, "seconds": round(done.seconds)}
+        if verdict != "pass":
+            result["tools"][name]["output"] = done.tail()
+            result["verdict"] = verdict if result["verdict"] == "pass" else result["verdict"]
+        say(f"  {name}: {verdict}, {errors} errors")
+    return result
+
+
+def determinism(c: Context) -> dict[str, Any]:
+    """Every kernel, and a short training, twice in one process and once more in another: the same bits."""
+    command = [sys.executable, HERE / "kernels.py", "--hash", "--device", c.device]
+    runs = [run(command, c.env(), min(90, c.left() - 5)) for _ in range(2)]
+    names = [{n: h for h, n in re.findall(r"^([0-9a-f]{16,}) (.*)$", r.output, re.M)} for r in runs]
+    differ = sorted(n for n in names[0] if names[0][n] != names[1].get(n))
+    ran = all(r.rc == 0 for r in runs) and bool(names[0])
+    return {
+        "verdict": "pass" if ran and not differ else next((r.verdict for r in runs if r.rc != 0), "fail"),
+        "seconds": round(sum(r.seconds for r in runs)),
+        "kernels": len(names[0]),
+        "differ": differ,
+        "output": "" if ran else runs[-1].tail(),
+    }

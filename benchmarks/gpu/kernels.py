@@ -1,0 +1,163 @@
+"""Every kind of kernel once, at sizes that leave blocks partly filled: for sanitizers, and to give the same bits twice.
+
+python kernels.py [--hash] [--device cuda]     --hash prints a digest per kernel; two runs must agree
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tinygrad_cpp as tg
+
+DEVICE = "cuda"
+
+F = tg.nn.functional
+
+
+def inputs(*shapes: tuple[int, ...], dtype: Any = None, grad: bool = False) -> list[Any]:
+    ts = [tg.randn(*s, device=DEVICE) for s in shapes]
+    ts = [t.to(dtype) if dtype else t for t in ts]
+    return [t.requires_grad_() for t in ts] if grad else ts
+
+
+def pointwise(dtype: Any) -> list[Any]:
+    x, y = inputs((33, 65), (33, 65), dtype=dtype)
+    row = y[:1]
+    return [x + y, x.t() * 2.0, x + row, tg.exp(x[:, ::2]), tg.where(x > 0, x, y), F.gelu(x).to(tg.float32)]
+
+
+def reductions(dtype: Any) -> list[Any]:
+    (x,) = inputs((37, 129), dtype=dtype)
+    return [x.sum(), x.sum(0), x.mean(1), x.amax(0), x.amin(1), x.argmax(1), x.cumsum(1), x.prod(0)]
+
+
+def rows(dtype: Any) -> list[Any]:
+    x, w, b = inputs((19, 129), (129,), (129,), dtype=dtype)
+    return [tg.softmax(x, -1), tg.log_softmax(x, 0), F.layer_norm(x, (129,), w, b), F.rms_norm(x, (129,), w)]
+
+
+def indexing(dtype: Any) -> list[Any]:
+    x, s = inputs((29, 31), (29, 31), dtype=dtype)
+    i = tg.randint(0, 29, (29, 31), device=DEVICE)
+    return [
+        x.gather(0, i),
+        x.scatter(0, i, s),
+        tg.scatter_add(x, 0, i, s),
+        x[i[:, 0]],
+        x.sort(1)[0],
+        x[x > 0],
+        x.nonzero(),
+    ]
+
+
+def products(dtype: Any) -> list[Any]:
+    a, b, c = inputs((33, 65), (65, 17), (5, 17, 9), dtype=dtype)
+    return [a @ b, a.t() @ a, (b @ c[0]).contiguous(), tg.bmm(c, c.transpose(1, 2))]
+
+
+def gradients(f: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = None) -> list[Any]:
+    xs = inputs(*shapes, dtype=dtype, grad=True)
+    out = f(*xs)
+    out.backward(tg.ones_like(out))
+    return [out.detach(), *(x.grad for x in xs)]
+
+
+def cross_entropy() -> list[Any]:
+    y = tg.randint(0, 77, (13,), device=DEVICE)
+    return gradients(lambda x: F.cross_entropy(x, y), (13, 77))
+
+
+def embedding() -> list[Any]:
+    i = tg.randint(0, 11, (40,), device=DEVICE)
+    return gradients(lambda w: F.embedding(i, w), (11, 33))
+
+
+def training() -> list[Any]:
+    with tg.device(DEVICE):
+        model = tg.nn.Sequential(
+            tg.nn.Conv2d(1, 4, 3),
+            tg.nn.ReLU(),
+            tg.nn.MaxPool2d(2),
+            tg.nn.Flatten(),
+            tg.nn.Dropout(0.2),
+            tg.nn.Linear(36, 5),
+        )
+        optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2)
+        x, y = tg.randn(6, 1, 8, 8), tg.randint(0, 5, (6,))
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        tg.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return [p.detach() for p in model.parameters()]
+
+
+def attention(dtype: Any) -> list[Any]:
+    shape = (2, 3, 37, 16)
+    return gradients(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), shape, shape, shape, dtype=dtype
+    )
+
+
+def kernels() -> dict[str, Callable[[], list[Any]]]:
+    found: dict[str, Callable[[], list[Any]]] = {}
+    for dtype in (tg.float32, tg.bfloat16, tg.float16, tg.float64):
+        for f in (pointwise, reductions, rows, indexing, products, attention):
+            found[f"{f.__name__} {dtype.name}"] = lambda f=f, dtype=dtype: f(dtype)
+    found["integers"] = lambda: [
+        tg.arange(100, device=DEVICE) * 3 % 7,
+        tg.ones(5, 9, device=DEVICE, dtype=tg.int64).sum(0),
+    ]
+    found["random numbers"] = lambda: [
+        tg.rand(1001, device=DEVICE),
+        tg.randn(77, device=DEVICE),
+        tg.randperm(50, device=DEVICE),
+    ]
+    found["cross entropy"], found["embedding"], found["training"] = cross_entropy, embedding, training
+    found["convolution"] = lambda: gradients(lambda x, w: F.conv2d(x, w, None, 2, 1), (2, 3, 9, 11), (4, 3, 3, 3))
+    return found
+
+
+def digest(tensors: list[Any]) -> str:
+    h = hashlib.sha256()
+    for t in tensors:
+        h.update(t.detach().cpu().reshape(-1).contiguous().view(tg.uint8).numpy().tobytes())
+    return h.hexdigest()[:32]
+
+
+def run(make: Callable[[], list[Any]]) -> list[Any]:
+    tg.manual_seed(7)
+    results = make()
+    if DEVICE != "cpu":
+        tg.cuda.synchronize()
+    return results
+
+
+def main() -> int:
+    global DEVICE
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hash", action="store_true")
+    parser.add_argument("--device", default=DEVICE)
+    arguments = parser.parse_args()
+    hashing, DEVICE = arguments.hash, arguments.device
+    failures = 0
+    for name, make in kernels().items():
+        try:
+            if not hashing:
+                run(make)
+                continue
+            first, second = digest(run(make)), digest(run(make))
+            print(first if first == second else f"differs: {first} {second}", name)
+            failures += first != second
+        except tg.Error as error:
+            failures += 1
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
