@@ -4,16 +4,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <mutex>
 
 namespace tg {
 namespace {
-
-std::mutex g_folders_mutex;
-std::vector<std::string>& added_folders() {
-  static std::vector<std::string> folders;
-  return folders;
-}
 
 // site-packages/tinygrad_cpp/libtinygrad_cpp.so -> site-packages/nvidia/cu13/lib
 std::string sibling_folder() {
@@ -30,10 +23,7 @@ std::string sibling_folder() {
 
 }  // namespace
 
-void add_vendor_folder(const std::string& folder) {
-  std::lock_guard lock(g_folders_mutex);
-  added_folders().push_back(folder);
-}
+std::vector<std::string> (*python_vendor_folders)() = nullptr;
 
 std::vector<std::string> vendor_folders() {
   std::vector<std::string> all;
@@ -43,10 +33,8 @@ std::vector<std::string> vendor_folders() {
       all.push_back(rest.substr(0, colon));
     all.push_back(rest);
   }
-  {
-    std::lock_guard lock(g_folders_mutex);
-    all.insert(all.end(), added_folders().begin(), added_folders().end());
-  }
+  if (python_vendor_folders)
+    for (std::string& folder : python_vendor_folders()) all.push_back(std::move(folder));
   all.push_back(sibling_folder());
   all.insert(all.end(), {"/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"});
   std::erase(all, std::string());

@@ -9,10 +9,10 @@
 namespace tg {
 
 // Folders to look into before the system's own search, in order: those of TG_CUDA_LIB_DIR (separated by ':'), those
-// added below, site-packages beside this library, the usual folders of the toolkit.
+// of Python, site-packages beside this library, the usual folders of the toolkit.
 TG_API std::vector<std::string> vendor_folders();
-// Python adds where its packages keep the vendor's libraries (nvidia/*/lib).
-TG_API void add_vendor_folder(const std::string& folder);
+// Set by Python, asked at every search: where its packages keep the vendor's libraries (nvidia/*/lib).
+TG_API extern std::vector<std::string> (*python_vendor_folders)();
 
 // A library that stays open once it was found.
 class TG_API VendorLibrary {

@@ -136,10 +136,9 @@ void init_data(py::module_& m);        // tensor(), NumPy, lists
 void init_dlpack(py::module_& m);
 void init_autograd(py::module_& m);
 void init_io(py::module_& m);
-void init_testing(py::module_& m);  // switches for the project's own tests
 void init_amp(py::module_& m);      // mixed precision
 void init_runtime(py::module_& m);  // threads, memory, generators, modes, print options
-void init_io(py::module_& m);
-void init_testing(py::module_& m);  // switches for the test suite
+void init_testing(py::module_& m);  // switches for the project's own tests
+void init_cuda(py::module_& m);     // devices, streams and events of CUDA; libraries of the vendor
 
 }  // namespace tg::python

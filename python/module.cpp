@@ -31,6 +31,7 @@ PYBIND11_MODULE(_C, m) {
   p::init_dlpack(m);
   p::init_autograd(m);
   p::init_io(m);
+  p::init_cuda(m);
   p::init_testing(m);
   bind_nn(m);
   guard_modules(m.attr("_nn").attr("Module"));

@@ -2,6 +2,8 @@
 #include <chrono>
 #include <random>
 
+#include "backends/cpu/blas_info.h"
+#include "backends/cpu/loops.h"
 #include "core/pool.h"
 #include "python/casters.h"
 
@@ -185,6 +187,8 @@ void init_runtime(py::module_& m) {
   bind_modes(m);
   m.def("get_num_threads", &num_threads, "Threads that work on one op.");
   m.def("set_num_threads", &set_num_threads, py::arg("n"), "Sets the number of threads that work on one op.");
+  m.def("_blas_info", &cpu::blas_info, "What the BLAS is, and its file.");
+  m.def("_cpu_isa", [] { return cpu::loops().isa; }, "The instruction set whose loops run here.");
   m.def("set_printoptions", &set_print_options, py::arg("precision") = py::none(), py::arg("threshold") = py::none(),
         py::arg("edgeitems") = py::none(), py::arg("linewidth") = py::none(), py::arg("profile") = py::none(),
         py::arg("sci_mode") = py::none(), "How tensors are printed.");

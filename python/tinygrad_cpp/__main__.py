@@ -1,4 +1,5 @@
-"""Prints where the installed package keeps what a C++ build needs; `estimate` what memory a training needs."""
+"""Prints where the installed package keeps what a C++ build needs; `estimate` what memory a training needs; `doctor`
+what was found on this machine."""
 
 import argparse
 import sys
@@ -11,6 +12,10 @@ def main() -> None:
         from tinygrad_cpp._estimate import main as estimate
 
         return estimate(sys.argv[2:])
+    if sys.argv[1:2] == ["doctor"]:
+        from tinygrad_cpp._doctor import main as doctor
+
+        return doctor()
     home = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(prog="python -m tinygrad_cpp", description=__doc__)
     group = parser.add_mutually_exclusive_group(required=True)

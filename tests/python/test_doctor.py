@@ -1,0 +1,100 @@
+"""python -m tinygrad_cpp doctor: it never fails, names what is there with its path, and what to install for the rest."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import tinygrad_cpp as tg
+from tinygrad_cpp import _doctor, _vendor
+
+
+def doctor(**env) -> dict[str, str]:
+    """Its lines by name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_cpp", "doctor"], env={**os.environ, **env}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("  ")]
+    return {line[2:18].strip(): line[18:].strip() for line in lines}
+
+
+def compile_library(path, source: str) -> None:
+    """A shared library of C source, under the vendor's name: what a machine might have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / (path.name + ".c")).write_text(source)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", path, path.parent / (path.name + ".c")], check=True)
+
+
+def test_names_what_is_there_and_what_to_install(tmp_path):
+    (tmp_path / "libcuda.so.1").write_text("no library")  # as on a machine with a broken driver
+    found = doctor(TG_CUDA_LIB_DIR=str(tmp_path), LD_LIBRARY_PATH=str(tmp_path))
+    assert tg._C.__version__ in found["tinygrad_cpp"] and found["Python"].endswith(sys.executable)
+    assert f"{tg.get_num_threads()} for one op" in found["threads"] and tg._C._blas_info() == found["BLAS"]
+    assert os.path.exists(found["BLAS"].rsplit(", ", 1)[-1])
+    assert "NVIDIA driver" in found["driver"]
+    for name, (files, *_, hint) in _doctor.LIBRARIES.items():
+        assert re.search(r"^\d+[.]\d+.*, \S+$", found[name]) or (files[0] in found[name] and hint in found[name])
+
+
+def test_instruction_set_may_be_bounded():
+    assert "bounded by TG_CPU_ISA=base" in doctor(TG_CPU_ISA="base")["instruction set"]
+
+
+def test_libraries_of_the_vendor_are_found_with_version_and_path(tmp_path):
+    """Stand-ins under the names of the real ones, in the folder that TG_CUDA_LIB_DIR names."""
+    get = "int cublasGetProperty(int which, int* v) { static int p[3] = {13, 1, 7}; *v = p[which]; return 0; }"
+    compile_library(tmp_path / "libcublas.so.13", get)
+    compile_library(tmp_path / "libcublasLt.so.13", "unsigned long cublasLtGetVersion() { return 130102; }")
+    compile_library(tmp_path / "libnvrtc.so.13", "int nvrtcVersion(int* a, int* b) { *a = 13; *b = 0; return 0; }")
+    compile_library(tmp_path / "libcudnn.so.9", "unsigned long cudnnGetVersion() { return 91900; }")
+    compile_library(tmp_path / "libnccl.so.2", "int ncclGetVersion(int* v) { *v = 22809; return 0; }")
+    found = doctor(TG_CUDA_LIB_DIR=str(tmp_path))
+    versions = {"cuBLAS": "13.1.7", "cuBLASLt": "13.1.2", "NVRTC": "13.0", "cuDNN": "9.19.0", "NCCL": "2.28.9"}
+    for name, version in versions.items():
+        assert found[name] == f"{version}, {tmp_path / _doctor.LIBRARIES[name][0][0]}"
+
+
+DRIVER = """
+#include <stdlib.h>
+#include <string.h>
+static int env(const char* n) { const char* v = getenv(n); return v ? atoi(v) : 0; }
+int cuDriverGetVersion(int* v) { *v = env("FAKE_VERSION"); return 0; }
+int cuInit(unsigned f) { if (env("FAKE_CRASH")) abort(); return env("FAKE_INIT"); }
+int cuDeviceGetCount(int* n) { *n = env("FAKE_COUNT"); return 0; }
+int cuDeviceGet(int* d, int i) { *d = i; return 0; }
+int cuDeviceGetName(char* s, int n, int d) { strncpy(s, "NVIDIA Pretence", n); return 0; }
+int cuDeviceGetAttribute(int* v, int a, int d) { *v = a == 75 ? 9 : 0; return 0; }
+"""
+
+
+@pytest.fixture(scope="module")
+def fake_driver(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("driver")
+    compile_library(folder / "libcuda.so.1", DRIVER)
+    return str(folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the driver is looked up by LD_LIBRARY_PATH")
+def test_driver_and_devices(fake_driver):
+    def ask(**env):
+        return doctor(LD_LIBRARY_PATH=fake_driver, **{f"FAKE_{k}": str(v) for k, v in env.items()})
+
+    found = ask(VERSION=13000, COUNT=2)
+    assert found["driver"] == f"CUDA 13.0, {fake_driver}/libcuda.so.1"
+    assert found["cuda:0"] == found["cuda:1"] == "NVIDIA Pretence, compute capability 9.0"
+    assert "CUDA 12.2" in (old := ask(VERSION=12020, COUNT=1)["driver"]) and "install NVIDIA driver 580" in old
+    assert ask(VERSION=13000, INIT=100)["devices"] == "none: cuInit answers 100 (no device)"
+    assert ask(VERSION=13000, INIT=999)["devices"] == "none: cuInit answers 999"
+    assert "ended a process" in ask(VERSION=13000, CRASH=1)["CUDA"]
+
+
+def test_packages_of_the_vendor(tmp_path, monkeypatch):
+    """nvidia is a namespace package: its parts may lie in several places."""
+    for place, part in (("a", "cudnn"), ("b", "cu13"), ("b", "nccl")):
+        (tmp_path / place / "nvidia" / part / "lib").mkdir(parents=True)
+        monkeypatch.syspath_prepend(str(tmp_path / place))
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    ours = [f for f in _vendor.folders() if f.startswith(str(tmp_path))]
+    assert [f.removeprefix(str(tmp_path)) for f in ours][0] == "/b/nvidia/cu13/lib" and len(ours) == 3
