@@ -240,8 +240,10 @@ for _kind in ("bfloat16", "float32"):
     attention(size(8, 1), size(12, 2), size(1024, 16), size(64, 8), True, _kind)
 attention(size(2, 1), size(16, 2), size(4096, 32), size(128, 16), True, "bfloat16")
 
+# of ResNet-18: channels in and out, image, kernel, stride
+RESNET18 = ((3, 64, 224, 7, 2), (64, 64, 56, 3, 1), (64, 128, 56, 3, 2), (128, 128, 28, 3, 1), (256, 256, 14, 3, 1))
 BATCH = size(64, 1)
-for _cin, _cout, _size, _k, _stride in workloads.RESNET18 if not DRY else ((3, 4, 8, 3, 1),):
+for _cin, _cout, _size, _k, _stride in RESNET18 if not DRY else ((3, 4, 8, 3, 1),):
     for _kind in ("float32", "bfloat16"):
 
         @case(
