@@ -29,6 +29,12 @@ enum class ReduceOp : uint8_t { Sum, Prod, Max, Min, Any, All };
 enum class ScanOp : uint8_t { Sum, Prod, Max, Min, LogSumExp };
 enum class ScatterOp : uint8_t { Set, Add, Prod, Max, Min };
 
+// A convolution over a padded image, one entry per spatial axis in Dims.
+struct ConvShape {
+  int64_t batch, groups, in, out;
+  Dims kernel, windows, stride, dilation, padded;
+};
+
 class TG_API Backend {
  public:
   virtual ~Backend() = default;
@@ -88,6 +94,17 @@ class TG_API Backend {
   // Optional: true if this backend has a kernel for these views, and has run it. Otherwise the caller goes another way.
   virtual bool fused(Fused, const Views& ins, const Views& outs, double arg = 0) {
     (void)ins, (void)outs, (void)arg;
+    return false;
+  }
+
+  // Optional, as above: y = the convolution of `x` by `w`, and w = its gradient from y's. All contiguous, of one type:
+  // x (batch, groups * in, padded..), w (groups * out, in, kernel..), y (batch, groups * out, windows..).
+  virtual bool convolution(const ConvShape&, const View& x, const View& w, const View& y) {
+    (void)x, (void)w, (void)y;
+    return false;
+  }
+  virtual bool convolution_weight(const ConvShape&, const View& x, const View& y, const View& w) {
+    (void)x, (void)w, (void)y;
     return false;
   }
 

@@ -15,13 +15,12 @@ namespace {
 // stride 1, a step of its kernel only shifts the columns: y = sum over steps k of w[k] @ columns[:, k *
 // step:][:points]. That is a third of the copying of a 3x3 kernel. Otherwise `shifts` is 1 and the columns hold all
 // taps.
-struct ConvGeometry {
+struct ConvGeometry : ConvShape {
   int n = 0;
-  int64_t batch, groups, in, out;
   int64_t taps = 1, points = 1;  // elements of a window, windows per sample
   int64_t shifts = 1, step = 0;  // products per sample, distance of their columns
   int64_t span = 0;              // columns of a sample, `points` of which take part in each product
-  Dims size, kernel, windows, stride, padding, dilation, padded;
+  Dims size, padding;
   int64_t rows() const { return in * taps / shifts; }  // of the column matrix of one group
   bool are_columns() const {                           // the padded input is the column matrix
     for (int i = 0; i < n; ++i)
@@ -90,8 +89,8 @@ Tensor interior(const Tensor& t, const ConvGeometry& g) {
   return make_view(t, joined(t.size(0), t.size(1), g.size), t.strides(), offset);
 }
 
-Tensor with_padding(const Tensor& x, const ConvGeometry& g) {
-  if (g.padded == g.size) return x;
+Tensor padded_image(const Tensor& x, const ConvGeometry& g) {
+  if (g.padded == g.size) return contiguous(x);
   Tensor t = zeros(joined(x.size(0), x.size(1), g.padded), x.dtype(), x.device());
   copy_view(x.device(), View(x), View(interior(t, g)));
   return t;
@@ -197,15 +196,46 @@ Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stri
   ConvGeometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   Dims sizes = joined(g.batch, g.groups * g.out, g.windows);
   if (numel_of(sizes, "convolution") == 0 || g.rows() == 0) return zeros(sizes, x.dtype(), x.device());
-  Tensor y = empty_tensor(sizes, x.dtype(), x.device()), w = steps_of(g, weight);
-  Tensor px = g.padded == g.size && g.are_columns() ? contiguous(x) : with_padding(x, g);
-  View vy = result_matrices(g, y);
+  Tensor y = empty_tensor(sizes, x.dtype(), x.device());
+  Tensor px = padded_image(x, g);
   Backend& be = backend(x.device());
+  if (modes().fast_paths && be.convolution(g, View(px), View(contiguous(weight)), View(y))) return y;
+  Tensor w = steps_of(g, weight);
+  View vy = result_matrices(g, y);
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
     for (int64_t k = 0; k < g.shifts; ++k)
       grouped_gemm(be, step_matrices(g, w, k, count), columns_of(cols, g, k), k > 0, slice_view(vy, 0, first, count));
   });
   return y;
+}
+
+// The weight with its channels exchanged and its taps reversed: (groups * in, out, k..).
+Tensor reversed_weight(const ConvGeometry& g, const Tensor& weight) {
+  Tensor w = contiguous(weight), r = empty_tensor(joined(g.groups * g.in, g.out, g.kernel), w.dtype(), w.device());
+  View from(w), to(r);
+  from.shape = to.shape = {g.groups, g.in, g.out, g.taps};
+  from.stride = {g.out * g.in * g.taps, g.taps, g.in * g.taps, -1};
+  from.data = static_cast<char*>(from.data) + (g.taps - 1) * itemsize(w.dtype());
+  to.stride = contiguous_strides(to.shape);
+  copy_view(w.device(), from, to);
+  return r;
+}
+
+// The adjoint of a convolution of stride 1 is one: of the padded gradient by the reversed weight.
+bool input_by_convolution(const ConvGeometry& g, const Tensor& grad, const Tensor& weight, Tensor& dx) {
+  ConvGeometry t;
+  t.n = g.n;
+  t.batch = g.batch, t.groups = g.groups, t.in = g.out, t.out = g.in;
+  t.kernel = g.kernel, t.windows = g.size, t.stride = g.stride, t.dilation = g.dilation, t.size = g.windows;
+  for (int i = 0; i < g.n; ++i) {
+    const int64_t span = window_span(g.kernel[i], g.dilation[i]), pad = span - 1 - g.padding[i];
+    if (g.stride[i] != 1 || pad < 0 || g.windows[i] != g.padded[i] - span + 1) return false;
+    t.padding.push_back(pad);
+    t.padded.push_back(g.windows[i] + 2 * pad);
+  }
+  if (grad.numel() == 0 || g.in == 0) return false;
+  dx = empty_tensor(joined(g.batch, g.groups * g.in, g.size), grad.dtype(), grad.device());
+  return backend(grad.device()).convolution(t, View(padded_image(grad, t)), View(reversed_weight(g, weight)), View(dx));
 }
 
 Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, IntList size, IntList stride,
@@ -219,6 +249,7 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
   ConvGeometry g = geometry(op, joined(grad.size(0), weight.size(1) * groups, size.dims()), weight.sizes(), stride,
                             padding, dilation, groups, windows);
+  if (Tensor dx; modes().fast_paths && input_by_convolution(g, grad, weight, dx)) return dx;
   Tensor px = zeros(joined(g.batch, g.groups * g.in, g.padded), grad.dtype(), grad.device());
   if (px.numel() > 0 && grad.numel() > 0) {
     Tensor y = contiguous(grad), w = steps_of(g, weight);
@@ -247,13 +278,14 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
   Tensor dw = zeros(sizes, x.dtype(), x.device());
   if (dw.numel() == 0 || grad.numel() == 0) return dw;
   Tensor y = contiguous(grad);
-  Tensor px = g.padded == g.size && g.are_columns() ? contiguous(x) : with_padding(x, g);
+  Tensor px = padded_image(x, g);
+  Backend& be = backend(x.device());
+  if (modes().fast_paths && be.convolution_weight(g, View(px), View(y), View(dw))) return dw;
   Tensor steps = g.shifts == 1 ? dw : zeros({g.shifts, g.groups * g.out, g.rows()}, x.dtype(), x.device());
   View vy = result_matrices(g, y);
   // The steps are the batch of the products: (steps, groups, out, rows) += y @ columns^T for each sample.
   View to = step_matrices(g, steps, 0, g.shifts);
   to.stride[0] = g.groups * g.out * g.rows();
-  Backend& be = backend(x.device());
   for_column_blocks(g, px, false, [&](int64_t first, int64_t count, const View& cols) {
     for (int64_t i = 0; i < count; ++i) {
       View a = slice_view(vy, 0, first + i, 1), b = columns_of(slice_view(cols, 0, i, 1), g, 0);

@@ -70,6 +70,7 @@ const Loops& table() {
     fill_reduce(l);
     fill_fused(l);
     fill_index(l);
+    fill_gemm(l);
     return l;
   }();
   return t;

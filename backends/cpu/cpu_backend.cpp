@@ -16,17 +16,25 @@ const Loops& choose() {
   const std::string_view wish = env ? env : "avx512";
   TG_CHECK(wish == "base" || wish == "avx2" || wish == "avx512", ValueError,
            "TG_CPU_ISA: expected base, avx2 or avx512, got ", wish);
-  const bool has2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  const bool has512 = has2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                      __builtin_cpu_supports("avx512cd");
-  if (has512 && wish == "avx512") return avx512::table();
-  if (has2 && wish != "base") return avx2::table();
+  if (const Loops* l = wish == "avx512" ? loops_of("avx512") : nullptr) return *l;
+  if (const Loops* l = wish != "base" ? loops_of("avx2") : nullptr) return *l;
 #endif
   return base::table();
 }
 
 }  // namespace
+
+const Loops* loops_of(std::string_view isa) {
+#ifndef TG_ISA_BASE_ONLY
+  const bool has2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool has512 = has2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512cd");
+  if (isa == "avx512") return has512 ? &avx512::table() : nullptr;
+  if (isa == "avx2") return has2 ? &avx2::table() : nullptr;
+#endif
+  return isa == "base" ? &base::table() : nullptr;
+}
 
 const Loops& loops() {
   static const Loops& l = choose();

@@ -25,6 +25,8 @@ class CpuBackend final : public Backend {
   std::pair<int64_t, int64_t> int_range(const View& index) override;
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
   void fold(const View& in, const View& out) override;
+  bool convolution(const ConvShape& g, const View& x, const View& w, const View& y) override;
+  bool convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) override;
   bool fused(Fused kernel, const Views& ins, const Views& outs, double arg) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override {}

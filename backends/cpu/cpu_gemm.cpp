@@ -1,7 +1,9 @@
-// gemm: float and double through CBLAS with one thread per call; the thread pool cuts the work into a grid that
-// depends on the sizes alone. Half types go through float32 buffers, integers through a plain blocked loop.
+// gemm: float and the half types through our own kernel (gemm.isa.cpp); double, and float on processors without fused
+// multiply-adds, through CBLAS with one thread per call; integers through a plain blocked loop. The thread pool cuts
+// the work into a grid that depends on the sizes alone.
 #include "backends/cpu/blas.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/loops.h"
 #include "backends/cpu/nd.h"
 
 namespace tg::cpu {
@@ -9,6 +11,7 @@ namespace {
 
 constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
 constexpr double kUnit = 4e6;            // multiply-adds that are worth a chunk of their own
+constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
 
 // A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
 struct Mat {
@@ -118,6 +121,33 @@ void product(double alpha, const View& a, const View& b, double beta, const View
   });
 }
 
+// c has float elements and unit column stride, a and b are float or half.
+void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, double beta, const View& c) {
+  const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
+  const GemmGrid g = gemm_grid(m, n, k);
+  const int64_t per = g.mb * g.nb;
+  const double work = double(g.m) * double(g.n) * double(k);
+  const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kUnit / std::max(work, 1.0), 1e9)));
+  auto at = [](const View& v, int64_t batch, int axis, int64_t i) {
+    return static_cast<char*>(v.data) + (batch * v.stride[0] + i * v.stride[axis]) * itemsize(v.dtype);
+  };
+  parallel_for(c.shape[0] * per, grain, [&](int64_t ub, int64_t ue) {
+    const Temp buffer(gemm_buffer_bytes(g.m));
+    for (int64_t u = ub; u < ue; ++u) {
+      const int64_t i = u / per, row = u % per / g.nb * g.m, col = u % g.nb * g.n;
+      GemmProduct p;
+      p.a = {at(a, i, 1, row), a.dtype, a.stride[2], a.stride[1]};
+      p.b = {at(b, i, 2, col), b.dtype, b.stride[1], b.stride[2]};
+      p.c = reinterpret_cast<float*>(at(c, i, 1, row)) + col;
+      p.ldc = c.stride[1];
+      p.m = std::min(g.m, m - row), p.n = std::min(g.n, n - col), p.k = k;
+      p.alpha = float(alpha), p.beta = float(beta);
+      p.buffer = buffer.as<float>();
+      kernel(p);
+    }
+  });
+}
+
 View transposed(View v) {
   std::swap(v.shape[1], v.shape[2]);
   std::swap(v.stride[1], v.stride[2]);
@@ -183,6 +213,25 @@ void scale(double beta, const View& c) {
 
 }  // namespace
 
+// Parts of a product with our own kernel, whose bits do not depend on them.
+GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
+  constexpr double kPart = 8e6;  // multiply-adds
+  auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
+  auto fit = [&](int64_t other, int64_t least, int64_t most) {
+    const int64_t size = int64_t(kPart / (double(other) * double(k)));
+    return std::clamp(size / least * least, least, most);
+  };
+  GemmGrid g{m, n, 1, 1};
+  if (double(m) * double(n) * double(k) > 2 * kPart) {
+    g.m = (m + pieces(m, kGemmRows) - 1) / pieces(m, kGemmRows);
+    g.n = std::min(n, fit(g.m, 2 * kGemmColumns, 16 * kGemmColumns));
+    if (g.n == n) g.m = std::min(m, fit(n, 14, kGemmRows));
+  }
+  g.mb = pieces(m, g.m);
+  g.nb = pieces(n, g.n);
+  return g;
+}
+
 void CpuBackend::gemm(double alpha, const View& a, const View& b, double beta, const View& c) {
   const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
   if (c.numel() == 0) return;
@@ -197,13 +246,20 @@ void CpuBackend::gemm(double alpha, const View& a, const View& b, double beta, c
   TG_CHECK(m <= kBlasMax && n <= kBlasMax && k <= kBlasMax, ShapeError, "gemm: sizes up to ", kBlasMax,
            " are supported, got ", m, "x", k, " @ ", k, "x", n);
   const DType t = is_half(c.dtype) ? DType::F32 : c.dtype;
-  if (c.dtype == t && fits_output(c)) return product(alpha, a, b, beta, c);
+  const bool dots = a.dtype == DType::BF16 && b.dtype == DType::BF16 && loops().gemm_bf16;
+  const GemmLoop own = t != DType::F32 ? nullptr : dots ? loops().gemm_bf16 : loops().gemm;
+  auto multiply = [&](const View& x, const View& y, const View& to) {
+    own ? own_product(own, alpha, x, y, beta, to) : product(alpha, x, y, beta, to);
+  };
   const View ct = transposed(c);
-  if (c.dtype == t && fits_output(ct)) return product(alpha, transposed(b), transposed(a), beta, ct);
+  // Our kernel wants columns enough for a vector.
+  const bool narrow = own && n < kNarrow && n < m;
+  if (c.dtype == t && fits_output(ct) && (narrow || !fits_output(c))) return multiply(transposed(b), transposed(a), ct);
+  if (c.dtype == t && fits_output(c) && !narrow) return multiply(a, b, c);
   Temp buffer(c.numel() * itemsize(t));
-  const View tmp = packed(buffer.as<void>(), t, c);
+  const View tmp = narrow ? transposed(packed(buffer.as<void>(), t, ct)) : packed(buffer.as<void>(), t, c);
   if (beta != 0) convert_copy(c, tmp);
-  product(alpha, a, b, beta, tmp);
+  narrow ? multiply(transposed(b), transposed(a), transposed(tmp)) : multiply(a, b, tmp);
   convert_copy(tmp, c);
 }
 

@@ -2,7 +2,9 @@
 // each fills one table; which one runs is decided once, at run time.
 #pragma once
 #include <cstdint>
+#include <string_view>
 
+#include "backends/cpu/gemm.h"
 #include "backends/program.h"
 
 namespace tg::cpu {
@@ -56,10 +58,14 @@ struct Loops {
   MergeLoop merge[kRedOps][3] = {};
   FusedRow fused[kFusedKernels] = {};
   RangeLoop range = nullptr;
+  GemmLoop gemm = nullptr;       // null: the BLAS does it
+  GemmLoop gemm_bf16 = nullptr;  // both operands bfloat16, by dot products of pairs; null: `gemm` converts
 };
 
 // The table of this machine, or of TG_CPU_ISA=base|avx2|avx512, which may only name a smaller instruction set.
 TG_API const Loops& loops();
+// The table of base, avx2 or avx512; null where this machine or build has none.
+TG_API const Loops* loops_of(std::string_view isa);
 
 #define TG_ISA_TABLE(isa)      \
   namespace isa {              \
@@ -71,6 +77,7 @@ TG_API const Loops& loops();
   void fill_reduce(Loops& t);  \
   void fill_fused(Loops& t);   \
   void fill_index(Loops& t);   \
+  void fill_gemm(Loops& t);    \
   }
 TG_ISA_TABLE(base)
 #ifndef TG_ISA_BASE_ONLY

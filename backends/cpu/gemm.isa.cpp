@@ -1,0 +1,403 @@
+// Matrix products: panels of both operands are packed, whatever their layout and type, and multiplied by a kernel that
+// keeps a tile of the result in registers. The scheme of K. Goto and R. van de Geijn, "Anatomy of high-performance
+// matrix multiplication" (ACM TOMS 34, 2008). Multiply-adds are fused here (one rounding), unlike in element-wise
+// loops; AVX2 and AVX-512 give the same bits.
+#include "backends/cpu/gemm.h"
+
+#include <cstring>
+#include <utility>
+
+#include "backends/cpu/loops.h"
+
+#ifdef __AVX2__
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+// Allows the intrinsics of AVX512_BF16, which are used after a look at the processor only.
+#pragma GCC target("avx512bf16")
+#define TG_BF16_DOT
+#endif
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 sees it in its own immintrin.h
+#include <immintrin.h>
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+#define TG_IN [[gnu::always_inline]] static inline
+
+namespace tg::cpu::TG_ISA {
+namespace {
+
+TG_IN int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+#ifdef __AVX512F__
+constexpr int L = 16,
+              kMaxRows = 14;  // floats of a vector; rows of a tile: 14 x 2 sums, 2 columns, 1 factor in 32 registers
+typedef __m512 V;
+TG_IN V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+TG_IN V spread(float x) { return _mm512_set1_ps(x); }
+TG_IN __mmask16 first(int64_t n) { return __mmask16(n >= 16 ? 0xffff : (1u << n) - 1); }
+TG_IN V load(const float* p) { return _mm512_loadu_ps(p); }
+TG_IN V load(const BFloat16* p) {
+  return _mm512_castsi512_ps(
+      _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+TG_IN V load(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+TG_IN V load_part(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
+TG_IN void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+TG_IN void store_part(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+#else
+constexpr int L = 8, kMaxRows = 6;  // 6 x 2 sums, 2 columns, 1 factor in 16 registers
+typedef __m256 V;
+TG_IN V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+TG_IN V spread(float x) { return _mm256_set1_ps(x); }
+TG_IN __m256i first(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(least(n, 8))), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+TG_IN V load(const float* p) { return _mm256_loadu_ps(p); }
+TG_IN V load(const BFloat16* p) {
+  return _mm256_castsi256_ps(
+      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+TG_IN V load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+TG_IN V load_part(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
+TG_IN void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+TG_IN void store_part(float* p, V v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
+#endif
+template <class S>
+TG_IN V load_part(const S* p, int64_t n) {
+  S whole[L] = {};
+  std::memcpy(whole, p, size_t(n) * sizeof(S));
+  return load(whole);
+}
+template <class S>
+TG_IN V load_some(const S* p, int64_t n) {
+  return n >= L ? load(p) : n > 0 ? load_part(p, n) : V{};
+}
+
+// ---- packing: dst[k * P + w] = element (k, w); columns beyond `valid` are zero
+
+typedef int32_t Lanes __attribute__((vector_size(L * 4)));
+
+// Exchanges the off-diagonal blocks of size D of rows i and i + D.
+template <int D>
+TG_IN void exchange(V& a, V& b) {
+  Lanes low, high;
+  for (int j = 0; j < L; ++j) low[j] = j & D ? L + j - D : j, high[j] = j & D ? L + j : j + D;
+  const V x = __builtin_shuffle(a, b, low), y = __builtin_shuffle(a, b, high);
+  a = x, b = y;
+}
+template <int D>
+TG_IN void exchange_all(V (&r)[L]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i)
+    if (!(i & D)) exchange<D>(r[i], r[i + D]);
+}
+TG_IN void transpose(V (&r)[L]) {
+  if constexpr (L == 16) exchange_all<8>(r);
+  exchange_all<4>(r);
+  exchange_all<2>(r);
+  exchange_all<1>(r);
+}
+
+// L rows of up to L elements each, from row(w), written as columns.
+template <int P, class Row>
+TG_IN void pack_square(Row row, int64_t rows, int64_t count, float* dst) {
+  V r[L];
+  if (rows >= L && count >= L) {
+#pragma GCC unroll 16
+    for (int w = 0; w < L; ++w) r[w] = load(row(w));
+  } else {
+    for (int w = 0; w < L; ++w) r[w] = w < rows ? load_some(row(w), count) : V{};
+  }
+  transpose(r);
+  if (count >= L) {
+#pragma GCC unroll 16
+    for (int k = 0; k < L; ++k) store(dst + k * P, r[k]);
+  } else {
+    for (int k = 0; k < count; ++k) store(dst + k * P, r[k]);
+  }
+}
+
+template <int P, class S>
+[[gnu::flatten]] void pack_strided(const S* src, int64_t ks, int64_t ws, int64_t depth, int64_t valid, float* dst) {
+  if (ws == 1) {
+    for (int64_t k = 0; k < depth; ++k, src += ks, dst += P)
+      for (int w = 0; w < P; w += L) store(dst + w, load_some(src + w, valid - w));
+  } else if (ks == 1) {
+    for (int w = 0; w < P; w += L)
+      for (int64_t k = 0; k < depth; k += L)
+        pack_square<P>([&](int i) { return src + (w + i) * ws + k; }, valid - w, depth - k, dst + k * P + w);
+  } else {
+    for (int64_t k = 0; k < depth; ++k, src += ks, dst += P)
+      for (int w = 0; w < P; ++w) dst[w] = w < valid ? convert<float>(src[w * ws]) : 0.0f;
+  }
+}
+
+// dst[i] = src[i * step] for i < n; may write up to a vector more.
+TG_IN void copy_stretch(const float* src, int64_t step, float* dst, int64_t n) {
+  if (step == 1) {
+    for (int64_t i = 0; i < n; i += L) store(dst + i, load_some(src + i, n - i));
+  } else if (step == 2) {
+    Lanes even;
+    for (int j = 0; j < L; ++j) even[j] = 2 * j;
+    for (int64_t i = 0; i < n; i += L) {
+      const int64_t left = 2 * (n - i) - 1;
+      store(dst + i, __builtin_shuffle(load_some(src + 2 * i, left), load_some(src + 2 * i + L, left - L), even));
+    }
+  } else {
+    for (int64_t i = 0; i < n; ++i) dst[i] = src[i * step];
+  }
+}
+
+// Points [from, from + n) as stretches of neighbours: f(offset in the image, position, count).
+template <class F>
+TG_IN void for_stretches(const Windows& s, int64_t from, int64_t n, F f) {
+  int64_t row = from / s.inner, at = from % s.inner;
+  for (int64_t done = 0; done < n; ++row, at = 0) {
+    const int64_t count = least(n - done, s.inner - at);
+    f(s.row[row] + at * s.step, done, count);
+    done += count;
+  }
+}
+
+// Taps along k, points along w. Stretches are written in order, so what one writes too much the next one covers.
+template <int P>
+void pack_points(const float* image, const Windows& s, int64_t k0, int64_t depth, int64_t w0, int64_t valid,
+                 float* dst) {
+  struct Stretch {
+    int64_t offset, at, count;
+  } list[P];
+  int n = 0;
+  for_stretches(s, w0, valid, [&](int64_t offset, int64_t at, int64_t count) { list[n++] = {offset, at, count}; });
+  float line[P + L];
+  for (int64_t k = 0; k < depth; ++k, dst += P) {
+    const float* from = image + s.tap[k0 + k];
+    if (n == 1 && valid == P && s.step == 1) {
+      for (int w = 0; w < P; w += L) store(dst + w, load(from + list[0].offset + w));
+      continue;
+    }
+    for (int i = 0; i < n; ++i) copy_stretch(from + list[i].offset, s.step, line + list[i].at, list[i].count);
+    for (int w = 0; w < P; w += L) store(dst + w, load_some(line + w, valid - w));
+  }
+}
+
+// Points along k, taps along w.
+template <int P>
+void pack_taps(const float* image, const Windows& s, int64_t k0, int64_t depth, int64_t w0, int64_t valid, float* dst) {
+  for_stretches(s, k0, depth, [&](int64_t offset, int64_t at, int64_t count) {
+    const float* from = image + offset;
+    for (int w = 0; w < P; w += L) {
+      const int64_t rows = least(L, valid - w);
+      if (s.step == 1) {
+        for (int64_t k = 0; k < count; k += L)
+          pack_square<P>([&](int i) { return from + s.tap[w0 + w + i] + k; }, rows, count - k, dst + (at + k) * P + w);
+      } else {
+        for (int64_t k = 0; k < count; ++k)
+          for (int i = 0; i < L; ++i)
+            dst[(at + k) * P + w + i] = i < rows ? from[s.tap[w0 + w + i] + k * s.step] : 0.0f;
+      }
+    }
+  });
+}
+
+// `depth` x P elements from (k0, w0), `valid` columns of which exist.
+template <int P>
+void pack(const GemmOperand& o, int64_t k0, int64_t depth, int64_t w0, int64_t valid, float* dst) {
+  if (o.windows) {
+    const auto* image = static_cast<const float*>(o.data);
+    return o.taps_along_k ? pack_points<P>(image, *o.windows, k0, depth, o.w0 + w0, valid, dst)
+                          : pack_taps<P>(image, *o.windows, k0, depth, o.w0 + w0, valid, dst);
+  }
+  const int64_t offset = k0 * o.k_stride + w0 * o.w_stride;
+  auto from = [&](auto* p) { pack_strided<P>(p + offset, o.k_stride, o.w_stride, depth, valid, dst); };
+  if (o.dtype == DType::F32)
+    from(static_cast<const float*>(o.data));
+  else if (o.dtype == DType::BF16)
+    from(static_cast<const BFloat16*>(o.data));
+  else
+    from(static_cast<const Half*>(o.data));
+}
+
+#ifdef TG_BF16_DOT
+// Two rows of bfloat16, element by element side by side.
+TG_IN V beside(const BFloat16* even, const BFloat16* odd, int64_t n) {
+  const __mmask16 some = first(n < 0 ? 0 : n);
+  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, even));
+  if (!odd) return _mm512_castsi512_ps(low);
+  const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, odd));
+  return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
+
+// dst[k * P + w] = elements (2k, w) and (2k + 1, w) of `elements` along k; one that is missing is zero.
+template <int P>
+void pack_pairs(const GemmOperand& o, int64_t k0, int64_t elements, int64_t w0, int64_t valid, float* dst) {
+  const int64_t ks = o.k_stride, ws = o.w_stride, whole = elements / 2;
+  const auto* src = static_cast<const BFloat16*>(o.data) + k0 * ks + w0 * ws;
+  if (ks == 1 && elements % 2 == 0) {  // the pairs lie in memory as they are wanted
+    for (int w = 0; w < P; w += L)
+      for (int64_t k = 0; k < whole; k += L)
+        pack_square<P>([&](int i) { return reinterpret_cast<const float*>(src + (w + i) * ws + 2 * k); }, valid - w,
+                       whole - k, dst + k * P + w);
+    return;
+  }
+  for (int64_t k = 0; k < elements; k += 2, dst += P) {
+    const BFloat16 *even = src + k * ks, *odd = k + 1 < elements ? even + ks : nullptr;
+    if (ws == 1) {
+      for (int w = 0; w < P; w += L) store(dst + w, beside(even + w, odd ? odd + w : nullptr, valid - w));
+      continue;
+    }
+    for (int w = 0; w < P; ++w) {
+      const uint16_t pair[2] = {w < valid ? even[w * ws].bits : uint16_t(0),
+                                w < valid && odd ? odd[w * ws].bits : uint16_t(0)};
+      std::memcpy(dst + w, pair, sizeof pair);
+    }
+  }
+}
+#endif
+
+// Panel lines of `elements` along k.
+template <bool Pairs, int P>
+TG_IN void pack_lines(const GemmOperand& o, int64_t k0, int64_t elements, int64_t w0, int64_t valid, float* dst) {
+#ifdef TG_BF16_DOT
+  if constexpr (Pairs) return pack_pairs<P>(o, k0, elements, w0, valid, dst);
+#endif
+  pack<P>(o, k0, elements, w0, valid, dst);
+}
+
+// ---- the tile: R rows, N vectors of columns, `cols` of which exist
+
+// A float of a panel is one element, and a step adds a product to each sum; or it is two elements of bfloat16 that
+// follow each other along k, and a step adds two products (AVX512_BF16: subnormal operands count as zero).
+template <bool Pairs>
+TG_IN V step(V a, V b, V sum) {
+#ifdef TG_BF16_DOT
+  if constexpr (Pairs) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#endif
+  return fma(a, b, sum);
+}
+
+struct Tile {
+  const float *a, *b;
+  int64_t b_stride, depth;
+  float* c;
+  int64_t ldc, cols;
+  float alpha, beta;
+};
+
+template <bool Pairs, int R, int N>
+void tile(const Tile& t) {
+  V sum[R][N] = {};
+  const float *a = t.a, *b = t.b;
+  for (int64_t k = 0; k < t.depth; ++k, a += L, b += t.b_stride) {
+    V column[N];
+#pragma GCC unroll 2
+    for (int j = 0; j < N; ++j) column[j] = load(b + j * L);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const V factor = spread(a[r]);
+#pragma GCC unroll 2
+      for (int j = 0; j < N; ++j) sum[r][j] = step<Pairs>(factor, column[j], sum[r][j]);
+    }
+  }
+  const V alpha = spread(t.alpha), beta = spread(t.beta);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int j = 0; j < N; ++j) {
+      float* to = t.c + r * t.ldc + j * L;
+      const int64_t left = t.cols - j * L;
+      V v = sum[r][j] * alpha;
+      if (t.beta != 0) v = fma(beta, left >= L ? load(to) : load_part(to, left), v);
+      if (left >= L)
+        store(to, v);
+      else
+        store_part(to, v, left);
+    }
+}
+
+using TileFn = void (*)(const Tile&);
+template <bool Pairs, int N, int... R>
+TileFn tile_of(int rows, std::integer_sequence<int, R...>) {
+  static constexpr TileFn table[] = {tile<Pairs, R + 1, N>...};
+  return table[rows - 1];
+}
+template <bool Pairs, int N>
+TileFn tile_for(int rows) {
+  return tile_of<Pairs, N>(rows, std::make_integer_sequence<int, kMaxRows>());
+}
+
+// ---- a product
+
+// Rows [row(i), row(i + 1)) make panel i: sizes differ by at most one.
+struct Panels {
+  int64_t m, count;
+  explicit Panels(int64_t rows) : m(rows), count((rows + kMaxRows - 1) / kMaxRows) {}
+  int64_t row(int64_t i) const { return m * i / count; }
+};
+
+// Packing costs more than it saves where few rows use each element of b, or b lies in the first-level cache anyway, if
+// its rows lie in order.
+constexpr int64_t kDirectRows = 4, kDirectBytes = 24 << 10;
+
+bool direct(const GemmProduct& p) {
+  const GemmOperand& b = p.b;
+  return b.dtype == DType::F32 && !b.windows && b.w_stride == 1 &&
+         (p.m <= kDirectRows || (b.k_stride >= p.n && p.k * b.k_stride * 4 <= kDirectBytes));
+}
+
+// Of the summed axis: elements [k0, k0 + elements), `lines` of a panel.
+struct Stretch {
+  int64_t k0, elements, lines;
+};
+
+// Columns [col, col + cols) of all packed rows, N vectors wide.
+template <bool Pairs, int N>
+void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int64_t col, int64_t cols, const Stretch& s,
+                  const float* left, float* right) {
+  Tile t{nullptr, right, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f};
+  if (!Pairs && cols == N * L && direct(p)) {
+    t.b = static_cast<const float*>(p.b.data) + s.k0 * p.b.k_stride + col;
+    t.b_stride = p.b.k_stride;
+  } else {
+    pack_lines<Pairs, N * L>(p.b, s.k0, s.elements, col, cols, right);
+  }
+  for (int64_t i = 0; i < panels.count; ++i) {
+    const int64_t row = panels.row(i);
+    t.a = left + i * s.lines * L;
+    t.c = p.c + (row0 + row) * p.ldc + col;
+    tile_for<Pairs, N>(int(panels.row(i + 1) - row))(t);
+  }
+}
+
+template <bool Pairs>
+void product(const GemmProduct& p) {
+  constexpr int64_t kPerLine = Pairs ? 2 : 1;
+  float *right = p.buffer, *left = right + kGemmDepth * kGemmColumns;
+  for (int64_t k0 = 0; k0 < p.k; k0 += kGemmDepth * kPerLine) {
+    Stretch s{k0, least(kGemmDepth * kPerLine, p.k - k0), 0};
+    s.lines = (s.elements + kPerLine - 1) / kPerLine;
+    for (int64_t row0 = 0; row0 < p.m; row0 += kGemmRows) {
+      const Panels panels(least(kGemmRows, p.m - row0));
+      for (int64_t i = 0; i < panels.count; ++i)
+        pack_lines<Pairs, L>(p.a, k0, s.elements, row0 + panels.row(i), panels.row(i + 1) - panels.row(i),
+                             left + i * s.lines * L);
+      int64_t col = 0;
+      for (; p.n - col > L; col += 2 * L)
+        column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, right);
+      if (col < p.n) column_panel<Pairs, 1>(p, panels, row0, col, p.n - col, s, left, right);
+    }
+  }
+}
+
+}  // namespace
+
+void fill_gemm(Loops& t) {
+  t.gemm = product<false>;
+#ifdef TG_BF16_DOT
+  if (__builtin_cpu_supports("avx512bf16")) t.gemm_bf16 = product<true>;
+#endif
+}
+
+}  // namespace tg::cpu::TG_ISA
+#else
+namespace tg::cpu::TG_ISA {
+void fill_gemm(Loops&) {}  // without fused multiply-adds the BLAS does it
+}  // namespace tg::cpu::TG_ISA
+#endif
