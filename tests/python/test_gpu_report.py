@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def gpu(monkeypatch):
     """The modules of benchmarks/gpu, which find each other by plain names."""
-    names = ["bench", "builds", "cases", "checks", "common", "machine", "report", "workloads"]
+    names = ["bench", "builds", "cases", "checks", "common", "machine", "report", "registry", "workloads"]
     before = {n: sys.modules.pop(n) for n in names if n in sys.modules}
     monkeypatch.setenv("TG_GPU_DRY", "1")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks/gpu"))
