@@ -164,10 +164,10 @@ void blas_threads(int n) {
 #endif
 }
 
-void direct_product(bool ta, bool tb, int m, int n, int k, const float* a, const float* b, float* c) {
+void direct_product(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c) {
   blas_threads(num_threads());
-  TG_CBLAS(sgemm)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1.0f, a,
-                  ta ? m : k, b, tb ? k : n, 0.0f, c, n);
+  TG_CBLAS(sgemm)(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, int(m), int(n), int(k),
+                  1.0f, a, int(ta ? m : k), b, int(tb ? k : n), 0.0f, c, int(n));
   blas_threads(1);  // as the backend wants it
 }
 
@@ -194,9 +194,9 @@ class Table {
     line(primitive, what, ours, std::string("stream ") + kStreamNames[int(kind)],
          floor * bytes / kStreamBytes[int(kind)] / ours, goal);
   }
-  void product(const char* what, const Run& run, const Run& direct) {
+  void product(const char* primitive, const char* what, double goal, const Run& run, const Run& direct) {
     const auto [ours, floor] = best_of_both(run, direct, 15);
-    line("gemm", what, ours, "sgemm", floor / ours, kProduct);
+    line(primitive, what, ours, "sgemm", floor / ours, goal);
   }
 
  private:
@@ -205,7 +205,7 @@ class Table {
     if (tsv_)
       std::printf("%s\t%s\t%.9g\t%s\t%.4f\t%g\n", primitive, what, seconds, floor.c_str(), fraction, goal);
     else
-      std::printf("%-14s %-34s %12.1f us  %5.2f of %-12s %s\n", primitive, what, seconds * 1e6, fraction, floor.c_str(),
+      std::printf("%-18s %-34s %12.1f us  %5.2f of %-12s %s\n", primitive, what, seconds * 1e6, fraction, floor.c_str(),
                   goal == 0          ? ""
                   : fraction >= goal ? "pass"
                                      : "MISS");
@@ -396,9 +396,27 @@ void bench_gemm(Table& table, Backend& be) {
     if (s.ta) a.stride = {0, 1, m};
     if (s.tb) b.stride = {0, 1, k};
     table.product(
-        s.name, [&] { be.gemm(1, a, b, 0, c); },
+        "gemm", s.name, kProduct, [&] { be.gemm(1, a, b, 0, c); },
         [&] { direct_product(s.ta, s.tb, m, n, k, f.a.data(), f.b.data(), f.c.data()); });
   }
+}
+
+// Against the product of the same multiplications, whose columns somebody would have had to copy first.
+void bench_convolution(Table& table, Backend& be) {
+  Floats& f = floats();
+  const int64_t batch = 4, channels = 64, side = 56, padded = side + 2, taps = channels * 9,
+                points = batch * side * side;
+  const ConvShape shape{batch, 1, channels, channels, {3, 3}, {side, side}, {1, 1}, {1, 1}, {padded, padded}};
+  const View x = view(f.a, DType::F32, {batch, channels, padded, padded});
+  const View w = view(f.b, DType::F32, {channels, channels, 3, 3});
+  const View y = view(f.c, DType::F32, {batch, channels, side, side});
+  if (!be.convolution(shape, x, w, y)) return;  // no kernel for this processor
+  table.product(
+      "convolution", "64-64 3x3 at 56, 4", kNone, [&] { be.convolution(shape, x, w, y); },
+      [&] { direct_product(false, false, channels, points, taps, f.b.data(), f.a.data(), f.c.data()); });
+  table.product(
+      "convolution_weight", "64-64 3x3 at 56, 4", kNone, [&] { be.convolution_weight(shape, x, y, w); },
+      [&] { direct_product(false, true, channels, taps, points, f.b.data(), f.a.data(), f.c.data()); });
 }
 
 }  // namespace
@@ -414,4 +432,5 @@ int main(int argc, char** argv) {
   bench_index(table, be);
   bench_fused(table, be);
   bench_gemm(table, be);
+  bench_convolution(table, be);
 }
