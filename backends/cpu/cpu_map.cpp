@@ -1,6 +1,10 @@
 // map: one-instruction programs over plain memory run their loop directly, everything else tile by tile.
 #include <cstring>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/interp.h"
 
@@ -97,10 +101,24 @@ void copy_row(const char* src, int64_t ss, char* dst, int64_t ds, int64_t n) {
   }
 }
 
+#ifdef __SSE2__
+constexpr bool kCanStream = true;
+// A cache line past the caches: it is not read first, and pushes nothing out.
+void stream_line(void* to, const void* line) {
+  for (int i = 0; i < 4; ++i) _mm_stream_si128(static_cast<__m128i*>(to) + i, static_cast<const __m128i*>(line)[i]);
+}
+void stream_end() { _mm_sfence(); }
+#else
+constexpr bool kCanStream = false;
+void stream_line(void* to, const void* line) { std::memcpy(to, line, 64); }
+void stream_end() {}
+#endif
+
 // d[i * d0 + k * d1] = s[i * s0 + k * s1] where the inner axes differ (s0 and d1 are small): squares of one cache
-// line's side, so that each line of both is touched once.
+// line's side, so that each line of both is touched once. `stream`: lines of d are aligned and go past the caches.
 template <class U>
-void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, int64_t d1, int64_t n0, int64_t n1) {
+void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, int64_t d1, int64_t n0, int64_t n1,
+                bool stream) {
   constexpr int64_t kSide = 64 / sizeof(U), kAhead = 2 * kSide;
   const U* s = reinterpret_cast<const U*>(src);
   U* d = reinterpret_cast<U*>(dst);
@@ -120,13 +138,19 @@ void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, 
         std::memcpy(square[b], from + b * s1, sizeof square[b]);
       }
       for (int64_t a = 0; a < kSide; ++a) {
-        U line[kSide];
+        alignas(64) U line[kSide];
         for (int64_t b = 0; b < kSide; ++b) line[b] = square[b][a];
-        std::memcpy(to + a * d0, line, sizeof line);
+        if (stream)
+          stream_line(to + a * d0, line);
+        else
+          std::memcpy(to + a * d0, line, sizeof line);
       }
     }
   }
 }
+
+constexpr int64_t kStreamed = 32 << 20;  // bytes of a copy that the caches would hardly keep for whoever reads it next
+constexpr int64_t kLinesStreamed = 4;
 
 // A copy without conversion, in any layout.
 template <class U>
@@ -135,14 +159,20 @@ void copy_same(const Nd& nd) {
   const int64_t L = nd.inner(), so = nd.inner_stride(0), si = nd.inner_stride(1);
   const bool transposed = last >= 1 && nd.nest.stride[1][last - 1] == 1 && si != 1 && si != 0 && L >= 8;
   if (transposed) {
-    const int64_t rows = nd.n / L, n0 = nd.size(last - 1), slab = 128 / int64_t(sizeof(U));
-    const int64_t per = (n0 + slab - 1) / slab;  // slabs of two cache lines in every matrix
+    const int64_t rows = nd.n / L, n0 = nd.size(last - 1);
+    bool stream = kCanStream && nd.n * int64_t(sizeof(U)) >= kStreamed;
+    stream = stream && reinterpret_cast<uintptr_t>(nd.data[0]) % 64 == 0;
+    for (int d = 0; d < last; ++d) stream = stream && nd.step(0, d) % 64 == 0;
+    const int64_t slab = (stream ? kLinesStreamed : 2) * 64 / int64_t(sizeof(U));
+    const int64_t per = (n0 + slab - 1) / slab;  // slabs of a few cache lines in every matrix
     parallel_for(rows / n0 * per, std::max<int64_t>(1, kGrain / (slab * L)), [&](int64_t b, int64_t e) {
       for (int64_t u = b; u < e; ++u) {
         int64_t first = u % per * slab, count = std::min(slab, n0 - first);
         Cursor c(nd, (u / per * n0 + first) * L);
-        copy_block<U>(c.p[1], nd.nest.stride[1][last - 1], si, c.p[0], nd.nest.stride[0][last - 1], so, count, L);
+        copy_block<U>(c.p[1], nd.nest.stride[1][last - 1], si, c.p[0], nd.nest.stride[0][last - 1], so, count, L,
+                      stream);
       }
+      if (stream) stream_end();
     });
     return;
   }

@@ -6,6 +6,10 @@
 
 #include "backends/cpu/loops.h"
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define TG_IN [[gnu::always_inline]] static inline
 
@@ -25,10 +29,20 @@ TG_IN V load(const float* p) {
 // The last k < 16 elements, the other lanes filled.
 TG_IN V load_part(const float* p, int64_t k, float fill) {
   V v = spread(fill);
+#ifdef __AVX512F__
+  return (V)_mm512_mask_loadu_ps((__m512)v, __mmask16((1u << k) - 1), p);  // a copy of variable length is a call
+#else
   std::memcpy(&v, p, size_t(k) * sizeof(float));
   return v;
+#endif
 }
-TG_IN void store(float* p, V v, int64_t k) { std::memcpy(p, &v, size_t(k) * sizeof(float)); }
+TG_IN void store(float* p, V v, int64_t k) {
+#ifdef __AVX512F__
+  _mm512_mask_storeu_ps(p, __mmask16((1u << k) - 1), (__m512)v);
+#else
+  std::memcpy(p, &v, size_t(k) * sizeof(float));
+#endif
+}
 
 // out = f(lanes of each input), element by element.
 template <class F, class... P>
@@ -65,9 +79,8 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
     }
     if (i + kLanes <= e) s0 += f(load(in + i)...), i += kLanes;
     if (i < e) {
-      V last = f(load_part(in + i, e - i, 0.0f)...);
       float l[kLanes] = {};
-      std::memcpy(l, &last, size_t(e - i) * sizeof(float));
+      store(l, f(load_part(in + i, e - i, 0.0f)...), e - i);
       s1 += load(l);
     }
     total += add_lanes(s0 + s1);
