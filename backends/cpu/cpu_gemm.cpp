@@ -215,17 +215,21 @@ void scale(double beta, const View& c) {
 
 // Parts of a product with our own kernel, whose bits do not depend on them.
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
+  // Each part packs its rows and its columns anew, so it has enough of both.
   constexpr double kPart = 8e6;  // multiply-adds
+  constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns, kMostColumns = 16 * kGemmColumns;
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
+  auto even = [&](int64_t size, int64_t most, int64_t unit) {
+    return pieces(pieces(size, pieces(size, most)), unit) * unit;
+  };
   auto fit = [&](int64_t other, int64_t least, int64_t most) {
-    const int64_t size = int64_t(kPart / (double(other) * double(k)));
-    return std::clamp(size / least * least, least, most);
+    return int64_t(std::clamp(kPart / (double(other) * double(k)), double(least), double(most)));
   };
   GemmGrid g{m, n, 1, 1};
   if (double(m) * double(n) * double(k) > 2 * kPart) {
-    g.m = (m + pieces(m, kGemmRows) - 1) / pieces(m, kGemmRows);
-    g.n = std::min(n, fit(g.m, 2 * kGemmColumns, 16 * kGemmColumns));
-    if (g.n == n) g.m = std::min(m, fit(n, 14, kGemmRows));
+    g.m = even(m, kGemmRows, 1);
+    g.n = even(n, fit(g.m, kLeastColumns, kMostColumns), kGemmColumns);
+    if (g.n >= n) g.m = even(m, fit(n, kLeastRows, kGemmRows), 1);
   }
   g.mb = pieces(m, g.m);
   g.nb = pieces(n, g.n);
