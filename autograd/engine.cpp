@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <queue>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -90,6 +89,29 @@ void run_hooks(const std::vector<std::pair<uint64_t, TensorHook>>& hooks, Tensor
   }
 }
 
+// Leaves that got a gradient, in order. A few are looked through, more have an index.
+struct Leaves {
+  static constexpr size_t kFew = 16;
+  std::vector<std::pair<Ref<TensorImpl>, Tensor>> list;
+  std::unordered_map<const TensorImpl*, size_t> index;
+
+  // Its position, or the end of the list.
+  size_t find(const TensorImpl* leaf) const {
+    if (list.size() > kFew) {
+      auto it = index.find(leaf);
+      return it == index.end() ? list.size() : it->second;
+    }
+    size_t i = 0;
+    while (i < list.size() && list[i].first.get() != leaf) ++i;
+    return i;
+  }
+  void add(const Ref<TensorImpl>& leaf) {
+    list.emplace_back(leaf, Tensor());
+    if (list.size() <= kFew) return;
+    for (size_t i = index.size(); i < list.size(); ++i) index.emplace(list[i].first.get(), i);
+  }
+};
+
 class Run {
  public:
   Run(bool keep, bool create, const std::vector<Tensor>& inputs)
@@ -114,20 +136,16 @@ class Run {
     GradMode mode(create_);
     AutocastOff in_the_types_of_forward;
     int steps = 0;
-    while (!queue_.empty()) {
-      Node* n = queue_.top().second;
-      queue_.pop();
-      auto it = pending_.find(n);
-      Pending p = std::move(it->second);
-      pending_.erase(it);
-      process(*n, p.grads);
+    while (!pending_.empty()) {
+      auto next = pending_.extract(pending_.begin());
+      process(*next.mapped().node, next.mapped().grads);
       if ((++steps & 63) == 0 && slots().check_interrupt) slots().check_interrupt();
     }
-    for (auto& [leaf, g] : leaves_) run_leaf_hooks(leaf, g);
+    for (auto& [leaf, g] : leaves_.list) run_leaf_hooks(leaf, g);
   }
 
   void write_leaves() {
-    for (auto& [leaf, g] : leaves_) write_leaf(Tensor(leaf), g);
+    for (auto& [leaf, g] : leaves_.list) write_leaf(Tensor(leaf), g);
   }
 
   // Gradients of the inputs given to the constructor; undefined where unused.
@@ -139,8 +157,7 @@ class Run {
         for (auto& [slot, t] : captures_[e.node.get()])
           if (slot == e.slot) g = t;
       } else if (e.leaf) {
-        auto it = leaf_index_.find(e.leaf.get());
-        if (it != leaf_index_.end()) g = leaves_[it->second].second;
+        if (const size_t at = leaves_.find(e.leaf.get()); at < leaves_.list.size()) g = leaves_.list[at].second;
       }
       out.push_back(g);
     }
@@ -156,16 +173,15 @@ class Run {
   void send(const Edge& e, Tensor g) {
     if (e.leaf) {
       if (filtered_ && !wanted_leaves_.count(e.leaf.get())) return;
-      auto [it, fresh] = leaf_index_.emplace(e.leaf.get(), leaves_.size());
-      if (fresh) leaves_.emplace_back(e.leaf, Tensor());
-      accumulate(leaves_[it->second].second, std::move(g));
+      const size_t at = leaves_.find(e.leaf.get());
+      if (at == leaves_.list.size()) leaves_.add(e.leaf);
+      accumulate(leaves_.list[at].second, std::move(g));
       return;
     }
-    auto [it, fresh] = pending_.try_emplace(e.node.get());
+    auto [it, fresh] = pending_.try_emplace(e.node->seq);
     if (fresh) {
       it->second.node = e.node;
       it->second.grads.resize(e.node->num_outputs());
-      queue_.emplace(e.node->seq, e.node.get());
     }
     accumulate(it->second.grads[e.slot], std::move(g));
   }
@@ -266,10 +282,8 @@ class Run {
   }
 
   bool keep_, create_, filtered_;
-  std::priority_queue<std::pair<uint64_t, Node*>> queue_;
-  std::unordered_map<Node*, Pending> pending_;
-  std::vector<std::pair<Ref<TensorImpl>, Tensor>> leaves_;
-  std::unordered_map<TensorImpl*, size_t> leaf_index_;
+  std::map<uint64_t, Pending, std::greater<>> pending_;  // by sequence number, which names one node
+  Leaves leaves_;
   std::vector<Edge> input_edges_;
   std::unordered_map<Node*, std::vector<std::pair<int, Tensor>>> captures_;
   std::unordered_set<TensorImpl*> wanted_leaves_;

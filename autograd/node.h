@@ -54,7 +54,7 @@ struct TG_API Node : RefCounted {
 };
 
 // Node of an op of the table.
-struct OpNode final : Node {
+struct OpNode final : Node, Recycled<OpNode> {
   SavedCall call;
   bool released = false;
   std::vector<SavedTensor> index_tensors;  // tensors inside an Index argument, to check their versions
@@ -70,7 +70,7 @@ struct OpNode final : Node {
   const Meta& output_meta(int j) const override { return call.out_metas[j]; }
 };
 
-struct AutogradMeta final : AutogradMetaBase {
+struct AutogradMeta final : AutogradMetaBase, Recycled<AutogradMeta> {
   Ref<Node> grad_fn;
   int slot = 0;
   Tensor grad;                                         // of a leaf

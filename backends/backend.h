@@ -25,6 +25,12 @@ struct View {
 
 using Views = SmallVec<View, 3>;
 
+// Elements side by side, or one that stands for all of them.
+struct FlatOperand {
+  const void* data;
+  bool one;
+};
+
 enum class ReduceOp : uint8_t { Sum, Prod, Max, Min, Any, All };
 enum class ScanOp : uint8_t { Sum, Prod, Max, Min, LogSumExp };
 enum class ScatterOp : uint8_t { Set, Add, Prod, Max, Min };
@@ -44,6 +50,13 @@ class TG_API Backend {
   // have stride 0) and may have any dtype: values are converted to program.compute and back. An output may be the
   // very view of an input (in-place); otherwise outputs overlap nothing.
   virtual void map(const Program& p, const Views& ins, const Views& outs) = 0;
+
+  // Optional, the short way for what most calls are: out[i] = op(in[0][i], ...) for n elements side by side, all of
+  // `type`, which is a compute type. False if there is no kernel for it; map() then does the same.
+  virtual bool map_flat(Opc op, DType type, const FlatOperand* ins, int n_ins, void* out, int64_t n) {
+    (void)op, (void)type, (void)ins, (void)n_ins, (void)out, (void)n;
+    return false;
+  }
 
   // out = op over the axes in which `out` has stride 0 and in does not; both have the shape of `in`, whose axes of
   // size 1 may be either. `pre` (may be null: one input, converted to `compute`) is applied to each element first;

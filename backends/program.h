@@ -2,6 +2,7 @@
 // counter-based random numbers. One op is a program of one instruction; a fused chain is a longer one.
 #pragma once
 #include <cstdint>
+#include <cstring>
 
 #include "core/dtype.h"
 #include "core/scalar.h"
@@ -49,6 +50,18 @@ struct Program {
 
 // The type arithmetic is done in: float32 for the half types and float32, float64, int64 for integers and bool.
 inline DType compute_type(DType t) { return t == DType::F64 ? DType::F64 : is_float(t) ? DType::F32 : DType::I64; }
+
+// The bytes of a number in a compute type, kept in `room`.
+inline const void* scalar_bytes(const Scalar& s, DType compute, uint64_t& room) {
+  auto put = [&](auto v) { std::memcpy(&room, &v, sizeof v); };
+  if (compute == DType::F32)
+    put(float(s.d()));
+  else if (compute == DType::F64)
+    put(s.d());
+  else
+    put(s.i());
+  return &room;
+}
 
 // Work of several primitives in one pass over rows, for the ops whose cost is memory traffic. Inputs and outputs are
 // (rows, n); a stride of 0 along n marks one value per row, a stride of 0 along rows one row for all; weight and bias

@@ -1,9 +1,12 @@
 #include "core/allocator.h"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <utility>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -43,11 +46,72 @@ void* system_alloc(int64_t size) {
   return p;
 }
 
+// Small blocks that a thread keeps for itself: taking one costs no lock. Its counters are written by the thread alone
+// and read by whoever asks for statistics.
+class ThreadBlocks {
+ public:
+  static constexpr int kClasses = 4 * 8 + 1;  // up to 16 KiB
+  static constexpr int64_t kMaxBytes = 256 << 10;
+
+  void* take(int c) {
+    void* p = free_[c];
+    if (!p) return nullptr;
+    free_[c] = *static_cast<void**>(p);
+    add(cached, -int64_t(class_bytes(c)));
+    return p;
+  }
+  bool give(void* p, int c) {
+    const int64_t size = int64_t(class_bytes(c));
+    if (cached.load(std::memory_order_relaxed) + size > kMaxBytes) return false;
+    *static_cast<void**>(p) = free_[c];
+    free_[c] = p;
+    add(cached, size);
+    return true;
+  }
+  // Calls f(block, class) for each and forgets them.
+  template <class F>
+  void drain(F&& f) {
+    for (int c = 0; c < kClasses; ++c)
+      while (void* p = free_[c]) {
+        free_[c] = *static_cast<void**>(p);
+        f(p, c);
+      }
+    cached.store(0, std::memory_order_relaxed);
+  }
+  static void add(std::atomic<int64_t>& counter, int64_t n) {
+    counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+
+  std::atomic<int64_t> cached{0}, allocations{0};
+  int64_t epoch = 0;  // of the allocator, when this was last emptied on its demand
+  ThreadBlocks* next = nullptr;
+
+ private:
+  void* free_[kClasses] = {};
+};
+
+thread_local constinit ThreadBlocks* t_blocks = nullptr;
+thread_local constinit bool t_shared_only = false;
+
 class CachingAllocator final : public Allocator {
  public:
+  void share_blocks_of_thread() override { leave(); }
+
+  // A forked child has one thread: it inherits what the others kept, and a lock that is free.
+  void before_fork() { mutex_.lock(); }
+  void after_fork(bool child) {
+    while (child && threads_ && (threads_ != t_blocks || threads_->next))
+      adopt(threads_ != t_blocks ? threads_ : threads_->next);
+    mutex_.unlock();
+  }
+
   void* allocate(size_t bytes) override {
     if (bytes == 0) return nullptr;
-    allocations_.fetch_add(1, std::memory_order_relaxed);
+    ThreadBlocks* mine = blocks_of_thread();
+    if (TG_LIKELY(mine != nullptr))
+      ThreadBlocks::add(mine->allocations, 1);
+    else
+      allocations_.fetch_add(1, std::memory_order_relaxed);
     TG_CHECK(!injected_failure(), OutOfMemoryError, "out of memory (injected): tried to allocate ", bytes, " bytes");
     TG_CHECK(bytes < (size_t(1) << 60), OutOfMemoryError, "out of memory: tried to allocate ", bytes, " bytes");
     int c = size_class(bytes);
@@ -55,7 +119,8 @@ class CachingAllocator final : public Allocator {
     int64_t live = live_.fetch_add(size, std::memory_order_relaxed) + size;
     int64_t limit = limit_.load(std::memory_order_relaxed);
     if (TG_UNLIKELY(limit > 0 && live > limit)) out_of_memory(bytes, size);
-    void* p = take(c);
+    void* p = mine && c < ThreadBlocks::kClasses ? mine->take(c) : nullptr;
+    if (!p) p = take(c);
     if (!p) p = system_alloc(size);
     if (TG_UNLIKELY(!p)) {
       release_cached();
@@ -71,25 +136,30 @@ class CachingAllocator final : public Allocator {
   void deallocate(void* p, size_t bytes) override {
     if (!p) return;
     int c = size_class(bytes);
-    int64_t size = int64_t(class_bytes(c));
-    live_.fetch_sub(size, std::memory_order_relaxed);
+    live_.fetch_sub(int64_t(class_bytes(c)), std::memory_order_relaxed);
+    if (c < ThreadBlocks::kClasses)
+      if (ThreadBlocks* mine = blocks_of_thread(); mine && mine->give(p, c)) return;
     std::lock_guard lock(mutex_);
-    // Past the peak of what was ever live at once, caching more cannot help.
-    if (cached_.load(std::memory_order_relaxed) + size > std::max<int64_t>(peak_.load(), 1 << 20)) {
-      std::free(p);
-      return;
-    }
-    cached_.fetch_add(size, std::memory_order_relaxed);
-    *static_cast<void**>(p) = free_[c];
-    free_[c] = p;
+    give(p, c);
   }
 
-  MemoryStats stats() const override { return {live_.load(), cached_.load(), peak_.load(), allocations_.load()}; }
+  MemoryStats stats() const override {
+    std::lock_guard lock(mutex_);
+    MemoryStats s{live_.load(), cached_, peak_.load(), allocations_.load()};
+    for (const ThreadBlocks* t = threads_; t; t = t->next) {
+      s.cached += t->cached.load(std::memory_order_relaxed);
+      s.allocations += t->allocations.load(std::memory_order_relaxed);
+    }
+    return s;
+  }
   void reset_peak() override { peak_.store(live_.load()); }
   void set_limit(int64_t bytes) override { limit_.store(bytes); }
   void fail_at(int64_t i) override { fail_in_.store(i); }
 
+  // What other threads keep for themselves they return when they next allocate or free.
   void release_cached() override {
+    epoch_.fetch_add(1, std::memory_order_relaxed);
+    blocks_of_thread();  // sees the new epoch
     std::lock_guard lock(mutex_);
     for (void*& head : free_)
       while (head) {
@@ -97,16 +167,71 @@ class CachingAllocator final : public Allocator {
         std::free(head);
         head = next;
       }
-    cached_.store(0);
+    cached_ = 0;
   }
 
  private:
+  // Null for a thread that keeps none: at its end, when they have been handed on, or by its own wish.
+  ThreadBlocks* blocks_of_thread() {
+    struct Closer {
+      CachingAllocator* owner;
+      ~Closer() { owner->leave(); }
+    };
+    ThreadBlocks* mine = t_blocks;
+    if (TG_UNLIKELY(!mine)) {
+      if (t_shared_only) return nullptr;
+      thread_local Closer closer{this};
+      mine = join();
+    }
+    if (const int64_t now = epoch_.load(std::memory_order_relaxed); TG_UNLIKELY(mine->epoch != now)) {
+      mine->drain([](void* p, int) { std::free(p); });
+      mine->epoch = now;
+    }
+    return mine;
+  }
+  ThreadBlocks* join() {
+    auto* t = new ThreadBlocks;  // not thread-local memory: after a fork it would be gone, with the list through it
+    std::lock_guard lock(mutex_);
+    t->epoch = epoch_.load(std::memory_order_relaxed);
+    t->next = threads_;
+    threads_ = t;
+    return t_blocks = t;
+  }
+  void leave() {
+    t_shared_only = true;
+    if (t_blocks) {
+      std::lock_guard lock(mutex_);
+      adopt(std::exchange(t_blocks, nullptr));
+    }
+  }
+  // Takes over what a thread kept; the lock is held.
+  void adopt(ThreadBlocks* t) {
+    t->drain([&](void* p, int c) { give(p, c); });
+    allocations_.fetch_add(t->allocations.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    ThreadBlocks** link = &threads_;
+    while (*link != t) link = &(*link)->next;
+    *link = t->next;
+    delete t;
+  }
+
+  // Into the shared lists; the lock is held.
+  void give(void* p, int c) {
+    const int64_t size = int64_t(class_bytes(c));
+    // Past the peak of what was ever live at once, caching more cannot help.
+    if (cached_ + size > std::max<int64_t>(peak_.load(), 1 << 20)) {
+      std::free(p);
+      return;
+    }
+    cached_ += size;
+    *static_cast<void**>(p) = free_[c];
+    free_[c] = p;
+  }
   void* take(int c) {
     std::lock_guard lock(mutex_);
     void* p = free_[c];
     if (!p) return nullptr;
     free_[c] = *static_cast<void**>(p);
-    cached_.fetch_sub(int64_t(class_bytes(c)), std::memory_order_relaxed);
+    cached_ -= int64_t(class_bytes(c));
     return p;
   }
 
@@ -119,22 +244,30 @@ class CachingAllocator final : public Allocator {
 
   [[noreturn]] void out_of_memory(size_t asked, int64_t size) {
     live_.fetch_sub(size);
+    const MemoryStats now = stats();
     fail<OutOfMemoryError>(
-        "out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(), ", cached ", cached_.load(),
+        "out of memory on cpu: tried to allocate ", asked, " bytes; live ", now.live, ", cached ", now.cached,
         ", limit ", limit_.load(),
         " (0 = none). Try, the cheapest first: a smaller batch, checkpointing of activations, half precision");
   }
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   void* free_[kClasses] = {};
-  std::atomic<int64_t> live_{0}, cached_{0}, peak_{0}, allocations_{0}, limit_{0}, fail_in_{0};
+  int64_t cached_ = 0;               // in the shared lists
+  ThreadBlocks* threads_ = nullptr;  // of the threads that live
+  std::atomic<int64_t> live_{0}, peak_{0}, limit_{0}, fail_in_{0}, epoch_{0};
+  std::atomic<int64_t> allocations_{0};  // of threads that have ended
 };
 
 }  // namespace
 
 Allocator& allocator(Device d) {
   // Never destroyed: tensors in static or Python objects may outlive every other static.
-  static CachingAllocator* cpu = new CachingAllocator;
+  static CachingAllocator* cpu = [] {
+    static CachingAllocator* a = new CachingAllocator;
+    pthread_atfork([] { a->before_fork(); }, [] { a->after_fork(false); }, [] { a->after_fork(true); });
+    return a;
+  }();
   TG_CHECK(d.is_cpu(), DeviceError, "device ", d, " is not available: this build has no CUDA backend");
   return *cpu;
 }

@@ -23,8 +23,11 @@ class Allocator {
   virtual void deallocate(void* p, size_t bytes) = 0;
   virtual MemoryStats stats() const = 0;
   virtual void reset_peak() = 0;
-  // Returns cached memory to the system.
+  // Returns cached memory to the system. Small blocks that other threads keep for themselves follow when those threads
+  // next allocate or free.
   virtual void release_cached() = 0;
+  // This thread keeps no blocks for itself from now on: for threads that idle.
+  virtual void share_blocks_of_thread() = 0;
   // Upper bound on `live` in bytes; 0 means none.
   virtual void set_limit(int64_t bytes) = 0;
   // The i-th allocation from now (1 = the next) fails once; 0 turns it off. For tests of error paths.

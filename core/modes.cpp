@@ -2,9 +2,6 @@
 
 namespace tg {
 
-Modes& modes() {
-  thread_local Modes m;
-  return m;
-}
+thread_local constinit Modes modes_of_thread;
 
 }  // namespace tg

@@ -23,17 +23,19 @@ struct Modes {
   bool fast_paths = true;  // off: ops with a composite body run that body
   AutocastState autocast;
 };
-TG_API Modes& modes();
+extern TG_API thread_local constinit Modes modes_of_thread;
+inline Modes& modes() { return modes_of_thread; }
 
 // Sets grad mode for a scope.
 class GradMode {
  public:
-  explicit GradMode(bool on) : old_(modes().grad) { modes().grad = on; }
-  ~GradMode() { modes().grad = old_; }
+  explicit GradMode(bool on) : modes_(modes()), old_(modes_.grad) { modes_.grad = on; }
+  ~GradMode() { modes_.grad = old_; }
   GradMode(const GradMode&) = delete;
   GradMode& operator=(const GradMode&) = delete;
 
  private:
+  Modes& modes_;  // looked up once: that is a call
   bool old_;
 };
 // torch.no_grad for C++.

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/allocator.h"
 #include "core/error.h"
 
 namespace tg {
@@ -53,6 +54,7 @@ class Pool {
 
  private:
   void work() {
+    allocator(Device{}).share_blocks_of_thread();
     uint64_t seen = 0;
     std::unique_lock lock(m_);
     for (;;) {

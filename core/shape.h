@@ -18,16 +18,18 @@ inline constexpr int kMaxDims = 12;
 // Up to kMaxDims int64 values (sizes, strides or axes).
 class Dims {
  public:
-  Dims() {}  // not defaulted: value-initialisation would clear the whole array
+  Dims() { d_[0] = d_[1] = 0; }  // not all of it: see the copy
   Dims(std::initializer_list<int64_t> v) : Dims(v.begin(), v.end()) {}
   template <class It>
-  Dims(It b, It e) {
+  Dims(It b, It e) : Dims() {
     for (; b != e; ++b) push_back(*b);
   }
-  Dims(const Dims& o) : n_(o.n_) { std::copy(o.d_, o.d_ + n_, d_); }
+  Dims(const Dims& o) { *this = o; }
   Dims& operator=(const Dims& o) {
     n_ = o.n_;
-    std::copy(o.d_, o.d_ + n_, d_);
+    d_[0] = o.d_[0];  // two without a question: most tensors have few dimensions, a call of memmove costs more
+    d_[1] = o.d_[1];
+    if (n_ > 2) std::copy(o.d_ + 2, o.d_ + n_, d_ + 2);
     return *this;
   }
   static Dims filled(int n, int64_t v) {
@@ -62,7 +64,11 @@ class Dims {
     n_ = n;
   }
   bool contains(int64_t v) const { return std::find(begin(), end(), v) != end(); }
-  bool operator==(const Dims& o) const { return std::equal(begin(), end(), o.begin(), o.end()); }
+  bool operator==(const Dims& o) const {
+    bool same = n_ == o.n_;
+    for (int i = 0; same && i < n_; ++i) same = d_[i] == o.d_[i];
+    return same;
+  }
 
  private:
   // Tells the optimizer what callers guarantee; without it GCC warns about index -1 where loops count down.

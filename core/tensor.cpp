@@ -20,83 +20,55 @@ Storage::~Storage() {
     allocator(device).deallocate(data, nbytes);
 }
 
-namespace {
-// Freed TensorImpl blocks of this thread. Bounded, so that freeing a large graph gives its memory back.
-struct FreeList {
-  static constexpr int kMax = 256;
-  void* head = nullptr;
-  int n = 0;
-  bool alive = true;
-  ~FreeList() {
-    alive = false;
-    while (head) {
-      void* next = *static_cast<void**>(head);
-      ::operator delete(head);
-      head = next;
-    }
-  }
-};
-FreeList& free_list() {
-  thread_local FreeList l;
-  return l;
-}
-}  // namespace
-
-void* TensorImpl::operator new(size_t n) {
-  FreeList& l = free_list();
-  if (l.head && l.alive) {
-    void* p = l.head;
-    l.head = *static_cast<void**>(p);
-    --l.n;
-    return p;
-  }
-  return ::operator new(n);
-}
-
-void TensorImpl::operator delete(void* p, size_t) {
-  FreeList& l = free_list();
-  if (!l.alive || l.n >= FreeList::kMax) return ::operator delete(p);
-  *static_cast<void**>(p) = l.head;
-  l.head = p;
-  ++l.n;
-}
-
 TensorImpl::~TensorImpl() {
   if (owns_py && release_python_object) release_python_object(py);
 }
 
+void ref_destroy(Storage* p) { delete p; }
 void ref_destroy(TensorImpl* p) { delete p; }
 
-static Tensor new_tensor(Ref<Storage> storage, const Dims& sizes, const Dims& strides, int64_t offset, DType dtype,
-                         bool contiguous) {
+static Tensor new_tensor(Ref<Storage> storage, const Dims& sizes, const Dims& strides, int64_t numel, int64_t offset,
+                         DType dtype, bool contiguous) {
   Ref<TensorImpl> t(new TensorImpl);
   t->storage = std::move(storage);
   t->offset = offset;
+  t->numel = numel;
   t->dtype = dtype;
   t->sizes = sizes;
   t->strides = strides;
   t->contiguous = contiguous;
-  int64_t n = 1;
-  for (int64_t s : sizes) n *= s;
-  t->numel = n;
   return Tensor(std::move(t));
 }
 
-Tensor empty_tensor(IntList sizes, DType dtype, Device device) {
-  int64_t n = numel_of(sizes, "empty"), bytes;
+static Ref<Storage> new_storage(const Dims& sizes, int64_t n, DType dtype, Device device) {
+  int64_t bytes;
   TG_CHECK(!__builtin_mul_overflow(n, itemsize(dtype), &bytes), OutOfMemoryError, "out of memory: size ", sizes, " of ",
            name(dtype), " has more than 2^63 bytes");
+  return make_ref<Storage>(size_t(bytes), device);
+}
+
+Tensor empty_tensor(IntList sizes, DType dtype, Device device) {
+  int64_t n = numel_of(sizes, "empty");
   Dims d = sizes.dims();
-  Tensor t = new_tensor(make_ref<Storage>(size_t(bytes), device), d, contiguous_strides(sizes), 0, dtype, true);
+  Tensor t = new_tensor(new_storage(d, n, dtype, device), d, contiguous_strides(sizes), n, 0, dtype, true);
   t.impl()->is_inference = modes().inference;
   return t;
 }
 
 Tensor empty_like_tensor(const Tensor& like) { return empty_like_tensor(like, like.dtype()); }
-Tensor empty_like_tensor(const Tensor& like, DType dtype) { return empty_tensor(like.sizes(), dtype, like.device()); }
+Tensor empty_like_tensor(const Tensor& like, DType dtype) {
+  if (!like.is_contiguous() || like.numel() == 0) return empty_tensor(like.sizes(), dtype, like.device());
+  Ref<Storage> storage = new_storage(like.sizes(), like.numel(), dtype, like.device());
+  Tensor t =
+      new_tensor(std::move(storage), like.sizes(), contiguous_strides(like.sizes()), like.numel(), 0, dtype, true);
+  t.impl()->is_inference = modes().inference;
+  return t;
+}
 
 Tensor make_view(const Tensor& src, const Dims& sizes, const Dims& strides, int64_t offset) {
-  Tensor t = new_tensor(src.impl()->storage, sizes, strides, offset, src.dtype(), is_contiguous(sizes, strides));
+  int64_t n = 1;
+  for (int64_t s : sizes) n *= s;
+  Tensor t = new_tensor(src.impl()->storage, sizes, strides, n, offset, src.dtype(), is_contiguous(sizes, strides));
   t.impl()->base = src.impl()->base ? src.impl()->base : src.ref();
   t.impl()->view_version = src.version();
   t.impl()->is_inference = src.impl()->is_inference;
@@ -106,9 +78,9 @@ Tensor make_view(const Tensor& src, const Dims& sizes, const Dims& strides, int6
 Tensor from_blob(void* data, IntList sizes, IntList strides, DType dtype, Device device, void* owner,
                  void (*release)(void*)) {
   Dims d = sizes.dims(), st = strides.dims();
-  numel_of(sizes, "from_blob");
+  int64_t n = numel_of(sizes, "from_blob");
   auto storage = make_ref<Storage>(data, 0, device, owner, release);
-  return new_tensor(std::move(storage), d, st, 0, dtype, is_contiguous(d, st));
+  return new_tensor(std::move(storage), d, st, n, 0, dtype, is_contiguous(d, st));
 }
 
 std::string describe(const Tensor& t) {

@@ -9,6 +9,7 @@
 #include "core/allocator.h"
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/free_list.h"
 #include "core/generator.h"
 #include "core/ref.h"
 #include "core/scalar.h"
@@ -23,7 +24,7 @@ struct IndexItem;
 struct Node;
 
 // Bytes shared by all views of a tensor. `version` counts in-place writes, so that the tape can tell a stale value.
-struct TG_API Storage final : RefCounted {
+struct TG_API Storage final : RefCounted, Recycled<Storage> {
   void* data = nullptr;
   size_t nbytes = 0;
   Device device;
@@ -42,7 +43,7 @@ struct AutogradMetaBase {
   virtual ~AutogradMetaBase() = default;
 };
 
-struct TG_API TensorImpl final : RefCounted {
+struct TG_API TensorImpl final : RefCounted, Recycled<TensorImpl> {
   Ref<Storage> storage;
   int64_t offset = 0;  // in elements
   int64_t numel = 0;
@@ -60,9 +61,8 @@ struct TG_API TensorImpl final : RefCounted {
   Dims sizes, strides;
 
   ~TensorImpl();
-  static void* operator new(size_t n);  // from a per-thread free list
-  static void operator delete(void* p, size_t n);
 };
+TG_API void ref_destroy(Storage* p);
 TG_API void ref_destroy(TensorImpl* p);
 // Set by the Python layer: drops the wrapper of a dying tensor (takes the interpreter lock).
 TG_API extern void (*release_python_object)(void* py);

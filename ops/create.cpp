@@ -17,6 +17,12 @@ void run_program(const Program& p, std::initializer_list<Tensor> ins, const Tens
 }
 
 void fill_with(const Tensor& t, const Scalar& v) {
+  if (t.numel() == 0) return;
+  if (t.is_contiguous() && t.dtype() == compute_type(t.dtype())) {
+    uint64_t room;
+    const FlatOperand value{scalar_bytes(v, t.dtype(), room), true};
+    if (backend(t.device()).map_flat(Opc::positive, t.dtype(), &value, 1, t.data(), t.numel())) return;
+  }
   run_program(
       make_program(compute_type(t.dtype()), 0, {t.dtype() == DType::Bool ? Scalar(v.b()) : v}, {{Opc::Identity, {0}}}),
       {}, t);

@@ -92,7 +92,7 @@ Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
   for (int i = 0; i < o.n; ++i) {
     if (!o.tensor(i) || !(o.v[i].tensor().sizes() == shape)) continue;
     const Tensor& t = o.v[i].tensor();
-    if (t.is_contiguous()) break;
+    if (t.is_contiguous()) return empty_like_tensor(t, dtype);
     if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
     Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
     for (int64_t d : order) sizes.push_back(shape[int(d)]);
@@ -117,6 +117,32 @@ std::optional<Opc> simple_power(Opc code, DType p, const Operands& o) {
   return {};
 }
 
+// Whether every element of t is the same one.
+bool one_element(const Tensor& t) {
+  for (int i = 0; i < t.ndim(); ++i)
+    if (t.strides()[i] != 0 && t.sizes()[i] != 1) return false;
+  return true;
+}
+
+// The short way: all tensors of one compute type, side by side in memory or a single element. False if it is not that.
+bool run_flat(Opc code, DType p, const Operands& o, const Tensor& result, bool in_place) {
+  if (result.dtype() != p || compute_type(p) != p || !result.is_contiguous()) return false;
+  FlatOperand ins[3];
+  uint64_t values[3];
+  for (int i = 0; i < o.n; ++i) {
+    if (!o.tensor(i)) {
+      ins[i] = {scalar_bytes(o.v[i].scalar(), p, values[i]), true};
+      continue;
+    }
+    const Tensor& t = o.v[i].tensor();
+    const bool full = t.is_contiguous() && t.numel() == result.numel();
+    if (t.dtype() != p || !(full || one_element(t))) return false;
+    if (in_place && t.impl()->storage == result.impl()->storage && !(full && t.data() == result.data())) return false;
+    ins[i] = {t.data(), !full};
+  }
+  return tg::backend(result.device()).map_flat(code, p, ins, o.n, result.data(), result.numel());
+}
+
 // One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
 Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
@@ -139,7 +165,7 @@ Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target
     reject_self_overlap(op, *target);
   }
   Tensor result = target ? *target : allocate(o, shape, out_dtype, dev);
-  if (result.numel() == 0) return result;
+  if (result.numel() == 0 || run_flat(code, p, o, result, target != nullptr)) return result;
   Program prog;
   prog.compute = compute_type(p);
   Instr instr{code, {0, 0, 0}};

@@ -13,6 +13,7 @@ class CpuBackend final : public Backend {
  public:
   const char* name() const override { return "cpu"; }
   void map(const Program& p, const Views& ins, const Views& outs) override;
+  bool map_flat(Opc op, DType type, const FlatOperand* ins, int n_ins, void* out, int64_t n) override;
   void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
               const View& out) override;
   void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) override;

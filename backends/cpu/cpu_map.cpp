@@ -39,6 +39,30 @@ void spread(const void* src, int64_t item, void* tile, int64_t n) {
   }
 }
 
+// f over n elements of `item` bytes.
+void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* out, int64_t n) {
+  alignas(64) char tiles[3][kTile * 8];
+  const void* src[3];
+  int64_t step[3];  // bytes per element: 0 for a tile
+  bool scalars = false;
+  for (int k = 0; k < 3; ++k) {
+    if (k >= n_ins || (k > 0 && ins[k].data == ins[0].data && ins[k].one == ins[0].one)) {  // not read, or the same
+      src[k] = src[0], step[k] = step[0];
+    } else if (ins[k].one) {
+      spread(ins[k].data, item, tiles[k], std::min(n, kTile));
+      src[k] = tiles[k], step[k] = 0, scalars = true;
+    } else {
+      src[k] = ins[k].data, step[k] = item;
+    }
+  }
+  auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
+  parallel_for(n, kGrain, [&](int64_t b, int64_t e) {
+    const int64_t block = scalars ? kTile : e - b;
+    for (int64_t i = b; i < e; i += block)
+      f(at(0, i), at(1, i), at(2, i), static_cast<char*>(out) + i * item, std::min(block, e - i));
+  });
+}
+
 // One instruction on memory of the compute type, operands either full or one element. False if it is not that.
 bool map_direct(const Program& p, const Views& ins, const Views& outs) {
   if (p.code.size() != 1 || outs.size() != 1 || ins.size() != p.n_inputs || p.n_inputs > 3) return false;
@@ -49,42 +73,21 @@ bool map_direct(const Program& p, const Views& ins, const Views& outs) {
   const int num = int(num_of(p.compute));
   const MapLoop f = loops().map[num][int(in.op)];
   if (!f) return false;
-  const int64_t item = itemsize(p.compute), n = out.numel();
-  if (n == 0) return true;
-
-  alignas(64) char tiles[3][kTile * 8];
-  const void* src[3];
-  int64_t step[3];  // bytes per element: 0 for a tile
-  bool scalars = false;
+  FlatOperand operands[3];
+  uint64_t values[3];
   for (int k = 0; k < 3; ++k) {
     const int r = in.src[k];
     if (k > 0 && r == in.src[0]) {
-      src[k] = src[0], step[k] = step[0];
-      continue;
-    }
-    if (r < p.n_inputs) {
-      const View& v = ins[r];
-      const Layout how = layout(v);
-      if (v.dtype != p.compute || how == Layout::Other) return false;
-      src[k] = v.data, step[k] = item;
-      if (how == Layout::Full) continue;
-      spread(v.data, item, tiles[k], std::min(n, kTile));
+      operands[k] = operands[0];
+    } else if (r < p.n_inputs) {
+      const Layout how = layout(ins[r]);
+      if (ins[r].dtype != p.compute || how == Layout::Other) return false;
+      operands[k] = {ins[r].data, how == Layout::One};
     } else {
-      const Scalar& s = p.consts[r - p.n_inputs];
-      float s32 = float(s.d());
-      double s64 = s.d();
-      int64_t si = s.i();
-      const void* value = num == 0 ? static_cast<void*>(&s32) : num == 1 ? static_cast<void*>(&s64) : &si;
-      spread(value, item, tiles[k], std::min(n, kTile));
+      operands[k] = {scalar_bytes(p.consts[r - p.n_inputs], p.compute, values[k]), true};
     }
-    src[k] = tiles[k], step[k] = 0, scalars = true;
   }
-  char* to = static_cast<char*>(out.data);
-  auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
-  parallel_for(n, kGrain, [&](int64_t b, int64_t e) {
-    const int64_t block = scalars ? kTile : e - b;
-    for (int64_t i = b; i < e; i += block) f(at(0, i), at(1, i), at(2, i), to + i * item, std::min(block, e - i));
-  });
+  run_flat(f, itemsize(p.compute), operands, 3, out.data, out.numel());
   return true;
 }
 
@@ -186,7 +189,16 @@ bool map_copy(const Program& p, const Views& ins, const Views& outs) {
   if (compute_type(ins[0].dtype) != p.compute || p.code.size() > 1) return false;
   if (p.code.size() == 1 && (p.code[0].op != Opc::Identity || p.code[0].src[0] != 0)) return false;
   if (p.code.empty() ? p.outs[0] != 0 : p.outs[0] != p.code_reg(0) && p.outs[0] != 0) return false;
-  if (outs[0].numel() == 0) return true;
+  const int64_t n = outs[0].numel(), item = itemsize(outs[0].dtype);
+  if (n == 0) return true;
+  if (n <= kGrain && layout(outs[0]) == Layout::Full && layout(ins[0]) == Layout::Full) {
+    std::memmove(outs[0].data, ins[0].data, size_t(n * item));
+    return true;
+  }
+  if (n <= kGrain && item >= 4 && layout(outs[0]) == Layout::Full && layout(ins[0]) == Layout::One) {
+    spread(ins[0].data, item, outs[0].data, n);
+    return true;
+  }
   const Nd nd(plan::collapse(outs, ins, 0), outs, ins);
   switch (nd.item[0]) {
     case 1:
@@ -253,6 +265,12 @@ void convert_copy(const View& from, const View& to) {
   ins.push_back(from);
   outs.push_back(to);
   cpu_backend().map(p, ins, outs);
+}
+
+bool CpuBackend::map_flat(Opc op, DType type, const FlatOperand* ins, int n_ins, void* out, int64_t n) {
+  const MapLoop f = op < Opc::Identity ? loops().map[int(num_of(type))][int(op)] : nullptr;
+  if (f) run_flat(f, itemsize(type), ins, n_ins, out, n);
+  return f != nullptr;
 }
 
 void CpuBackend::map(const Program& p, const Views& ins, const Views& outs) {

@@ -24,10 +24,10 @@ Nest nest_of(const Views& a, const Views& b) {
 
 namespace {
 
-// Axis d and axis d + 1 are one axis if stepping d is the same as stepping all of d + 1.
-bool mergeable(const Nest& n, int outer, const Nest& from, int d) {
+// Axis `outer` and axis d are one axis if stepping `outer` is the same as stepping all of d.
+bool mergeable(const Nest& n, int outer, int d) {
   for (int k = 0; k < n.n_views; ++k)
-    if (n.stride[k][outer] != from.stride[k][d] * from.shape[d]) return false;
+    if (n.stride[k][outer] != n.stride[k][d] * n.shape[d]) return false;
   return true;
 }
 
@@ -44,28 +44,27 @@ bool inner_to(const Nest& n, int lead, int a, int b) {
 }  // namespace
 
 void merge_axes(Nest& n) {
-  Nest r;
-  r.n_views = n.n_views;
+  int last = -1;  // axes up to this one are done
   for (int d = 0; d < n.ndim(); ++d) {
     if (n.shape[d] == 1) continue;
-    int last = r.ndim() - 1;
-    if (last >= 0 && mergeable(r, last, n, d)) {
-      r.shape[last] *= n.shape[d];
-      for (int k = 0; k < n.n_views; ++k) r.stride[k][last] = n.stride[k][d];
-    } else {
-      r.push_axis(n, d);
-    }
+    const bool merged = last >= 0 && mergeable(n, last, d);
+    if (!merged) ++last;
+    n.shape[last] = merged ? n.shape[last] * n.shape[d] : n.shape[d];
+    for (int k = 0; k < n.n_views; ++k) n.stride[k][last] = n.stride[k][d];
   }
-  n = r;
+  n.shape.resize(last + 1);
+  for (int k = 0; k < n.n_views; ++k) n.stride[k].resize(last + 1);
 }
 
 void sort_axes(Nest& n, int lead) {
   int order[kMaxDims];
+  bool sorted = true;
   for (int d = 0; d < n.ndim(); ++d) {
     int at = d;
-    for (; at > 0 && inner_to(n, lead, order[at - 1], d); --at) order[at] = order[at - 1];
+    for (; at > 0 && inner_to(n, lead, order[at - 1], d); --at) order[at] = order[at - 1], sorted = false;
     order[at] = d;
   }
+  if (sorted) return;
   Nest r;
   r.n_views = n.n_views;
   for (int d = 0; d < n.ndim(); ++d) r.push_axis(n, order[d]);

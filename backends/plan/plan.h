@@ -12,6 +12,14 @@ struct Nest {
   int n_views = 0;
   Dims shape;
   Dims stride[kMaxViews];  // stride[k] belongs to view k
+  Nest() = default;
+  Nest(const Nest& o) { *this = o; }
+  Nest& operator=(const Nest& o) {
+    n_views = o.n_views;
+    shape = o.shape;
+    for (int k = 0; k < n_views; ++k) stride[k] = o.stride[k];
+    return *this;
+  }
   int ndim() const { return shape.size(); }
   int64_t numel() const {
     int64_t n = 1;

@@ -38,6 +38,28 @@ TEST_CASE("gather: every dtype, layout and axis") {
         }
 }
 
+TEST_CASE("scatter: across an axis of an output that no cache holds") {
+  Count count("scatter in blocks of columns");
+  Rng rng(23);
+  // 600 rows of 1600 bytes are more than a block of columns may take, of 800 bytes less
+  for (DType t : {DType::F32, DType::F16, DType::F64})
+    for (int64_t columns : {401, 201})
+      for (ScatterOp op : {ScatterOp::Set, ScatterOp::Add, ScatterOp::Max}) {
+        Pair src = make_pair_of({450, columns - 1}, t, Layout::Contiguous, rng, Values::Special);
+        Pair index = make_pair_of({450, columns - 1}, DType::I64, Layout::Contiguous, rng);
+        for (int64_t i = 0; i < index.elements(); ++i) {
+          const double row = double(draw(rng, 0, 599));
+          put(index.ref, i, row);
+          put(index.cpu, i, row);
+        }
+        Pair out = make_pair_of({600, columns}, t, Layout::Contiguous, rng);
+        out.ref.shape[1] = out.cpu.shape[1] = columns - 1;
+        ref_backend().scatter(op, src.ref, 0, index.ref, out.ref);
+        cpu_backend().scatter(op, src.cpu, 0, index.cpu, out.cpu);
+        CHECK_SAME(count, out, 0, 0, "scatter ", int(op), " ", t, " ", columns);
+      }
+}
+
 TEST_CASE("scatter: every mode, dtype, layout and axis") {
   Count count("scatter");
   Rng rng(22);

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <thread>
@@ -83,6 +84,67 @@ TEST_CASE("allocator: statistics, limit, injected failure") {
     a.deallocate(p, n);
   }
   CHECK(a.stats().live == before.live);
+}
+
+TEST_CASE("allocator: blocks and tensors go from thread to thread, statistics stay exact") {
+  Allocator& a = allocator(Device{});
+  const MemoryStats before = a.stats();
+  std::vector<Tensor> kept;
+  for (int round = 0; round < 3; ++round) {
+    std::thread([&] {
+      for (int64_t n = 1; n < 3000; n *= 3)
+        for (int k = 0; k < 20; ++k) kept.push_back(empty_tensor({n}, DType::F32));
+      kept.erase(kept.begin(), kept.begin() + 10);
+    }).join();
+    CHECK(a.stats().live > before.live);
+    kept.erase(kept.begin() + 5, kept.end());  // made by a thread that has ended
+    std::thread([&] { kept.clear(); }).join();
+    CHECK(a.stats().live == before.live);
+    CHECK(a.stats().allocations == before.allocations + (round + 1) * 160);
+  }
+  a.release_cached();
+  CHECK(a.stats().cached == 0);
+
+  // A thread returns what it keeps when it next asks for memory.
+  std::atomic<int> stage{0};
+  auto wait_for = [&](int s) {
+    while (stage < s) std::this_thread::yield();
+  };
+  std::thread other([&] {
+    empty_tensor({10}, DType::F32);
+    stage = 1;
+    wait_for(2);
+    void* p = a.allocate(1 << 20);
+    stage = 3;
+    wait_for(4);
+    a.deallocate(p, 1 << 20);
+  });
+  wait_for(1);
+  CHECK(a.stats().cached > 0);
+  a.release_cached();
+  stage = 2;
+  wait_for(3);
+  CHECK(a.stats().cached == 0);
+  stage = 4;
+  other.join();
+}
+
+TEST_CASE("allocator: threads at once") {
+  Allocator& a = allocator(Device{});
+  const int64_t live = a.stats().live;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      std::vector<Tensor> mine;
+      for (int64_t i = 0; i < 2000; ++i) {
+        mine.push_back(empty_tensor({1 + (i * 37 + t) % 5000}, DType::F32));
+        if (mine.size() > 50) mine.erase(mine.begin(), mine.begin() + 40);
+        if (i % 500 == 0) a.release_cached();
+        if (i % 100 == 0) (void)a.stats();
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(a.stats().live == live);
 }
 
 TEST_CASE("philox: known answers") {
