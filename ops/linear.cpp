@@ -39,13 +39,12 @@ Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
   if (w.ndim() == 2) sizes.push_back(n);
   Tensor y = empty_tensor(sizes, x.dtype(), x.device());
   if (y.numel() == 0) return y;
-  Tensor y2 = reshape(y, {rows, n}), x2 = reshape(x, {rows, k});
   Backend& be = backend(x.device());
   if (b.defined() || k == 0) {
     Views ins, outs;
     Tensor start = b.defined() ? b : zeros({1}, x.dtype(), x.device());
-    ins.push_back(broadcast_to_view(start, y2.sizes()));
-    outs.push_back(View(y2));
+    ins.push_back(broadcast_to_view(start, {rows, n}));
+    outs.push_back(matrix_view(y, rows, n, n, 1));
     be.map(make_program(compute_type(x.dtype()), 1, {}, {{Opc::Identity, {0}}}), ins, outs);
     if (k == 0) return y;
   }
@@ -55,9 +54,10 @@ Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
     v.stride = {0, sr, sc};
     return v;
   };
-  be.gemm(1.0, matrix(x2, rows, k, x2.stride(0), x2.stride(1)),
+  const Tensor x2 = x.ndim() == 2 ? x : reshape(x, {rows, k});
+  be.gemm(1.0, matrix(x2, rows, k, x2.strides()[0], x2.strides()[1]),
           matrix(w, k, n, w.stride(-1), w.ndim() == 2 ? w.stride(0) : 0), b.defined() ? 1.0 : 0.0,
-          matrix(y2, rows, n, n, 1));
+          matrix(y, rows, n, n, 1));
   return y;
 }
 
@@ -72,6 +72,7 @@ Tensor linear_grad_weight(GradCtx& c) {
   for (int i = 0; i + 1 < x.ndim(); ++i) rows *= x.size(i);
   const Dims& w = c.shape(1);
   if (w.size() == 1) return matmul(reshape(c.g(), {rows}), reshape(x, {rows, k}));
+  if (x.ndim() == 2) return matmul(transpose(c.g(), 0, 1), x);
   return matmul(transpose(reshape(c.g(), {rows, w[0]}), 0, 1), reshape(x, {rows, k}));
 }
 

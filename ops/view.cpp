@@ -8,16 +8,19 @@ namespace {
 
 // ---- view, reshape
 
+// Contiguous, and axes of size 1 have the strides that go with it: any sizes then do too.
+bool row_major_strides(const Tensor& x) { return x.is_contiguous() && x.strides() == contiguous_strides(x.sizes()); }
+
 Tensor view_body(const Tensor& x, IntList size) {
   Dims sizes = infer_size("view", size, x);
-  std::optional<Dims> strides = view_strides(geometry_of(x), sizes);
+  std::optional<Dims> strides = row_major_strides(x) ? contiguous_strides(sizes) : view_strides(geometry_of(x), sizes);
   TG_CHECK(strides, ShapeError, "view: sizes ", x.sizes(), " with strides ", x.strides(), " cannot be viewed as ",
            sizes, "; use reshape; input=", describe(x));
   return make_view(x, sizes, *strides, x.storage_offset());
 }
 Tensor reshape_body(const Tensor& x, IntList shape) {
   Dims sizes = infer_size("reshape", shape, x);
-  return view(view_strides(geometry_of(x), sizes) ? x : clone(x), sizes);
+  return view(row_major_strides(x) || view_strides(geometry_of(x), sizes) ? x : clone(x), sizes);
 }
 // The same bytes as elements of another type. The last dimension takes up a change of width.
 Tensor view_dtype_body(const Tensor& x, DType dtype) {

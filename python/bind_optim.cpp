@@ -17,7 +17,9 @@ using namespace optim;
 Setting to_setting(py::handle v) {
   PyObject* o = v.ptr();
   double d;
+  if (o == Py_None) return std::monostate();
   if (PyBool_Check(o)) return o == Py_True;
+  if (PyFloat_CheckExact(o)) return PyFloat_AS_DOUBLE(o);
   if (is_tensor(o) && unwrap(o).numel() == 1) return unwrap(o).item();  // a rate, of any number of axes
   if (PyTuple_Check(o) || PyList_Check(o)) {
     std::array<double, 2> pair;

@@ -260,6 +260,9 @@ void bench_map(Table& table, Backend& be) {
   };
   table.memory("map", "add", Stream::Add, 12.0 * kCount, kStream,
                [&] { be.map(one(Opc::add, 2), list({a, b}), list({c})); });
+  const FlatOperand flat[] = {{f.a.data(), false}, {f.b.data(), false}};
+  table.memory("map_flat", "add", Stream::Add, 12.0 * kCount, kStream,
+               [&] { be.map_flat(Opc::add, DType::F32, flat, 2, f.c.data(), kCount); });
   unary("copy", Opc::Identity, kStream);
   unary("relu", Opc::relu, kStream);
   unary("exp", Opc::exp, kNone);

@@ -224,11 +224,9 @@ class Optimizer:
         """Forgets the gradients, or fills them with zeros."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
                 if set_to_none:
                     p.grad = None
-                else:
+                elif p.grad is not None:
                     p.grad = _C.ops.zeros_like(p.grad)
 
     def register_step_pre_hook(self, hook: Callable) -> _HookHandle:

@@ -66,7 +66,8 @@ def receive(connection: Connection) -> Any:
         return message
     with open(recv_handle(connection), "rb", buffering=0) as file:
         file.seek(0)
-        parts = [np.empty(size, np.uint8).data for size in message.sizes]
+        # memory that earlier batches have left: fresh pages cost more than the copy
+        parts = [_C.ops.empty([size], dtype=_C.uint8).numpy().data for size in message.sizes]
         for part in parts:
             _read(file, part)
     return pickle.loads(parts[0], buffers=parts[1:])

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any, NoReturn
 
 from .... import _C
-from .fetch import EXHAUSTED, batch_seed, make_fetch, seed_all
+from .fetch import EXHAUSTED, batch_seed, draws_nothing, make_fetch, seed_all
 from .transport import receive, send
 
 _WATCH = 2.0  # seconds between looks at whether the other side is still there
@@ -89,6 +89,7 @@ def run(connection: Any, loader: int, plan: Plan, number: int, count: int, seed:
     _info = WorkerInfo(number, count, seed + number, plan.dataset)
     where = f"DataLoader worker process {number}"
     current, fetch, failure = None, None, None
+    plain = draws_nothing(plan.dataset, plan.collate_fn)
     try:
         if plan.init_fn is not None:
             plan.init_fn(number)
@@ -105,7 +106,8 @@ def run(connection: Any, loader: int, plan: Plan, number: int, count: int, seed:
         result: Any = failure
         if failure is None:
             try:
-                seed_all(batch_seed(base, index))
+                if not plain:
+                    seed_all(batch_seed(base, index))
                 if current != turn:
                     current, fetch = turn, make_fetch(plan.dataset, plan.batched, plan.collate_fn, plan.drop_last)
                 result = fetch(indices)  # type: ignore[misc]
