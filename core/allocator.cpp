@@ -13,6 +13,7 @@
 #endif
 
 #include "core/error.h"
+#include "core/memory_log.h"
 
 namespace tg {
 namespace {
@@ -118,14 +119,20 @@ class CachingAllocator final : public Allocator {
     int64_t size = int64_t(class_bytes(c));
     int64_t live = live_.fetch_add(size, std::memory_order_relaxed) + size;
     int64_t limit = limit_.load(std::memory_order_relaxed);
-    if (TG_UNLIKELY(limit > 0 && live > limit)) out_of_memory(bytes, size);
+    if (TG_UNLIKELY(limit > 0 && live > limit)) refuse(bytes, size);
     void* p = mine && c < ThreadBlocks::kClasses ? mine->take(c) : nullptr;
     if (!p) p = take(c);
     if (!p) p = system_alloc(size);
     if (TG_UNLIKELY(!p)) {
       release_cached();
       p = system_alloc(size);
-      if (!p) out_of_memory(bytes, size);
+      if (!p) {
+        {
+          std::lock_guard lock(mutex_);
+          count_used(c, -1);
+        }
+        refuse(bytes, size);
+      }
     }
     int64_t peak = peak_.load(std::memory_order_relaxed);
     while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
@@ -140,6 +147,7 @@ class CachingAllocator final : public Allocator {
     if (c < ThreadBlocks::kClasses)
       if (ThreadBlocks* mine = blocks_of_thread(); mine && mine->give(p, c)) return;
     std::lock_guard lock(mutex_);
+    count_used(c, -1);
     give(p, c);
   }
 
@@ -226,8 +234,12 @@ class CachingAllocator final : public Allocator {
     *static_cast<void**>(p) = free_[c];
     free_[c] = p;
   }
+  void count_used(int c, int by) {
+    if (c >= ThreadBlocks::kClasses) used_[c] += by;
+  }
   void* take(int c) {
     std::lock_guard lock(mutex_);
+    count_used(c, 1);
     void* p = free_[c];
     if (!p) return nullptr;
     free_[c] = *static_cast<void**>(p);
@@ -242,17 +254,20 @@ class CachingAllocator final : public Allocator {
     return left == 1;
   }
 
-  [[noreturn]] void out_of_memory(size_t asked, int64_t size) {
+  [[noreturn]] void refuse(size_t asked, int64_t size) {
     live_.fetch_sub(size);
-    const MemoryStats now = stats();
-    fail<OutOfMemoryError>(
-        "out of memory on cpu: tried to allocate ", asked, " bytes; live ", now.live, ", cached ", now.cached,
-        ", limit ", limit_.load(),
-        " (0 = none). Try, the cheapest first: a smaller batch, checkpointing of activations, half precision");
+    std::vector<std::pair<int64_t, int64_t>> blocks;
+    {
+      std::lock_guard lock(mutex_);
+      for (int c = kClasses; c-- > ThreadBlocks::kClasses;)
+        if (used_[c] > 0) blocks.push_back({int64_t(class_bytes(c)), used_[c]});
+    }
+    out_of_memory(Device(), asked, stats(), limit_.load(), blocks);
   }
 
   mutable std::mutex mutex_;
   void* free_[kClasses] = {};
+  int64_t used_[kClasses] = {};      // blocks handed out that no thread keeps for itself, for the text of an error
   int64_t cached_ = 0;               // in the shared lists
   ThreadBlocks* threads_ = nullptr;  // of the threads that live
   std::atomic<int64_t> live_{0}, peak_{0}, limit_{0}, fail_in_{0}, epoch_{0};

@@ -520,7 +520,7 @@ def test_gpt_reaches_the_loss_of_float32(monkeypatch):
 
     full, brain, half = (final_loss(d) for d in (None, tg.bfloat16, tg.float16))
     print(f"loss after 300 steps: float32 {full:.4f}, bfloat16 {brain:.4f}, float16 with a scaler {half:.4f}")
-    assert abs(brain / full - 1) < 0.01 and abs(half / full - 1) < 0.01 and full < 2.8
+    assert abs(brain / full - 1) < 0.01 and abs(half / full - 1) < 0.01 and full < 3  # a guess has 4.6
 
 
 def test_operands_of_two_types():
