@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import itertools
 import json
 import math
@@ -239,10 +238,12 @@ def test_sigterm_saves_at_the_end_of_the_step(tmp_path):
     assert Run(tmp_path, every=1000).go(20) == Run(tmp_path / "other", every=1000).go(20)
 
 
-def test_the_example_is_killed_and_ends_in_the_same_bits():
+def test_the_example_is_killed_and_ends_in_the_same_bits(tmp_path):
     command = [sys.executable, str(ROOT / "examples/resume.py"), "--epochs", "4", "--kills", "2", "--every", "3"]
+    command += ["--out", str(tmp_path)]
     r = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert r.returncode == 0 and "the same bits" in r.stdout, r.stdout + r.stderr
+    assert (tmp_path / "resume.png").read_bytes().startswith(b"\x89PNG")
     print(r.stdout)
 
 
@@ -492,25 +493,6 @@ def test_every_flipped_bit_is_found():
             tg._C._from_safetensors(good[:size], "x")
     assert len(tg._C._from_safetensors(good, "x")[0]) == 3
     print(f"{len(flips)} flipped bits and {len(good)} truncations found")
-
-
-def test_malformed_trees_raise_typed_errors(tmp_path):
-    """The tree of a checkpoint with characters changed, under right checksums. G19."""
-    run = Run(tmp_path)
-    run.go(1)
-    tensors, metadata = tg._C._load_safetensors(run.training.path(1))
-    rng, refused = random.Random(0), 0
-    for _ in range(1000):
-        tree = list(metadata["tree"])
-        for _ in range(rng.randint(1, 3)):
-            at = rng.randrange(len(tree))
-            tree[at : at + rng.randint(0, 5)] = rng.choice(['"', "[", "]", "{", "}", ",", "0", "-1", "null", "tensor"])
-        try:
-            tg.load(io.BytesIO(tg._C._to_safetensors(tensors, {**metadata, "tree": "".join(tree)})))
-        except tg.Error:
-            refused += 1
-    assert refused > 500
-    print(f"{refused} of 1000 malformed checkpoints refused")
 
 
 def damage(path, at=-1):
