@@ -23,7 +23,7 @@ set_up() {
 }
 
 check_format() {
-  find . \( -name '.?*' -o -path ./build \) -prune -o \( -name '*.h' -o -name '*.cpp' \) -print0 |
+  find . \( -name '.?*' -o -path ./build \) -prune -o \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
     xargs -0 -r clang-format --dry-run -Werror
 }
 

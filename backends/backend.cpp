@@ -2,13 +2,16 @@
 
 #include <atomic>
 
+#include "backends/cuda.h"
+
 namespace tg {
 namespace {
 std::atomic<bool> g_use_ref{false};
 }
 
 Backend& backend(Device d) {
-  TG_CHECK(d.is_cpu() && d.index == 0, DeviceError, "backend: device ", d, " is not available");
+  if (TG_UNLIKELY(!d.is_cpu())) return cuda::backend(d);
+  TG_CHECK(d.index == 0, DeviceError, "backend: device ", d, " is not available");
   return g_use_ref.load(std::memory_order_relaxed) ? ref_backend() : cpu_backend();
 }
 

@@ -178,38 +178,58 @@ TG_SM double erfc_core(double x) {
 
 // ---- exponentials, logarithms, trigonometry
 
-TG_SM float exp(float x) { return float(exp_core(x)); }
+// TG_SM_FLOAT(name, expression): the float function, by one of the cores above. A GPU has float functions of its own,
+// within 2 ULP, and on most of them arithmetic in double is slow: there the library's function serves, and whoever
+// composes functions asks kCores before it calls a core.
+#if defined(__CUDACC__) || defined(TG_CUDA_EMULATION)
+template <class T>
+constexpr bool kCores = false;
+#define TG_SM_FLOAT(name, expression) \
+  TG_SM float name(float x) { return std::name(x); }
+#define TG_SM_LIBM_FLOAT(name) \
+  TG_SM float name(float x) { return std::name(x); }
+#else
+template <class T>
+constexpr bool kCores = std::is_same_v<T, float>;
+#define TG_SM_FLOAT(name, expression) \
+  TG_SM float name(float x) { return expression; }
+#define TG_SM_LIBM_FLOAT(name) \
+  TG_SM float name(float x) { return float(std::name(double(x))); }
+#endif
+
+TG_SM_FLOAT(exp, float(exp_core(x)))
 TG_SM double exp(double x) { return std::exp(x); }
-TG_SM float exp2(float x) { return float(exp2_core(x)); }
+TG_SM_FLOAT(exp2, float(exp2_core(x)))
 TG_SM double exp2(double x) { return std::exp2(x); }
-TG_SM float expm1(float x) { return float(expm1_core(x)); }
+TG_SM_FLOAT(expm1, float(expm1_core(x)))
 TG_SM double expm1(double x) { return std::expm1(x); }
-TG_SM float log(float x) { return float(log_core(x)); }
+TG_SM_FLOAT(log, float(log_core(x)))
 TG_SM double log(double x) { return std::log(x); }
-TG_SM float log1p(float x) { return float(log1p_core(x)); }
+TG_SM_FLOAT(log1p, float(log1p_core(x)))
 TG_SM double log1p(double x) { return std::log1p(x); }
-TG_SM float log2(float x) {
+TG_SM double log2_core(double x) {
   double k, p;
   log_parts(x, k, p);
-  return float(log_edges(x, 0.0, k + p * kLog2e));
+  return log_edges(x, 0.0, k + p * kLog2e);
 }
+TG_SM_FLOAT(log2, float(log2_core(x)))
 TG_SM double log2(double x) { return std::log2(x); }
-TG_SM float log10(float x) { return float(log_core(x) * kLog10e); }
+TG_SM_FLOAT(log10, float(log_core(x) * kLog10e))
 TG_SM double log10(double x) { return std::log10(x); }
-TG_SM float tanh(float x) { return float(tanh_core(x)); }
+TG_SM_FLOAT(tanh, float(tanh_core(x)))
 TG_SM double tanh(double x) { return std::tanh(x); }
-TG_SM float erf(float x) { return float(erf_core(x)); }
+TG_SM_FLOAT(erf, float(erf_core(x)))
 TG_SM double erf(double x) { return std::erf(x); }
-TG_SM float erfc(float x) { return float(erfc_core(x)); }
+TG_SM_FLOAT(erfc, float(erfc_core(x)))
 TG_SM double erfc(double x) { return std::erfc(x); }
-TG_SM float sin(float x) { return std::fabs(x) <= kTrigMax ? sin_core(x) : float(std::sin(double(x))); }
+TG_SM_FLOAT(sin, std::fabs(x) <= kTrigMax ? sin_core(x) : float(std::sin(double(x))))
 TG_SM double sin(double x) { return std::sin(x); }
-TG_SM float cos(float x) { return std::fabs(x) <= kTrigMax ? cos_core(x) : float(std::cos(double(x))); }
+TG_SM_FLOAT(cos, std::fabs(x) <= kTrigMax ? cos_core(x) : float(std::cos(double(x))))
 TG_SM double cos(double x) { return std::cos(x); }
 
 // The C library's double function serves both types.
-#define TG_SM_LIBM(name)                                            \
-  TG_SM float name(float x) { return float(std::name(double(x))); } \
+#define TG_SM_LIBM(name) \
+  TG_SM_LIBM_FLOAT(name) \
   TG_SM double name(double x) { return std::name(x); }
 TG_SM_LIBM(tan)
 TG_SM_LIBM(asin)
@@ -224,7 +244,8 @@ TG_SM_LIBM(atanh)
 
 template <class T>
 TG_SM T atan2(T y, T x) {
-  return T(std::atan2(double(y), double(x)));
+  if constexpr (kCores<T>) return T(std::atan2(double(y), double(x)));
+  return std::atan2(y, x);
 }
 template <class T>
 TG_SM T hypot(T a, T b) {
@@ -349,7 +370,8 @@ TG_SM int64_t pow(int64_t a, int64_t n) {
 template <class T>
 TG_SM T pow(T a, T b) {
   if (b == T(2)) return a * a;
-  return T(std::pow(double(a), double(b)));
+  if constexpr (kCores<T>) return T(std::pow(double(a), double(b)));
+  return std::pow(a, b);
 }
 
 // ---- rounding: integers are their own floor
@@ -377,19 +399,21 @@ TG_SM T frac(T a) {
 // Equal operands are told apart because the difference of equal infinities is NaN.
 template <class T>
 TG_SM T logaddexp(T a, T b) {
-  double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (kCores<T>) {
+    double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
     return float(m + log1p_core(exp_core(-d)));
-  else
-    return m + std::log1p(std::exp(-d));
+  } else {
+    return max_nan(a, b) + std::log1p(std::exp(a == b ? T(0) : -std::fabs(a - b)));
+  }
 }
 template <class T>
 TG_SM T logaddexp2(T a, T b) {
-  double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (kCores<T>) {
+    double m = max_nan(a, b), d = a == b ? 0.0 : std::fabs(double(a) - double(b));
     return float(m + kLog2e * log1p_core(exp2_core(-d)));
-  else
-    return m + kLog2e * std::log1p(std::exp2(-d));
+  } else {
+    return max_nan(a, b) + T(kLog2e) * std::log1p(std::exp2(a == b ? T(0) : -std::fabs(a - b)));
+  }
 }
 
 // ---- activations
@@ -400,53 +424,56 @@ TG_SM T relu(T a) {
 }
 template <class T>
 TG_SM T sigmoid(T a) {
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (kCores<T>)
     return float(1.0 / (1.0 + exp_core(-double(a))));
   else
-    return 1.0 / (1.0 + std::exp(-a));
+    return T(1) / (T(1) + std::exp(-a));
 }
 // (1 + erf u) / 2 = erfc(-u) / 2, which does not cancel for negative u
 template <class T>
 TG_SM T gelu_erf(T a) {
-  double u = -0.7071067811865476 * a;
-  if constexpr (std::is_same_v<T, float>)
-    return float(0.5 * a * erfc_core(u));
+  if constexpr (kCores<T>)
+    return float(0.5 * a * erfc_core(-0.7071067811865476 * a));
   else
-    return 0.5 * a * std::erfc(u);
+    return T(0.5) * a * std::erfc(T(-0.7071067811865476) * a);
 }
 // Phi(a) + a phi(a)
 template <class T>
 TG_SM T gelu_erf_prime(T a) {
-  double x = a, u = -0.7071067811865476 * x;
-  if constexpr (std::is_same_v<T, float>)
+  using W = std::conditional_t<kCores<T>, double, T>;
+  W x = a, u = W(-0.7071067811865476) * x;
+  if constexpr (kCores<T>)
     return float(0.5 * erfc_core(u) + x * 0.3989422804014327 * exp_core(-0.5 * x * x));
   else
-    return 0.5 * std::erfc(u) + x * 0.3989422804014327 * std::exp(-0.5 * x * x);
+    return T(0.5) * std::erfc(u) + x * T(0.3989422804014327) * std::exp(T(-0.5) * x * x);
 }
 // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u
 template <class T>
 TG_SM T gelu_tanh(T a) {
-  double x = a, u2 = 1.5957691216057308 * (x + 0.044715 * x * x * x);
-  if constexpr (std::is_same_v<T, float>)
+  using W = std::conditional_t<kCores<T>, double, T>;
+  W x = a, u2 = W(1.5957691216057308) * (x + W(0.044715) * x * x * x);
+  if constexpr (kCores<T>)
     return float(x / (1.0 + exp_core(-u2)));
   else
-    return x / (1.0 + std::exp(-u2));
+    return x / (T(1) + std::exp(-u2));
 }
-// With e = exp x: tanh(log(1 + e)) = n / (n + 2), n = e (e + 2); beyond 300 it is 1 and e^2 would overflow.
+// With e = exp x: tanh(log(1 + e)) = n / (n + 2), n = e (e + 2); beyond the bound it is 1 and e^2 would overflow.
 template <class T>
 TG_SM T mish(T a) {
-  double x = a, z = x > 300.0 ? 300.0 : x, e;
-  if constexpr (std::is_same_v<T, float>)
+  using W = std::conditional_t<kCores<T>, double, T>;
+  constexpr W bound = sizeof(W) == 8 ? 300 : 40;
+  W x = a, z = x > bound ? bound : x, e;
+  if constexpr (kCores<T>)
     e = exp_core(z);
   else
     e = std::exp(z);
-  double n = e * (e + 2.0);
-  return T(x * (n / (n + 2.0)));
+  W n = e * (e + W(2));
+  return T(x * (n / (n + W(2))));
 }
 template <class T>
 TG_SM T softplus(T a, T beta, T threshold) {
   T y;
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (kCores<T>)
     y = float(log1p_core(exp_core(double(a) * beta)) / beta);
   else
     y = std::log1p(std::exp(a * beta)) / beta;
@@ -455,7 +482,7 @@ TG_SM T softplus(T a, T beta, T threshold) {
 template <class T>
 TG_SM T logsigmoid(T a) {
   T m = a < T(0) ? a : T(0);
-  if constexpr (std::is_same_v<T, float>)
+  if constexpr (kCores<T>)
     return float(m - log1p_core(exp_core(-std::fabs(double(a)))));
   else
     return m - std::log1p(std::exp(-std::fabs(a)));

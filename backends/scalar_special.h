@@ -23,7 +23,7 @@ namespace tg::sm {
 
 // std::lgamma may write the global `signgam`, a data race between threads; the reentrant form does not.
 TG_SM_LARGE double lgamma(double x) {
-#if defined(__GLIBC__)
+#if defined(__GLIBC__) && !defined(__CUDA_ARCH__)
   int sign;
   return ::lgamma_r(x, &sign);
 #else

@@ -3,8 +3,8 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -14,25 +14,11 @@
 
 #include "core/error.h"
 #include "core/memory_log.h"
+#include "core/size_class.h"
 
 namespace tg {
 namespace {
 
-// Sizes are rounded to one of 4 steps per power of two (waste <= 25 %), blocks of a class are interchangeable.
-constexpr size_t kMinBlock = 64;
-constexpr int kClasses = 4 * 58;
-
-int size_class(size_t n) {
-  if (n <= kMinBlock) return 0;
-  int p = std::bit_width(n - 1) - 1;    // 2^p <= n-1 < 2^(p+1)
-  int q = int((n - 1) >> (p - 2)) & 3;  // quarter inside that octave
-  return (p - 6) * 4 + q + 1;
-}
-size_t class_bytes(int c) {
-  if (c == 0) return kMinBlock;
-  int p = (c - 1) / 4 + 6, q = (c - 1) % 4;
-  return (size_t(1) << p) + (size_t(q + 1) << (p - 2));
-}
 constexpr size_t kHugePage = size_t(2) << 20;  // of x86-64 and of ARM with 4 KiB pages
 
 // aligned_alloc wants a multiple of the alignment. Large blocks ask for huge pages: fewer page faults, and strided
@@ -94,9 +80,10 @@ class ThreadBlocks {
 thread_local constinit ThreadBlocks* t_blocks = nullptr;
 thread_local constinit bool t_shared_only = false;
 
-class CachingAllocator final : public Allocator {
+class HostAllocator final : public Allocator {
  public:
   void share_blocks_of_thread() override { leave(); }
+  void copy(void* dst, const void* src, size_t n) override { std::memcpy(dst, src, n); }
 
   // A forked child has one thread: it inherits what the others kept, and a lock that is free.
   void before_fork() { mutex_.lock(); }
@@ -182,7 +169,7 @@ class CachingAllocator final : public Allocator {
   // Null for a thread that keeps none: at its end, when they have been handed on, or by its own wish.
   ThreadBlocks* blocks_of_thread() {
     struct Closer {
-      CachingAllocator* owner;
+      HostAllocator* owner;
       ~Closer() { owner->leave(); }
     };
     ThreadBlocks* mine = t_blocks;
@@ -259,15 +246,15 @@ class CachingAllocator final : public Allocator {
     std::vector<std::pair<int64_t, int64_t>> blocks;
     {
       std::lock_guard lock(mutex_);
-      for (int c = kClasses; c-- > ThreadBlocks::kClasses;)
+      for (int c = kSizeClasses; c-- > ThreadBlocks::kClasses;)
         if (used_[c] > 0) blocks.push_back({int64_t(class_bytes(c)), used_[c]});
     }
     out_of_memory(Device(), asked, stats(), limit_.load(), blocks);
   }
 
   mutable std::mutex mutex_;
-  void* free_[kClasses] = {};
-  int64_t used_[kClasses] = {};      // blocks handed out that no thread keeps for itself, for the text of an error
+  void* free_[kSizeClasses] = {};
+  int64_t used_[kSizeClasses] = {};  // blocks handed out that no thread keeps for itself, for the text of an error
   int64_t cached_ = 0;               // in the shared lists
   ThreadBlocks* threads_ = nullptr;  // of the threads that live
   std::atomic<int64_t> live_{0}, peak_{0}, limit_{0}, fail_in_{0}, epoch_{0};
@@ -276,15 +263,18 @@ class CachingAllocator final : public Allocator {
 
 }  // namespace
 
+Allocator& (*device_allocator)(Device) = nullptr;
+
 Allocator& allocator(Device d) {
   // Never destroyed: tensors in static or Python objects may outlive every other static.
-  static CachingAllocator* cpu = [] {
-    static CachingAllocator* a = new CachingAllocator;
+  static HostAllocator* cpu = [] {
+    static HostAllocator* a = new HostAllocator;
     pthread_atfork([] { a->before_fork(); }, [] { a->after_fork(false); }, [] { a->after_fork(true); });
     return a;
   }();
-  TG_CHECK(d.is_cpu(), DeviceError, "device ", d, " is not available: this build has no CUDA backend");
-  return *cpu;
+  if (TG_LIKELY(d.is_cpu())) return *cpu;
+  TG_CHECK(device_allocator, DeviceError, "device ", d, " is not available");
+  return device_allocator(d);
 }
 
 }  // namespace tg

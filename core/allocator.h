@@ -32,9 +32,14 @@ class Allocator {
   virtual void set_limit(int64_t bytes) = 0;
   // The i-th allocation from now (1 = the next) fails once; 0 turns it off. For tests of error paths.
   virtual void fail_at(int64_t i) = 0;
+  // Copies n bytes within this memory, or between it and the host's. What was queued before on the device is seen, and
+  // the bytes are there when this returns.
+  virtual void copy(void* dst, const void* src, size_t n) = 0;
 };
 
 // The allocator of a device; DeviceError when that device is not available.
 TG_API Allocator& allocator(Device d);
+// Set by backends/: the allocators of devices other than the CPU.
+TG_API extern Allocator& (*device_allocator)(Device);
 
 }  // namespace tg

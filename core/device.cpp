@@ -21,6 +21,8 @@ Device::Device(std::string_view s) {
   index = int16_t(v);
 }
 
+const char* (*device_note)(Device) = nullptr;
+
 std::string to_string(Device d) { return d.is_cpu() ? "cpu" : "cuda:" + std::to_string(d.index); }
 
 }  // namespace tg

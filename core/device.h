@@ -23,6 +23,8 @@ struct Device {
 };
 
 TG_API std::string to_string(Device d);
+// Set by backends/: what a reader of a tensor's printed form should know of its device, such as " (emulation)".
+TG_API extern const char* (*device_note)(Device);
 inline std::ostream& operator<<(std::ostream& o, Device d) { return o << to_string(d); }
 
 }  // namespace tg

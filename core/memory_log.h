@@ -34,9 +34,10 @@ class LoggedOp {
 };
 
 // Throws the OutOfMemoryError of an allocator: what was asked for, what there is, the largest holders, what to try.
-// `blocks`: what is handed out, as (bytes, number), the largest first.
+// `blocks`: what is handed out, as (bytes, number), the largest first. `note`: what the device has to add.
 [[noreturn]] TG_API void out_of_memory(Device d, size_t asked, const MemoryStats& stats, int64_t limit,
-                                       const std::vector<std::pair<int64_t, int64_t>>& blocks);
+                                       const std::vector<std::pair<int64_t, int64_t>>& blocks,
+                                       const std::string& note = {});
 
 // "1.50 MiB"
 TG_API std::string bytes_text(double bytes);

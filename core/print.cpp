@@ -143,12 +143,14 @@ std::string to_string(const Tensor& t) {
     if (t.ndim() != 1) s += ", size=(" + to_string(t.sizes()).substr(1);
     if (t.ndim() != 1) s.back() = ')';
   } else {
-    Format f(t, summarise);
-    print_axis(s, t, f, summarise, 0, 0, 7);
+    Tensor values = host_mirror(t);
+    Format f(values, summarise);
+    print_axis(s, values, f, summarise, 0, 0, 7);
   }
   bool default_type =
       t.dtype() == default_dtype() || (t.numel() > 0 && (t.dtype() == DType::Bool || t.dtype() == DType::I64));
-  if (!t.device().is_cpu()) s += ", device='" + to_string(t.device()) + "'";
+  if (!t.device().is_cpu())
+    s += ", device='" + to_string(t.device()) + "'" + (device_note ? device_note(t.device()) : "");
   if (!default_type) s += std::string(", dtype=tinygrad_cpp.") + name(t.dtype());
   if (!t.is_leaf() && grad_fn_name)
     s += ", grad_fn=" + grad_fn_name(t);

@@ -88,6 +88,16 @@ Tensor from_blob(void* data, IntList sizes, IntList strides, DType dtype, Device
   return new_tensor(std::move(storage), d, st, n, 0, dtype, is_contiguous(d, st));
 }
 
+Tensor host_mirror(const Tensor& t) {
+  if (t.device().is_cpu()) return t;
+  int64_t lo = 0, hi = 0;
+  for (int d = 0; d < t.ndim(); ++d) (t.strides()[d] < 0 ? lo : hi) += (t.sizes()[d] - 1) * t.strides()[d];
+  int64_t size = itemsize(t.dtype()), n = t.numel() > 0 ? hi - lo + 1 : 0;
+  auto storage = make_ref<Storage>(size_t(n * size), Device());
+  if (n > 0) allocator(t.device()).copy(storage->data, static_cast<char*>(t.data()) + lo * size, size_t(n * size));
+  return new_tensor(std::move(storage), t.sizes(), t.strides(), -lo, t.dtype(), t.is_contiguous());
+}
+
 std::string describe(const Tensor& t) {
   if (!t.defined()) return "None";
   std::string s = std::string(short_name(t.dtype())) + "[";
@@ -109,7 +119,11 @@ Scalar Tensor::item_scalar() const {
            " elements cannot be converted to a number; self=", describe(*this));
   return visit(dtype(), [&](auto tag) -> Scalar {
     using T = typename decltype(tag)::type;
-    T v = *static_cast<const T*>(data());
+    T v;
+    if (TG_LIKELY(device().is_cpu()))
+      v = *static_cast<const T*>(data());
+    else
+      allocator(device()).copy(&v, data(), sizeof v);
     if constexpr (std::is_same_v<T, bool>)
       return v;
     else if constexpr (std::is_integral_v<T>)

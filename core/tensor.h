@@ -108,9 +108,10 @@ class TG_API Tensor {
   bool is_view() const { return bool(impl_->base); }
   // First element. Writing through it is invisible to autograd: call bump_version() after.
   void* data() const { return static_cast<char*>(impl_->storage->data) + impl_->offset * itemsize(dtype()); }
-  // Typed pointer; DTypeError if T is not the element type.
+  // Typed pointer to memory of the host; DTypeError if T is not the element type, DeviceError if it lies on a device.
   template <class T>
   T* data() const {
+    TG_CHECK(device().is_cpu(), DeviceError, "data: the host cannot read memory of ", device());
     TG_CHECK(dtype() == DTypeOf<T>::value, DTypeError, "data: tensor is ", dtype(), ", not ", name(DTypeOf<T>::value));
     return static_cast<T*>(data());
   }
@@ -184,6 +185,9 @@ TG_API Tensor make_view(const Tensor& src, const Dims& sizes, const Dims& stride
 // Tensor over memory of somebody else; `release(owner)` is called when the last view is gone.
 TG_API Tensor from_blob(void* data, IntList sizes, IntList strides, DType dtype, Device device, void* owner,
                         void (*release)(void*));
+// `t` itself if it lies on the CPU, else a copy there with the same strides, of the bytes between its first and its
+// last element. For reading values from code that has no backend; ops use to().
+TG_API Tensor host_mirror(const Tensor& t);
 // "f32[2,3]@cpu": how error messages name an operand
 TG_API std::string describe(const Tensor& t);
 TG_API std::string describe(const Operand& t);

@@ -32,7 +32,7 @@ TG_OP("allclose(Tensor input, Tensor other, float rtol=1e-05, float atol=1e-08, 
       .samples = "T(3,4), T(3,4); T(3,4), T(3,4), rtol=100.0, atol=100.0; T(0), T(0)");
 
 bool equal_impl(const Tensor& a, const Tensor& b) {
-  TG_CHECK(a.device() == b.device(), DeviceError, "equal: operands are on different devices; input=", describe(a),
+  TG_CHECK(a.device() == b.device(), DeviceError, "equal: expected all tensors on one device; input=", describe(a),
            ", other=", describe(b));
   return a.sizes() == b.sizes() && all(eq(a, b)).item<bool>();
 }

@@ -6,7 +6,7 @@ namespace tg {
 namespace {
 
 void check_pair(const char* op, const Tensor& a, const Tensor& b) {
-  TG_CHECK(a.device() == b.device(), DeviceError, op, ": operands are on different devices; a=", describe(a),
+  TG_CHECK(a.device() == b.device(), DeviceError, op, ": expected all tensors on one device; a=", describe(a),
            ", b=", describe(b));
   TG_CHECK(a.dtype() == b.dtype(), DTypeError, op, ": expected operands of one dtype, got ", a.dtype(), " and ",
            b.dtype(), "; a=", describe(a), ", b=", describe(b));

@@ -231,8 +231,8 @@ PyObject* list_along(const Tensor& t, int axis, const char* p) {
 }  // namespace
 
 PyObject* to_list(const Tensor& t) {
-  TG_CHECK(t.device().is_cpu(), DeviceError, "tolist: only CPU tensors; self=", describe(t));
-  return list_along(t, 0, static_cast<const char*>(t.data()));
+  Tensor host = host_mirror(t);
+  return list_along(host, 0, static_cast<const char*>(host.data()));
 }
 
 Tensor tensor_from(PyObject* data, std::optional<DType> dtype, Device device) {
@@ -271,8 +271,9 @@ Tensor as_tensor(const py::object& data, const py::object& type, const py::objec
     return tensor_from(data.ptr(), dtype, device.value_or(Device()));
   bool same = (!dtype || *dtype == t.dtype()) && (!device || *device == t.device());
   if (same) return t;
-  static const OpDef& to = find_op("cast");
-  return run_op1(to, {Value(t), Value(dtype.value_or(t.dtype()))});
+  static const OpDef &cast = find_op("cast"), &move = find_op("device_copy");
+  if (dtype && *dtype != t.dtype()) t = run_op1(cast, {Value(t), Value(*dtype)});
+  return device && *device != t.device() ? run_op1(move, {Value(t), Value(*device)}) : t;
 }
 }  // namespace
 

@@ -1,9 +1,14 @@
-"""CUDA devices: there are none here. What asks about them is answered, what needs one is refused."""
+"""CUDA devices: what there is, and what to do with it. Without one, questions are answered and work is refused.
+
+``emulate()`` (or ``TG_CUDA_EMULATE=1``) runs CUDA code on the CPU: for tests and for looking at kernels, never for
+speed. Names and reports then say "emulation".
+"""
 
 from __future__ import annotations
 
 import contextlib
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +19,27 @@ Device = _C.device | str | int | None
 
 
 def _refuse(what: str) -> Exception:
-    return _C.DeviceError(f"{what}: there is no CUDA device; cuda.is_available() is False")
+    if is_available():
+        return _C.NotImplementedError(f"{what}: not available here")
+    return _C.DeviceError(f"{what}: {_C._cuda_probe()['text']}; cuda.is_available() is False")
+
+
+def _index(device: Device, what: str) -> int:
+    """The number of a device; the current one for None."""
+    if not is_available():
+        raise _refuse(f"cuda.{what}")
+    if device is None:
+        return _C._cuda_current_device()
+    if not isinstance(device, int):
+        device = _C.device(device)
+        if device.type != "cuda":
+            raise _C.ValueError(f"cuda.{what}: expected a cuda device, got {device}")
+        if device.index is None:
+            return _C._cuda_current_device()
+        device = device.index
+    if not 0 <= device < device_count():
+        raise _C.DeviceError(f"cuda.{what}: there is no device {device}, only {device_count()}")
+    return device
 
 
 def _refused(name: str) -> Callable[..., Any]:
@@ -30,23 +55,33 @@ def _refused(name: str) -> Callable[..., Any]:
 
 
 def is_available() -> bool:
-    """False: there is no CUDA device."""
-    return False
+    """True if there is a CUDA device, or emulation is on."""
+    return _C._cuda_device_count() > 0
 
 
 def device_count() -> int:
-    """0."""
-    return 0
+    """How many CUDA devices there are."""
+    return _C._cuda_device_count()
+
+
+def emulate(on: bool = True) -> None:
+    """Makes CUDA devices of the CPU: to be called before a CUDA device is used. Slow, and no claim about any GPU."""
+    _C._cuda_emulate(on)
+
+
+def is_emulated() -> bool:
+    """True if CUDA devices are the CPU's emulation."""
+    return _C._cuda_emulating()
 
 
 def is_initialized() -> bool:
-    """False."""
-    return False
+    """True once there is a device: nothing has to be started."""
+    return is_available()
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """False without a device."""
-    return False
+    """True if there is a device: every kernel has a bfloat16 form."""
+    return is_available()
 
 
 def get_arch_list() -> list[str]:
@@ -55,22 +90,47 @@ def get_arch_list() -> list[str]:
 
 
 init = _refused("init")
-current_device = _refused("current_device")
-get_device_name = _refused("get_device_name")
-get_device_capability = _refused("get_device_capability")
-get_device_properties = _refused("get_device_properties")
-mem_get_info = _refused("mem_get_info")
-synchronize = _refused("synchronize")
 set_per_process_memory_fraction = _refused("set_per_process_memory_fraction")
 get_rng_state = _refused("get_rng_state")
 set_rng_state = _refused("set_rng_state")
 current_stream = _refused("current_stream")
 
 
+def current_device() -> int:
+    """Number of the device that new work goes to."""
+    return _index(None, "current_device")
+
+
 def set_device(device: Device) -> None:
-    """Refused; a negative number means no device and is accepted."""
+    """Makes a device current for this thread; a negative number changes nothing."""
     if not isinstance(device, int) or device >= 0:
-        raise _refuse("cuda.set_device")
+        _C._cuda_set_device(_index(device, "set_device"))
+
+
+def get_device_properties(device: Device = None) -> types.SimpleNamespace:
+    """Name, compute capability, memory and limits of a device."""
+    return types.SimpleNamespace(**_C._cuda_properties(_index(device, "get_device_properties")))
+
+
+def get_device_name(device: Device = None) -> str:
+    """Name of a device; that of an emulated one says so."""
+    return get_device_properties(_index(device, "get_device_name")).name
+
+
+def get_device_capability(device: Device = None) -> tuple[int, int]:
+    """Compute capability, such as (9, 0)."""
+    p = get_device_properties(_index(device, "get_device_capability"))
+    return p.major, p.minor
+
+
+def mem_get_info(device: Device = None) -> tuple[int, int]:
+    """Free and total bytes of a device's memory."""
+    return _C._cuda_memory(_index(device, "mem_get_info"))
+
+
+def synchronize(device: Device = None) -> None:
+    """Waits until all work of a device is done."""
+    _C._cuda_synchronize(_index(device, "synchronize"))
 
 
 # ---- memory: none is used

@@ -1,0 +1,161 @@
+#include "backends/cuda.h"
+
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+
+#include "core/version.h"
+
+namespace tg::cuda {
+namespace {
+
+bool env_on(const char* name) {
+  const char* v = std::getenv(name);
+  return v && *v && std::string_view(v) != "0";
+}
+
+struct State {
+  std::mutex mutex;
+  bool emulated = env_on("TG_CUDA_EMULATE");
+  bool opened = false;
+  std::atomic<Runtime*> runtime{nullptr};  // set once a device was used or the plug-in looked for
+  std::string path, problem;
+};
+State& state() {
+  static State* s = new State;
+  return *s;
+}
+
+// Folder of this very library.
+std::string own_folder() {
+  Dl_info info{};
+  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
+  std::string path = info.dli_fname;
+  size_t slash = path.rfind('/');
+  return slash == path.npos ? "." : path.substr(0, slash);
+}
+
+#ifdef __APPLE__
+constexpr const char* kSuffix = ".dylib";
+#else
+constexpr const char* kSuffix = ".so";
+#endif
+
+// TG_CUDA_PLUGIN names the file; otherwise it lies next to this library.
+std::string plugin_file(bool emulated) {
+  const char* given = std::getenv("TG_CUDA_PLUGIN");
+  if (given && *given) return given;
+  return own_folder() + "/libtinygrad_cuda" + (emulated ? "_emu" : "") + kSuffix;
+}
+
+Runtime* open_plugin(const std::string& path, std::string& problem) {
+  void* lib = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!lib) {
+    problem = str("the CUDA plug-in could not be opened (", dlerror(),
+                  "); it is part of wheels and builds made where nvcc was found (CMake: TG_CUDA=ON)");
+    return nullptr;
+  }
+  auto entry = reinterpret_cast<PluginEntry*>(dlsym(lib, "tg_cuda_plugin"));
+  Runtime* r = entry ? entry(kPluginAbi, TG_VERSION) : nullptr;
+  if (!r) problem = str("the CUDA plug-in ", path, " belongs to another version of tinygrad_cpp; build both together");
+  return r;
+}
+
+Runtime* open_locked(State& s) {
+  if (!s.opened) {
+    s.opened = true;
+    s.path = plugin_file(s.emulated);
+    s.runtime = open_plugin(s.path, s.problem);
+  }
+  return s.runtime;
+}
+
+const char* kFallback =
+    "; the CPU works without it, and tg.cuda.emulate() runs CUDA code on the CPU, slowly and for tests only";
+
+}  // namespace
+
+Runtime* plugin() noexcept {
+  State& s = state();
+  if (Runtime* r = s.runtime.load(std::memory_order_acquire)) return r;
+  try {
+    std::lock_guard lock(s.mutex);
+    return open_locked(s);
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+Probe probe() noexcept {
+  Probe p;
+  if (Runtime* r = plugin()) {
+    p = r->probe();
+  } else {
+    p.missing = Missing::Plugin;
+    p.text = state().problem;
+    p.emulated = state().emulated;
+  }
+  p.plugin_path = state().path;
+  return p;
+}
+
+bool is_available() noexcept { return device_count() > 0; }
+
+int device_count() noexcept {
+  static std::atomic<int> counts[2] = {-1, -1};  // of the machine, of the emulation
+  Runtime* r = plugin();
+  if (!r) return 0;
+  std::atomic<int>& n = counts[r->emulated()];
+  if (n < 0) n = r->probe().devices;
+  return n;
+}
+
+Runtime& runtime() {
+  Runtime* r = plugin();
+  if (TG_UNLIKELY(!r || device_count() == 0)) fail<DeviceError>("cuda: ", probe().text, kFallback);
+  return *r;
+}
+
+void emulate(bool on) {
+  State& s = state();
+  std::lock_guard lock(s.mutex);
+  if (s.emulated == on) return;
+  bool used = s.runtime.load() && device_count() > 0;
+  TG_CHECK(!used, ValueError, "cuda.emulate: a CUDA device has been used already; choose before the first use");
+  s.emulated = on;
+  s.opened = false;
+  s.runtime = nullptr;
+  s.problem.clear();
+}
+
+bool emulating() { return state().emulated; }
+
+namespace {
+
+void check_index(Device d) {
+  Runtime& r = runtime();
+  TG_CHECK(d.index < device_count(), DeviceError, "device ", d, " is not available: there ",
+           device_count() == 1 ? "is 1 CUDA device" : str("are ", device_count(), " CUDA devices"),
+           r.emulated() ? " (emulation)" : "");
+}
+
+// What core/ asks for, see core/allocator.h and core/device.h.
+[[maybe_unused]] const bool connected = [] {
+  device_allocator = [](Device d) -> Allocator& {
+    check_index(d);
+    return runtime().allocator(d.index);
+  };
+  device_note = [](Device d) { return !d.is_cpu() && emulating() ? " (emulation)" : ""; };
+  return true;
+}();
+
+}  // namespace
+
+Backend& backend(Device d) {
+  check_index(d);
+  return runtime().backend(d.index);
+}
+
+}  // namespace tg::cuda

@@ -1,0 +1,100 @@
+// CUDA devices: what there is, and the plug-in that drives them. The plug-in is a library of its own, opened when a
+// CUDA device is first used, so that a program that never does costs nothing and runs on machines that have no CUDA.
+#pragma once
+#include <string>
+
+#include "backends/backend.h"
+
+namespace tg::cuda {
+
+// Handles of the CUDA runtime (cudaStream_t, cudaEvent_t). A null stream is the device's default stream.
+using StreamHandle = void*;
+using EventHandle = void*;
+
+struct DeviceProperties {
+  std::string name;
+  int major = 0, minor = 0;  // compute capability
+  int multiprocessors = 0;
+  int64_t total_memory = 0;  // bytes
+  int64_t shared_memory_per_block = 0, l2_cache = 0;
+  int warp_size = 32, max_threads_per_block = 1024, max_threads_per_multiprocessor = 0;
+};
+
+// Why there is no device, from the most to the least basic.
+enum class Missing : uint8_t { Nothing, Plugin, Driver, NewerDriver, Device, Other };
+
+// What a look at the machine found. `text` is one sentence for the user: what is missing and what to install.
+struct Probe {
+  Missing missing = Missing::Nothing;
+  int devices = 0;
+  int driver_version = 0, runtime_version = 0;  // 12080 is 12.8; 0 if there is none
+  bool emulated = false;
+  std::string text, plugin_path;
+};
+
+// What a plug-in does besides kernels. Calls throw DeviceError with the name of the CUDA call that failed.
+class TG_API Runtime {
+ public:
+  virtual ~Runtime() = default;
+  virtual bool emulated() const = 0;
+  // Never throws, never prints.
+  virtual Probe probe() noexcept = 0;
+  virtual int device_count() = 0;
+  virtual DeviceProperties properties(int device) = 0;
+  virtual std::pair<int64_t, int64_t> free_and_total_memory(int device) = 0;
+  virtual Backend& backend(int device) = 0;
+  virtual Allocator& allocator(int device) = 0;
+
+  // The device and, per device, the stream that this thread's next work goes to.
+  virtual int current_device() = 0;
+  virtual void set_current_device(int device) = 0;
+  virtual StreamHandle current_stream(int device) = 0;
+  virtual void set_current_stream(int device, StreamHandle s) = 0;
+
+  virtual StreamHandle stream_create(int device, int priority) = 0;
+  virtual void stream_destroy(StreamHandle s) noexcept = 0;
+  virtual void stream_synchronize(StreamHandle s) = 0;
+  virtual bool stream_query(StreamHandle s) = 0;  // true when its work is done
+  virtual void stream_wait_event(StreamHandle s, EventHandle e) = 0;
+  virtual void device_synchronize(int device) = 0;
+
+  virtual EventHandle event_create(int device, bool timing, bool blocking) = 0;
+  virtual void event_destroy(EventHandle e) noexcept = 0;
+  virtual void event_record(EventHandle e, StreamHandle s) = 0;
+  virtual bool event_query(EventHandle e) = 0;
+  virtual void event_synchronize(EventHandle e) = 0;
+  virtual float event_elapsed_ms(EventHandle from, EventHandle to) = 0;
+
+  // Page-locked host memory, from which copies run beside other work.
+  virtual void* pinned_allocate(size_t bytes) = 0;
+  virtual void pinned_free(void* p) noexcept = 0;
+  // Queued on the current stream of `device`; the host's side must stay alive until the stream got there.
+  virtual void copy_async(int device, void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) = 0;
+  virtual bool can_access_peer(int device, int peer) = 0;
+};
+
+// Raised with every change of the interface above or of Backend and Allocator. A plug-in of another number, or of
+// another version of the library, is refused.
+inline constexpr int kPluginAbi = 1;
+// What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
+using PluginEntry = Runtime*(int abi, const char* version);
+
+// The runtime in use; DeviceError that says what is missing when there is no device.
+TG_API Runtime& runtime();
+// The same without requiring a device; nullptr if the plug-in cannot be opened.
+TG_API Runtime* plugin() noexcept;
+// Looks at the machine; never throws, never prints. `emulated` in the answer tells when no real device was asked.
+TG_API Probe probe() noexcept;
+// True if there is a device, or emulation was asked for.
+TG_API bool is_available() noexcept;
+TG_API int device_count() noexcept;
+// The backend of a CUDA device; DeviceError if there is none of that number.
+Backend& backend(Device d);
+
+// Runs CUDA devices on the CPU, for tests and for looking at kernels without a GPU: slow, and no claim about any GPU.
+// Also on with TG_CUDA_EMULATE=1. ValueError when a CUDA device has been used the other way.
+TG_API void emulate(bool on);
+TG_API bool emulating();
+
+}  // namespace tg::cuda

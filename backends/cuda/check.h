@@ -1,0 +1,20 @@
+// Errors of CUDA calls as typed errors that name the call and the op at work.
+#pragma once
+#ifdef TG_CUDA_EMULATION
+#include "backends/cuda/emu/runtime_api.h"
+#else
+#include <cuda_runtime_api.h>
+#endif
+
+#include "core/api.h"
+
+namespace tg::cuda {
+
+[[noreturn]] void fail_call(cudaError_t e, const char* what);
+
+inline void check(cudaError_t e, const char* what) {
+  if (TG_UNLIKELY(e != cudaSuccess)) fail_call(e, what);
+}
+void check_launch(cudaError_t e, const char* kernel);
+
+}  // namespace tg::cuda

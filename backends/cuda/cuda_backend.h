@@ -1,0 +1,32 @@
+// The backend of one CUDA device. Every call queues kernels on the calling thread's current stream and returns; those
+// that give a number to the host wait for it.
+#pragma once
+#include "backends/backend.h"
+
+namespace tg::cuda {
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(int device) : device_(device) {}
+  const char* name() const override { return "cuda"; }
+  void map(const Program& p, const Views& ins, const Views& outs) override;
+  void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
+              const View& out) override;
+  void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) override;
+  void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) override;
+  void nonzero(const View& in, std::vector<int64_t>& out) override;
+  void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override;
+  void gather(const View& in, int axis, const View& index, const View& out) override;
+  void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
+  std::pair<int64_t, int64_t> int_range(const View& index) override;
+  void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
+  void fold(const View& in, const View& out) override;
+  bool fused(Fused f, const Views& ins, const Views& outs, double arg) override;
+  void copy_bytes(void* dst, const void* src, size_t n) override;
+  void synchronize() override;
+
+ private:
+  const int device_;
+};
+
+}  // namespace tg::cuda

@@ -1,0 +1,438 @@
+// The CUDA runtime of the emulation: devices, memory, streams, events. Streams are lazy: work waits until somebody
+// synchronises and then runs in one of the orders that streams and events allow, so that a missing wait gives wrong
+// results. Device memory is out of reach of the host while no kernel runs.
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cuda/emu/block.h"
+#include "backends/cuda/emu/fiber.h"
+
+namespace tg::emu {
+namespace {
+
+int env_int(const char* name, int otherwise) {
+  const char* e = std::getenv(name);
+  return e && *e ? std::atoi(e) : otherwise;
+}
+
+constexpr size_t kHeap = size_t(256) << 30, kPage = 4096;
+constexpr size_t kMaxQueued = 4096;
+
+struct Work {
+  std::function<void()> run;
+  std::function<bool()> ready;  // empty: at once
+};
+struct Stream {
+  int device = 0;
+  std::deque<Work> queue;
+};
+struct Event {
+  uint64_t recorded = 0, done = 0;
+  double ms = 0;
+};
+struct Block {
+  size_t size;
+  int device;  // -1: page-locked host memory
+  bool live;
+};
+
+struct Machine {
+  std::recursive_mutex mutex;
+  int devices = std::clamp(env_int("TG_CUDA_EMULATE_DEVICES", 1), 0, 16);
+  size_t memory = size_t(std::clamp(env_int("TG_CUDA_EMULATE_MEMORY_MB", 4096), 1, 200000)) << 20;
+  bool lazy = env_int("TG_EMU_LAZY", 1) != 0;
+  std::vector<std::unique_ptr<Stream>> defaults;
+  std::vector<Stream*> streams;
+  std::map<char*, Block> blocks;  // by start
+  size_t used[16] = {};
+  char *heap = nullptr, *top = nullptr;
+  std::map<const void*, int> shared_limit;
+  int depth = 0;  // of running work
+  size_t queued = 0;
+  Machine() {
+    for (int d = 0; d < std::max(devices, 1); ++d) {
+      defaults.push_back(std::make_unique<Stream>());
+      defaults.back()->device = d;
+      streams.push_back(defaults.back().get());
+    }
+  }
+};
+Machine& machine() {
+  static Machine* m = new Machine;
+  return *m;
+}
+thread_local int this_device = 0;
+thread_local cudaError_t last_error = cudaSuccess;
+
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+cudaError_t error(cudaError_t e) {
+  if (e) last_error = e;
+  return e;
+}
+Stream* stream_of(cudaStream_t s) {
+  return s ? reinterpret_cast<Stream*>(s) : machine().defaults[size_t(this_device)].get();
+}
+
+// Tells the user that host code read or wrote memory of the device, then dies as before.
+struct sigaction previous_handler;
+void on_fault(int signal, siginfo_t* info, void* context) {
+  char* p = static_cast<char*>(info->si_addr);
+  Machine& m = machine();
+  if (p >= m.heap && p < m.heap + kHeap && m.depth == 0)
+    fault("the host touched device memory at %p", static_cast<void*>(p));
+  if (previous_handler.sa_flags & SA_SIGINFO) return previous_handler.sa_sigaction(signal, info, context);
+  ::signal(signal, SIG_DFL);
+}
+void open_heap() {
+  Machine& m = machine();
+  if (m.heap) return;
+  m.heap = m.top = map_memory(kHeap, false);
+  struct sigaction a{};
+  a.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  a.sa_sigaction = on_fault;
+  sigaction(SIGSEGV, &a, &previous_handler);
+}
+void allow_access(bool on) {
+  Machine& m = machine();
+  if (m.top > m.heap) mprotect(m.heap, size_t(m.top - m.heap), on ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+
+struct Access {
+  Access() {
+    if (machine().depth++ == 0) allow_access(true);
+  }
+  ~Access() {
+    if (--machine().depth == 0) allow_access(false);
+  }
+};
+
+// Runs queued work until `done` says so, each time of any stream whose turn it may be.
+template <class F>
+void drain(F done) {
+  Machine& m = machine();
+  if (done()) return;
+  Access access;
+  std::vector<Stream*> able;
+  while (!done()) {
+    able.clear();
+    for (Stream* s : m.streams)
+      if (!s->queue.empty() && (!s->queue.front().ready || s->queue.front().ready())) able.push_back(s);
+    if (able.empty()) fault("streams wait for an event that no queued work records");
+    Stream* s = able[seed() < 2 ? 0 : draw(uint32_t(able.size()))];
+    Work w = std::move(s->queue.front());
+    s->queue.pop_front();
+    --m.queued;
+    w.run();
+  }
+}
+bool all_done() { return machine().queued == 0; }
+
+cudaError_t put(Stream* s, std::function<void()> run, std::function<bool()> ready = nullptr) {
+  Machine& m = machine();
+  if (m.depth > 0 && !ready) {  // work started by work, such as a library's
+    run();
+    return cudaSuccess;
+  }
+  s->queue.push_back({std::move(run), std::move(ready)});
+  ++m.queued;
+  if (!m.lazy || m.queued > kMaxQueued) drain(all_done);
+  return cudaSuccess;
+}
+
+std::map<char*, Block>::iterator find(const void* p) {
+  auto& b = machine().blocks;
+  auto it = b.upper_bound(static_cast<char*>(const_cast<void*>(p)));
+  if (it == b.begin()) return b.end();
+  --it;
+  return static_cast<const char*>(p) <= it->first + it->second.size ? it : b.end();
+}
+bool known(const void* p) {
+  auto it = find(p);
+  return it != machine().blocks.end() && it->second.live;
+}
+// 1 past the end is a legal pointer for an empty range.
+void check_pointer(const char* kernel, const void* p, int device) {
+  auto it = find(p);
+  if (it == machine().blocks.end()) fault("kernel %s: the argument %p is no device memory", kernel, p);
+  if (!it->second.live) fault("kernel %s: the argument %p points to memory that was freed", kernel, p);
+  if (it->second.device >= 0 && it->second.device != device)
+    fault("kernel %s runs on device %d, but its argument %p is memory of device %d", kernel, device, p,
+          it->second.device);
+}
+
+void forget(void* p) {
+  Machine& m = machine();
+  auto it = m.blocks.find(static_cast<char*>(p));
+  size_t n = it->second.size;
+  m.used[it->second.device] -= n;
+  poison(p, n);
+  madvise(p, n & ~(kPage - 1), MADV_DONTNEED);  // addresses are never used again, pages are
+  m.blocks.erase(it);
+}
+
+}  // namespace
+
+void enqueue(cudaStream_t s, std::function<void()> work) {
+  Lock lock(machine().mutex);
+  put(stream_of(s), std::move(work));
+}
+
+cudaError_t launch(const Launch& l, std::function<void()> body) {
+  Machine& m = machine();
+  Lock lock(m.mutex);
+  const dim3 g = l.grid, b = l.block;
+  if (!g.x || !g.y || !g.z || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535)
+    return error(cudaErrorInvalidConfiguration);
+  if (!b.x || !b.y || !b.z || b.z > 64 || uint64_t(b.x) * b.y * b.z > 1024) return error(cudaErrorInvalidConfiguration);
+  auto limit = m.shared_limit.find(l.function);
+  if (l.shared_bytes > size_t(limit == m.shared_limit.end() ? 48 << 10 : limit->second))
+    return error(cudaErrorInvalidValue);
+  Stream* s = stream_of(l.stream);
+  for (int i = 0; i < l.n_pointers; ++i)
+    if (l.pointers[i]) check_pointer(l.name, l.pointers[i], s->device);
+  return put(
+      s, [=, name = l.name, shared = l.shared_bytes, body = std::move(body)] { run_grid(name, g, b, shared, body); });
+}
+
+}  // namespace tg::emu
+
+using namespace tg::emu;
+
+cudaError_t cudaGetDeviceCount(int* n) {
+  *n = machine().devices;
+  return *n > 0 ? cudaSuccess : error(cudaErrorNoDevice);
+}
+cudaError_t cudaGetDevice(int* d) {
+  *d = this_device;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int d) {
+  if (d < 0 || d >= machine().devices) return error(cudaErrorInvalidDevice);
+  this_device = d;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* v) {
+  *v = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* v) {
+  *v = CUDART_VERSION;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {};
+  std::strcpy(p->name, "emulation on the CPU, not a GPU");
+  p->totalGlobalMem = machine().memory;
+  p->sharedMemPerBlock = 48 << 10;
+  p->major = 9;
+  p->multiProcessorCount = 4;
+  p->warpSize = 32;
+  p->maxThreadsPerBlock = 1024;
+  p->maxThreadsPerMultiProcessor = 2048;
+  p->l2CacheSize = 1 << 20;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = 227 << 10;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize() {
+  Lock lock(machine().mutex);
+  drain(all_done);
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceCanAccessPeer(int* yes, int device, int peer) {
+  *yes = device != peer;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+cudaError_t cudaPeekAtLastError() { return last_error; }
+
+namespace {
+constexpr struct {
+  cudaError_t code;
+  const char *name, *text;
+} kErrors[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+};
+}  // namespace
+const char* cudaGetErrorName(cudaError_t e) {
+  for (auto& x : kErrors)
+    if (x.code == e) return x.name;
+  return "cudaErrorUnknown";
+}
+const char* cudaGetErrorString(cudaError_t e) {
+  for (auto& x : kErrors)
+    if (x.code == e) return x.text;
+  return "unknown error";
+}
+
+// Each block gets pages and guards of its own; reading it before it is written gives NaN.
+cudaError_t cudaMalloc(void** p, size_t n) {
+  Machine& m = machine();
+  Lock lock(m.mutex);
+  open_heap();
+  *p = nullptr;
+  if (n == 0) return cudaSuccess;
+  size_t& used = m.used[this_device];
+  size_t guard = std::clamp<size_t>(n / 8, 256, size_t(64) << 10);
+  size_t start = (size_t(m.top - m.heap) + guard + 255) & ~size_t(255);
+  size_t end = (start + n + guard + kPage - 1) & ~(kPage - 1);
+  if (used + n > m.memory) drain(all_done);  // freed memory counts once the queue got there
+  if (used + n > m.memory || end > kHeap) return error(cudaErrorMemoryAllocation);
+  char* q = m.heap + start;
+  poison(m.top, end - size_t(m.top - m.heap));
+  unpoison(q, n);
+  m.top = m.heap + end;
+  used += n;
+  {
+    mprotect(m.heap, end, PROT_READ | PROT_WRITE);
+    fill_uninitialised(q, n);
+    if (m.depth == 0) allow_access(false);
+  }
+  m.blocks[q] = {n, this_device, true};
+  *p = q;
+  return cudaSuccess;
+}
+cudaError_t cudaFreeAsync(void* p, cudaStream_t s) {
+  if (!p) return cudaSuccess;
+  Lock lock(machine().mutex);
+  auto it = machine().blocks.find(static_cast<char*>(p));
+  if (it == machine().blocks.end() || !it->second.live) return error(cudaErrorInvalidValue);
+  it->second.live = false;
+  return put(stream_of(s), [p] { forget(p); });
+}
+cudaError_t cudaFree(void* p) {
+  if (!p) return cudaSuccess;
+  Lock lock(machine().mutex);
+  drain(all_done);
+  return cudaFreeAsync(p, nullptr);
+}
+cudaError_t cudaHostAlloc(void** p, size_t n, unsigned) {
+  Lock lock(machine().mutex);
+  *p = std::malloc(n ? n : 1);
+  if (!*p) return error(cudaErrorMemoryAllocation);
+  machine().blocks[static_cast<char*>(*p)] = {n, -1, true};
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* p) {
+  Lock lock(machine().mutex);
+  drain(all_done);
+  machine().blocks.erase(static_cast<char*>(p));
+  std::free(p);
+  return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  Lock lock(machine().mutex);
+  *total = machine().memory;
+  *free = *total - std::min(*total, machine().used[this_device]);
+  return cudaSuccess;
+}
+// Pageable host memory is read before the call returns, and has been written when it does; page-locked is not.
+cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t n, cudaMemcpyKind, cudaStream_t stream) {
+  Lock lock(machine().mutex);
+  Stream* s = stream_of(stream);
+  if (!known(src)) {
+    auto copy = std::make_shared<std::vector<char>>(static_cast<const char*>(src), static_cast<const char*>(src) + n);
+    return put(s, [=] { std::memcpy(dst, copy->data(), n); });
+  }
+  put(s, [=] { std::memmove(dst, src, n); });
+  if (!known(dst)) drain([s] { return s->queue.empty(); });
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyPeerAsync(void* dst, int, const void* src, int, size_t n, cudaStream_t s) {
+  return cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, s);
+}
+cudaError_t cudaMemsetAsync(void* p, int value, size_t n, cudaStream_t s) {
+  Lock lock(machine().mutex);
+  return put(stream_of(s), [=] { std::memset(p, value, n); });
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* s, unsigned, int) {
+  Lock lock(machine().mutex);
+  auto* x = new Stream;
+  x->device = this_device;
+  machine().streams.push_back(x);
+  *s = reinterpret_cast<cudaStream_t>(x);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  cudaStreamSynchronize(s);
+  Lock lock(machine().mutex);
+  auto& all = machine().streams;
+  all.erase(std::find(all.begin(), all.end(), reinterpret_cast<Stream*>(s)));
+  delete reinterpret_cast<Stream*>(s);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  Lock lock(machine().mutex);
+  drain([x = stream_of(s)] { return x->queue.empty(); });
+  return cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t s) {
+  Lock lock(machine().mutex);
+  return stream_of(s)->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+  Lock lock(machine().mutex);
+  auto* x = reinterpret_cast<Event*>(e);
+  return put(stream_of(s), [] {}, [x, until = x->recorded] { return x->done >= until; });
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
+  *e = reinterpret_cast<cudaEvent_t>(new Event);
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e) {
+  Lock lock(machine().mutex);
+  drain(all_done);
+  delete reinterpret_cast<Event*>(e);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+  Lock lock(machine().mutex);
+  auto* x = reinterpret_cast<Event*>(e);
+  return put(stream_of(s), [x, n = ++x->recorded] {
+    x->done = n;
+    x->ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  });
+}
+cudaError_t cudaEventQuery(cudaEvent_t e) {
+  Lock lock(machine().mutex);
+  auto* x = reinterpret_cast<Event*>(e);
+  return x->done >= x->recorded ? cudaSuccess : cudaErrorNotReady;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+  Lock lock(machine().mutex);
+  drain([x = reinterpret_cast<Event*>(e)] { return x->done >= x->recorded; });
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
+  *ms = float(reinterpret_cast<Event*>(to)->ms - reinterpret_cast<Event*>(from)->ms);
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void* f, cudaFuncAttribute, int value) {
+  Lock lock(machine().mutex);
+  if (value > 227 << 10) return error(cudaErrorInvalidValue);
+  machine().shared_limit[f] = value;
+  return cudaSuccess;
+}

@@ -1,0 +1,273 @@
+// The plug-in's runtime: devices, streams, events and memory.
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/device.h"
+#include "core/caching_allocator.h"
+#include "core/error.h"
+#include "core/version.h"
+
+namespace tg::cuda {
+namespace {
+
+thread_local int t_device = -1;  // what cudaSetDevice was last given in this thread
+thread_local StreamHandle t_streams[kMaxDevices] = {};
+
+#ifdef TG_CUDA_EMULATION
+constexpr bool kEmulated = true;
+#else
+constexpr bool kEmulated = false;
+#endif
+
+cudaStream_t as_stream(StreamHandle s) { return static_cast<cudaStream_t>(s); }
+cudaEvent_t as_event(EventHandle e) { return static_cast<cudaEvent_t>(e); }
+
+// A block freed by a thread goes back to the stream that the thread was on: its next user on that stream comes later.
+class DeviceAllocator final : public CachingAllocator {
+ public:
+  explicit DeviceAllocator(int device) : CachingAllocator(Device(DeviceType::CUDA, device)), device_(device) {}
+  void copy(void* dst, const void* src, size_t n) override {
+    DeviceGuard guard(device_);
+    copy_and_wait(dst, src, n);
+  }
+
+ protected:
+  void* raw_allocate(size_t bytes) override {
+    DeviceGuard guard(device_);
+    void* p = nullptr;
+    cudaError_t e = cudaMalloc(&p, bytes);
+    if (e == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    check(e, "cudaMalloc");
+    return p;
+  }
+  // Waits for the work that may still use the block: cudaFree does, and the emulation frees in stream order.
+  void raw_free(void* p) override {
+    if (kEmulated)
+      cudaFreeAsync(p, as_stream(t_streams[device_]));
+    else
+      cudaFree(p);
+  }
+  uint64_t order() const override { return reinterpret_cast<uintptr_t>(t_streams[device_]); }
+  bool caches() const override { return !kEmulated; }
+  std::string memory_note() const override {
+    DeviceGuard guard(device_);
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
+    return str("; the device has ", free, " of ", total, " bytes free");
+  }
+
+ private:
+  const int device_;
+};
+
+// What cudaGetDeviceCount's answer means. CUDA says the same of no driver and of one that is too old; the driver's
+// version tells them apart.
+Probe look() {
+  Probe p;
+  p.emulated = kEmulated;
+  cudaDriverGetVersion(&p.driver_version);
+  cudaRuntimeGetVersion(&p.runtime_version);
+  cudaError_t e = cudaGetDeviceCount(&p.devices);
+  if (e == cudaSuccess && p.devices > 0) {
+    p.devices = std::min(p.devices, kMaxDevices);
+    p.text = str(p.devices, p.devices == 1 ? " device" : " devices", kEmulated ? " (emulation on the CPU)" : "");
+    return p;
+  }
+  cudaGetLastError();
+  p.devices = 0;
+  auto version = [](int v) { return str(v / 1000, ".", v % 1000 / 10); };
+  if (p.driver_version == 0) {
+    p.missing = Missing::Driver;
+    p.text = "there is no NVIDIA driver (libcuda.so.1 cannot be loaded); install the driver of your system's GPU";
+  } else if (e == cudaErrorInsufficientDriver || p.driver_version / 1000 < CUDART_VERSION / 1000) {
+    p.missing = Missing::NewerDriver;
+    p.text = str("the NVIDIA driver is for CUDA ", version(p.driver_version), ", but this build needs one for CUDA ",
+                 version(CUDART_VERSION), " or newer; install a newer driver");
+  } else if (e == cudaErrorNoDevice || e == cudaSuccess) {
+    p.missing = Missing::Device;
+    p.text = "the NVIDIA driver finds no device (is CUDA_VISIBLE_DEVICES set, is the GPU passed to this container?)";
+  } else {
+    p.missing = Missing::Other;
+    p.text = str("the NVIDIA driver does not start: ", cudaGetErrorString(e), " (", cudaGetErrorName(e), ")");
+  }
+  return p;
+}
+
+class PluginRuntime final : public Runtime {
+ public:
+  bool emulated() const override { return kEmulated; }
+  Probe probe() noexcept override {
+    try {
+      static const Probe p = look();
+      return p;
+    } catch (...) {
+      Probe p;
+      p.missing = Missing::Other;
+      return p;
+    }
+  }
+  int device_count() override { return probe().devices; }
+
+  DeviceProperties properties(int device) override {
+    cudaDeviceProp c;
+    check(cudaGetDeviceProperties(&c, device), "cudaGetDeviceProperties");
+    DeviceProperties p;
+    p.name = c.name;
+    p.major = c.major;
+    p.minor = c.minor;
+    p.multiprocessors = c.multiProcessorCount;
+    p.total_memory = int64_t(c.totalGlobalMem);
+    p.shared_memory_per_block = int64_t(c.sharedMemPerBlock);
+    p.l2_cache = c.l2CacheSize;
+    p.warp_size = c.warpSize;
+    p.max_threads_per_block = c.maxThreadsPerBlock;
+    p.max_threads_per_multiprocessor = c.maxThreadsPerMultiProcessor;
+    return p;
+  }
+  std::pair<int64_t, int64_t> free_and_total_memory(int device) override {
+    DeviceGuard guard(device);
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return {int64_t(free), int64_t(total)};
+  }
+
+  Backend& backend(int device) override { return *slot(device).backend; }
+  Allocator& allocator(int device) override { return *slot(device).memory; }
+
+  int current_device() override { return cuda::current_device(); }
+  void set_current_device(int device) override { set_device(device); }
+  StreamHandle current_stream(int device) override { return stream_slot(device); }
+  void set_current_stream(int device, StreamHandle s) override { stream_slot(device) = s; }
+
+  StreamHandle stream_create(int device, int priority) override {
+    DeviceGuard guard(device);
+    cudaStream_t s;
+    check(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, priority), "cudaStreamCreate");
+    return s;
+  }
+  void stream_destroy(StreamHandle s) noexcept override { cudaStreamDestroy(as_stream(s)); }
+  void stream_synchronize(StreamHandle s) override {
+    check(cudaStreamSynchronize(as_stream(s)), "cudaStreamSynchronize");
+  }
+  bool stream_query(StreamHandle s) override { return done(cudaStreamQuery(as_stream(s)), "cudaStreamQuery"); }
+  void stream_wait_event(StreamHandle s, EventHandle e) override {
+    check(cudaStreamWaitEvent(as_stream(s), as_event(e), 0), "cudaStreamWaitEvent");
+  }
+  void device_synchronize(int device) override {
+    DeviceGuard guard(device);
+    check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  }
+
+  EventHandle event_create(int device, bool timing, bool blocking) override {
+    DeviceGuard guard(device);
+    unsigned flags = (timing ? 0u : cudaEventDisableTiming) | (blocking ? cudaEventBlockingSync : 0u);
+    cudaEvent_t e;
+    check(cudaEventCreateWithFlags(&e, flags), "cudaEventCreate");
+    return e;
+  }
+  void event_destroy(EventHandle e) noexcept override { cudaEventDestroy(as_event(e)); }
+  void event_record(EventHandle e, StreamHandle s) override {
+    check(cudaEventRecord(as_event(e), as_stream(s)), "cudaEventRecord");
+  }
+  bool event_query(EventHandle e) override { return done(cudaEventQuery(as_event(e)), "cudaEventQuery"); }
+  void event_synchronize(EventHandle e) override { check(cudaEventSynchronize(as_event(e)), "cudaEventSynchronize"); }
+  float event_elapsed_ms(EventHandle from, EventHandle to) override {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, as_event(from), as_event(to)), "cudaEventElapsedTime");
+    return ms;
+  }
+
+  void* pinned_allocate(size_t bytes) override {
+    void* p = nullptr;
+    cudaError_t e = cudaHostAlloc(&p, bytes, cudaHostAllocDefault);
+    TG_CHECK(e != cudaErrorMemoryAllocation, OutOfMemoryError, "out of page-locked memory: tried to allocate ", bytes,
+             " bytes");
+    check(e, "cudaHostAlloc");
+    return p;
+  }
+  void pinned_free(void* p) noexcept override { cudaFreeHost(p); }
+  void copy_async(int device, void* dst, const void* src, size_t bytes) override {
+    DeviceGuard guard(device);
+    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");
+  }
+  void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) override {
+    DeviceGuard guard(from_device);
+    check(cudaMemcpyPeerAsync(dst, to_device, src, from_device, bytes, stream()), "cudaMemcpyPeerAsync");
+    check(cudaStreamSynchronize(stream()), "cudaMemcpyPeerAsync");
+  }
+  bool can_access_peer(int device, int peer) override {
+    int yes = 0;
+    check(cudaDeviceCanAccessPeer(&yes, device, peer), "cudaDeviceCanAccessPeer");
+    return yes != 0;
+  }
+
+ private:
+  struct Slot {
+    std::unique_ptr<CudaBackend> backend;
+    std::unique_ptr<DeviceAllocator> memory;
+  };
+  Slot slots_[kMaxDevices];
+
+  static bool done(cudaError_t e, const char* what) {
+    if (e == cudaErrorNotReady) {
+      cudaGetLastError();
+      return false;
+    }
+    check(e, what);
+    return true;
+  }
+  Slot& slot(int device) { return slots_[device]; }
+
+ public:
+  PluginRuntime() {
+    for (int d = 0; d < kMaxDevices; ++d) {
+      slots_[d].backend = std::make_unique<CudaBackend>(d);
+      slots_[d].memory = std::make_unique<DeviceAllocator>(d);
+    }
+  }
+};
+
+// Never destroyed: tensors in static objects may outlive everything here.
+PluginRuntime& the_runtime() {
+  static auto* r = new PluginRuntime;
+  return *r;
+}
+
+}  // namespace
+
+int current_device() { return t_device < 0 ? 0 : t_device; }
+void set_device(int device) {
+  if (t_device == device) return;
+  check(cudaSetDevice(device), "cudaSetDevice");
+  t_device = device;
+}
+StreamHandle& stream_slot(int device) { return t_streams[device]; }
+cudaStream_t stream() { return as_stream(t_streams[current_device()]); }
+Allocator& device_memory(int device) { return the_runtime().allocator(device); }
+
+void copy_and_wait(void* dst, const void* src, size_t n) {
+  if (n == 0) return;
+  check(cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");
+  check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+}
+
+void CudaBackend::copy_bytes(void* dst, const void* src, size_t n) {
+  DeviceGuard guard(device_);
+  copy_and_wait(dst, src, n);
+}
+void CudaBackend::synchronize() {
+  DeviceGuard guard(device_);
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
+}  // namespace tg::cuda
+
+extern "C" __attribute__((visibility("default"))) tg::cuda::Runtime* tg_cuda_plugin(int abi, const char* version) {
+  if (abi != tg::cuda::kPluginAbi || std::strcmp(version, TG_VERSION) != 0) return nullptr;
+  return &tg::cuda::the_runtime();
+}

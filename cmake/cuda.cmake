@@ -1,0 +1,94 @@
+# The CUDA plug-in, made of backends/cuda twice: by nvcc (libtinygrad_cuda) and, for machines and tests without a GPU, by
+# the host's compiler over an emulation of CUDA (libtinygrad_cuda_emu). Neither is linked by anything: backends/cuda.cpp
+# opens them at run time.
+
+set(TG_CUDA AUTO CACHE STRING "Build the CUDA plug-in: AUTO (if nvcc is found) | ON | OFF")
+set_property(CACHE TG_CUDA PROPERTY STRINGS AUTO ON OFF)
+option(TG_CUDA_EMULATION "Build the emulated CUDA plug-in" ON)
+set(TG_CUDA_ARCHITECTURES "75-virtual;90a-real" CACHE STRING
+  "What the plug-in holds: machine code for the cards it is tuned for, PTX for all others since 7.5")
+
+file(GLOB tg_cuda_sources CONFIGURE_DEPENDS backends/cuda/*.cu backends/cuda/*.cpp)
+file(GLOB tg_cuda_emu_sources CONFIGURE_DEPENDS backends/cuda/emu/*.cpp)
+
+# Common to both: a module that needs the library and shows one symbol.
+function(tg_cuda_plugin name)
+  add_library(${name} MODULE ${tg_cuda_sources} ${ARGN})
+  target_compile_features(${name} PRIVATE cxx_std_20)
+  target_link_libraries(${name} PRIVATE tinygrad_cpp Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(${name} PROPERTIES
+    CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON UNITY_BUILD OFF
+    CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tinygrad_cpp> INSTALL_RPATH "${tg_origin}")
+  if(NOT APPLE)
+    target_link_options(${name} PRIVATE
+      -Wl,--exclude-libs,ALL -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/cuda_exports.map)
+    set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/cuda_exports.map)
+  endif()
+  add_dependencies(${name} tg_generated)
+  if(TG_INSTALL)
+    install(TARGETS ${name} LIBRARY DESTINATION ${tg_install_lib})
+  endif()
+endfunction()
+
+# ---- by nvcc -------------------------------------------------------------------------------------------------
+if(NOT TG_CUDA STREQUAL "OFF" AND NOT TG_SANITIZE)
+  include(CheckLanguage)
+  if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+    find_program(TG_NVCC nvcc PATHS /usr/local/cuda/bin)
+    if(TG_NVCC)
+      set(CMAKE_CUDA_COMPILER ${TG_NVCC})
+    endif()
+  endif()
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_ARCHITECTURES ${TG_CUDA_ARCHITECTURES})
+    set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    if(TG_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+      set(CMAKE_CUDA_COMPILER_LAUNCHER ${TG_CCACHE})
+    endif()
+    message(STATUS "tinygrad_cpp: CUDA plug-in by nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+    tg_cuda_plugin(tinygrad_cuda)
+    target_link_libraries(tinygrad_cuda PRIVATE CUDA::cudart_static)
+    target_link_options(tinygrad_cuda PRIVATE -static-libstdc++ -static-libgcc)
+    target_include_directories(tinygrad_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+    target_compile_options(tinygrad_cuda PRIVATE
+      $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr --expt-extended-lambda
+        -Xcompiler=-Wall,-Wextra,-fwrapv,-ffp-contract=off,-fno-math-errno>
+      $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>
+      $<$<AND:$<BOOL:${TG_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:-Werror=all-warnings -Xcompiler=-Werror>
+      $<$<AND:$<BOOL:${TG_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
+    # Random numbers are those of the CPU to the bit, so nothing is contracted where they are made.
+    set_property(SOURCE backends/cuda/map.cu APPEND PROPERTY COMPILE_OPTIONS $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
+  elseif(TG_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "TG_CUDA=ON, but there is no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-runtime "
+      "nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl, or set CUDACXX")
+  else()
+    message(STATUS "tinygrad_cpp: no nvcc, so no CUDA plug-in")
+  endif()
+endif()
+
+# ---- by the host's compiler ----------------------------------------------------------------------------------
+if(TG_CUDA_EMULATION)
+  # The same files under other names: a source has one language per folder, and here it is C++.
+  set(tg_emu_folder ${PROJECT_BINARY_DIR}/cuda_emu)
+  set(tg_cuda_cu_sources ${tg_cuda_sources})
+  list(FILTER tg_cuda_cu_sources INCLUDE REGEX "\\.cu$")
+  set(tg_cuda_emu_kernels "")
+  foreach(source IN LISTS tg_cuda_cu_sources)
+    cmake_path(GET source STEM name)
+    set(copy ${tg_emu_folder}/${name}.cpp)
+    file(CONFIGURE OUTPUT ${copy} CONTENT "#include \"${source}\"\n" @ONLY)
+    list(APPEND tg_cuda_emu_kernels ${copy})
+  endforeach()
+  list(FILTER tg_cuda_sources INCLUDE REGEX "\\.cpp$")
+  tg_cuda_plugin(tinygrad_cuda_emu ${tg_cuda_emu_kernels} ${tg_cuda_emu_sources})
+  tg_target(tinygrad_cuda_emu)
+  target_compile_definitions(tinygrad_cuda_emu PRIVATE TG_CUDA_EMULATION)
+  target_compile_options(tinygrad_cuda_emu PRIVATE -fwrapv -Wno-unknown-pragmas)
+  # What orders threads is told to the race checker by hand.
+  set_property(SOURCE ${tg_cuda_emu_sources} APPEND PROPERTY COMPILE_OPTIONS
+    $<$<STREQUAL:${TG_SANITIZE},thread>:-fno-sanitize=thread>)
+endif()

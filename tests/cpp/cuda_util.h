@@ -1,0 +1,153 @@
+// What the CUDA tests share: a backend for views of host memory that runs another one on copies of them in device
+// memory, so that the conformance tests can treat a device like the CPU.
+#pragma once
+#include <algorithm>
+#include <map>
+
+#include "backends/cuda.h"
+#include "tests/cpp/backend_util.h"
+
+namespace tg::test {
+
+// Device memory for one call: each distinct block of host memory that views touch, copied there and back.
+class OnDevice {
+ public:
+  explicit OnDevice(Device d) : memory_(allocator(d)) {}
+  ~OnDevice() {
+    for (Block& b : blocks_) memory_.deallocate(b.device, b.bytes());
+  }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+  // First all views are named, then place() copies, then at() gives each view's twin.
+  void add(const View& v) {
+    if (!v.data || v.numel() == 0) return;
+    int64_t lo = 0, hi = 0;
+    for (int d = 0; d < v.ndim(); ++d) (v.stride[d] < 0 ? lo : hi) += (v.shape[d] - 1) * v.stride[d];
+    char* p = static_cast<char*>(v.data);
+    Block b{p + lo * itemsize(v.dtype), p + (hi + 1) * itemsize(v.dtype), nullptr};
+    for (size_t i = 0; i < blocks_.size();) {
+      if (blocks_[i].end <= b.start || b.end <= blocks_[i].start) {
+        ++i;
+        continue;
+      }
+      b.start = std::min(b.start, blocks_[i].start);
+      b.end = std::max(b.end, blocks_[i].end);
+      blocks_.erase(blocks_.begin() + std::ptrdiff_t(i));
+      i = 0;
+    }
+    blocks_.push_back(b);
+  }
+  void add(const Views& v) {
+    for (auto& x : v) add(x);
+  }
+  void place() {
+    for (Block& b : blocks_) {
+      b.device = static_cast<char*>(memory_.allocate(b.bytes()));
+      memory_.copy(b.device, b.start, b.bytes());
+    }
+  }
+  View at(View v) const {
+    if (!v.data) return v;
+    char* p = static_cast<char*>(v.data);
+    for (const Block& b : blocks_)
+      if (p >= b.start && p < b.end) {
+        v.data = b.device + (p - b.start);
+        return v;
+      }
+    return v;  // empty: never read
+  }
+  Views at(const Views& v) const {
+    Views r;
+    for (auto& x : v) r.push_back(at(x));
+    return r;
+  }
+  void fetch() {
+    for (Block& b : blocks_) memory_.copy(b.start, b.device, b.bytes());
+  }
+
+ private:
+  struct Block {
+    char *start, *end, *device;
+    size_t bytes() const { return size_t(end - start); }
+  };
+  Allocator& memory_;
+  std::vector<Block> blocks_;
+};
+
+class DeviceTwin final : public Backend {
+ public:
+  explicit DeviceTwin(Device d) : device_(d), b_(backend(d)) {}
+  const char* name() const override { return b_.name(); }
+  void map(const Program& p, const Views& ins, const Views& outs) override {
+    run(ins, outs, [&](const Views& i, const Views& o) { b_.map(p, i, o); });
+  }
+  void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
+              const View& out) override {
+    run(ins, list(out), [&](const Views& i, const Views& o) { b_.reduce(op, compute, pre, i, post, o[0]); });
+  }
+  void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) override {
+    run(list(in), list(values, index),
+        [&](const Views& i, const Views& o) { b_.arg_reduce(largest, i[0], axis, o[0], o[1]); });
+  }
+  void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) override {
+    run(list(in), list(out, index), [&](const Views& i, const Views& o) { b_.scan(op, i[0], axis, o[0], o[1]); });
+  }
+  void nonzero(const View& in, std::vector<int64_t>& out) override {
+    run(list(in), {}, [&](const Views& i, const Views&) { b_.nonzero(i[0], out); });
+  }
+  void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override {
+    run(list(a, b), list(c), [&](const Views& i, const Views& o) { b_.gemm(alpha, i[0], i[1], beta, o[0]); });
+  }
+  void gather(const View& in, int axis, const View& index, const View& out) override {
+    run(list(in, index), list(out), [&](const Views& i, const Views& o) { b_.gather(i[0], axis, i[1], o[0]); });
+  }
+  void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override {
+    run(list(src, index), list(out), [&](const Views& i, const Views& o) { b_.scatter(op, i[0], axis, i[1], o[0]); });
+  }
+  std::pair<int64_t, int64_t> int_range(const View& index) override {
+    std::pair<int64_t, int64_t> r;
+    run(list(index), {}, [&](const Views& i, const Views&) { r = b_.int_range(i[0]); });
+    return r;
+  }
+  void sort(const View& in, int axis, bool descending, const View& values, const View& index) override {
+    run(list(in), list(values, index),
+        [&](const Views& i, const Views& o) { b_.sort(i[0], axis, descending, o[0], o[1]); });
+  }
+  void fold(const View& in, const View& out) override {
+    run(list(in), list(out), [&](const Views& i, const Views& o) { b_.fold(i[0], o[0]); });
+  }
+  bool fused(Fused f, const Views& ins, const Views& outs, double arg) override {
+    bool done = false;
+    run(ins, outs, [&](const Views& i, const Views& o) { done = b_.fused(f, i, o, arg); });
+    return done;
+  }
+  void copy_bytes(void* dst, const void* src, size_t n) override { b_.copy_bytes(dst, src, n); }
+  void synchronize() override { b_.synchronize(); }
+
+ private:
+  static Views list(const View& a) {
+    Views v;
+    v.push_back(a);
+    return v;
+  }
+  static Views list(const View& a, const View& b) {
+    Views v = list(a);
+    v.push_back(b);
+    return v;
+  }
+  template <class F>
+  void run(const Views& ins, const Views& outs, F f) {
+    OnDevice m(device_);
+    m.add(ins);
+    m.add(outs);
+    m.place();
+    f(m.at(ins), m.at(outs));
+    m.fetch();
+  }
+
+  Device device_;
+  Backend& b_;
+};
+
+}  // namespace tg::test

@@ -1,0 +1,26 @@
+// CUDA devices over the emulation: memory, copies, the message when there is none.
+#include <doctest/doctest.h>
+
+#include "ops/ops.h"
+#include "tests/cpp/cuda_util.h"
+
+using namespace tg;
+using namespace tg::test;
+
+TEST_CASE("cuda: tensors live on the device, answers name the emulation" * doctest::skip(!cuda::emulating())) {
+  const Device d("cuda");
+  Tensor x = arange(6).reshape({2, 3}).to(d);
+  CHECK(x.device() == d);
+  Tensor y = (x + 1).transpose(0, 1);
+  CHECK(y.device() == d);
+  CHECK(y.to(Device()).contiguous().data<int64_t>()[1] == 4);
+  CHECK(y[2][0].item() == 3);
+  CHECK(to_string(x).find("device='cuda:0' (emulation)") != std::string::npos);
+  CHECK_THROWS_AS(x.data<int64_t>(), DeviceError);
+  CHECK_THROWS_AS(x + ones({2, 3}), DeviceError);
+  CHECK_THROWS_AS(zeros({1}, {}, Device("cuda:7")), DeviceError);
+  cuda::Probe p = cuda::probe();
+  CHECK(p.emulated);
+  CHECK(cuda::runtime().properties(0).name.find("emulation") != std::string::npos);
+  CHECK_THROWS_AS(cuda::emulate(false), ValueError);
+}
