@@ -38,6 +38,16 @@ build_release() {
     --config-settings=cmake.define.TG_WERROR=ON .
 }
 
+# Where pip put NVRTC; the Python package finds it by itself.
+test_cpp() {
+  TG_CUDA_LIB_DIR=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13/lib \
+    ctest --test-dir build/py --output-on-failure
+}
+
+# The text that NVRTC compiled above, executed.
+test_compiled_kernels() { TG_CUDA_EMULATE=1 build/py/tg_tests -tc='rtc: *own kernels give*'; }
+test_own_kernels() { TG_CUDA_EMULATE=1 python -m pytest -q tests/cuda/test_raw_kernel.py; }
+
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
 # exec: what ends the shell below ends ninja, which ends its compilers.
@@ -58,9 +68,11 @@ step "set up" set_up
 step "ruff" python -m ruff check -q .
 step "clang-format" check_format
 step "build" build_release
-step "C++ tests" ctest --test-dir build/py --output-on-failure
+step "C++ tests" test_cpp
+step "kernels compiled at run time, by the emulation" test_compiled_kernels
 step "instruction counts" python benchmarks/instructions.py --build build/py
 step "install" install_package
+step "kernels of users, by the emulation" test_own_kernels
 step "Python tests, beside the sanitizer build" test_python
 step "sanitizer build" finish_sanitized
 step "C++ tests under ASan and UBSan" ctest --test-dir build/asan --output-on-failure

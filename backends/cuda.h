@@ -65,6 +65,12 @@ class TG_API Runtime {
   virtual void event_synchronize(EventHandle e) = 0;
   virtual float event_elapsed_ms(EventHandle from, EventHandle to) = 0;
 
+  // A kernel of an image that backends/rtc compiled for this device; it lives as long as the process.
+  virtual void* kernel_load(int device, const std::string& image, const std::string& name) = 0;
+  // Queued on `s`. grid and block have three numbers each, args the address of each argument.
+  virtual void kernel_launch(void* kernel, const unsigned* grid, const unsigned* block, size_t shared, StreamHandle s,
+                             void** args) = 0;
+
   // Page-locked host memory, from which copies run beside other work.
   virtual void* pinned_allocate(size_t bytes) = 0;
   virtual void pinned_free(void* p) noexcept = 0;

@@ -11,7 +11,7 @@ set(TG_CUDA_ARCHITECTURES "75-virtual;90a-real" CACHE STRING
 file(GLOB tg_cuda_sources CONFIGURE_DEPENDS backends/cuda/*.cu backends/cuda/*.cpp)
 file(GLOB tg_cuda_emu_sources CONFIGURE_DEPENDS backends/cuda/emu/*.cpp)
 
-# Common to both: a module that needs the library and shows one symbol.
+# Common to both: a module that needs the library and shows what its exports file names.
 function(tg_cuda_plugin name)
   add_library(${name} MODULE ${tg_cuda_sources} ${ARGN})
   target_compile_features(${name} PRIVATE cxx_std_20)
@@ -22,8 +22,8 @@ function(tg_cuda_plugin name)
     LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:tinygrad_cpp> INSTALL_RPATH "${tg_origin}")
   if(NOT APPLE)
     target_link_options(${name} PRIVATE
-      -Wl,--exclude-libs,ALL -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/cuda_exports.map)
-    set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/cuda_exports.map)
+      -Wl,--exclude-libs,ALL -Wl,--version-script=${PROJECT_SOURCE_DIR}/cmake/${name}_exports.map)
+    set_property(TARGET ${name} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/${name}_exports.map)
   endif()
   add_dependencies(${name} tg_generated)
   if(TG_INSTALL)

@@ -21,6 +21,7 @@ class TG_API CachingAllocator : public Allocator {
   void release_cached() override;
   void set_limit(int64_t bytes) override { limit_.store(bytes); }
   void fail_at(int64_t i) override { fail_in_.store(i); }
+  void share_blocks_of_thread() override {}  // no thread keeps any
 
  protected:
   // Fresh memory of at least `bytes`, 64-byte aligned; nullptr when there is none.

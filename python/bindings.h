@@ -136,6 +136,7 @@ void init_data(py::module_& m);        // tensor(), NumPy, lists
 void init_dlpack(py::module_& m);
 void init_autograd(py::module_& m);
 void init_io(py::module_& m);
+void init_kernels(py::module_& m);  // tg.cuda.RawKernel
 void init_amp(py::module_& m);      // mixed precision
 void init_runtime(py::module_& m);  // threads, memory, generators, modes, print options
 void init_testing(py::module_& m);  // switches for the project's own tests

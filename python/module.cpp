@@ -32,6 +32,7 @@ PYBIND11_MODULE(_C, m) {
   p::init_autograd(m);
   p::init_io(m);
   p::init_cuda(m);
+  p::init_kernels(m);
   p::init_testing(m);
   bind_nn(m);
   guard_modules(m.attr("_nn").attr("Module"));

@@ -1,6 +1,7 @@
 // Which kernel a program gets, and the interpreter for those without one of their own.
 #include "backends/cuda/map.cuh"
 
+#include "backends/cuda/compiled_map.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/random_bits.h"
 
@@ -205,7 +206,7 @@ void CudaBackend::map(const Program& p, const Views& ins, const Views& outs) {
   DeviceGuard guard(device_);
   RowLaunch l;
   if (single_row(p, ins, outs, l) && kRowLaunchers[int(l.storage)] && kRowLaunchers[int(l.storage)](l)) return;
-  interpret(p, ins, outs);
+  if (!compiled_map(device_, p, ins, outs)) interpret(p, ins, outs);
 }
 
 }  // namespace tg::cuda

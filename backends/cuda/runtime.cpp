@@ -5,6 +5,7 @@
 
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
+#include "backends/cuda/kernels.h"
 #include "core/caching_allocator.h"
 #include "core/error.h"
 #include "core/version.h"
@@ -180,6 +181,14 @@ class PluginRuntime final : public Runtime {
     float ms = 0;
     check(cudaEventElapsedTime(&ms, as_event(from), as_event(to)), "cudaEventElapsedTime");
     return ms;
+  }
+
+  void* kernel_load(int device, const std::string& image, const std::string& name) override {
+    return load_kernel(device, image, name);
+  }
+  void kernel_launch(void* kernel, const unsigned* grid, const unsigned* block, size_t shared, StreamHandle s,
+                     void** args) override {
+    launch_kernel(kernel, grid, block, shared, as_stream(s), args);
   }
 
   void* pinned_allocate(size_t bytes) override {

@@ -21,12 +21,15 @@ HEADERS = (
     "backends/scalar_math.h",
     "backends/random_bits.h",
 )
+# What such kernels are compiled against where the emulation runs them; these include standard headers themselves.
+EMULATION = ("backends/cuda/emu/runtime_api.h", "backends/cuda/emu/emu.h")
 LEFT_OUT = re.compile(r"^\s*(//.*|#\s*include\b.*|#\s*pragma once)?$")
+LEFT_OUT_OF_EMULATION = re.compile(r'^\s*(//.*|#\s*include\s*".*|#\s*pragma once)?$')
 
 
-def text(root: pathlib.Path) -> str:
-    lines = [line for header in HEADERS for line in (root / header).read_text(encoding="utf-8").splitlines()]
-    return "\n".join(re.sub(r"\s+//.*", "", line) for line in lines if not LEFT_OUT.match(line)) + "\n"
+def text(root: pathlib.Path, headers: tuple[str, ...], left_out: re.Pattern[str]) -> str:
+    lines = [line for header in headers for line in (root / header).read_text(encoding="utf-8").splitlines()]
+    return "\n".join(re.sub(r"\s+//.*", "", line) for line in lines if not left_out.match(line)) + "\n"
 
 
 def main() -> None:
@@ -34,10 +37,11 @@ def main() -> None:
     parser.add_argument("--root", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    made = (
-        '#include "backends/rtc/source.h"\n\nnamespace tg::rtc {\n\n'
-        f'const char* device_text() {{\n  return R"~({text(args.root)})~";\n}}\n\n}}  // namespace tg::rtc\n'
-    )
+    texts = {"device_text": (HEADERS, LEFT_OUT), "emulation_text": (EMULATION, LEFT_OUT_OF_EMULATION)}
+    made = '#include "backends/rtc/host.h"\n#include "backends/rtc/source.h"\n\nnamespace tg::rtc {\n\n'
+    for name, (headers, left_out) in texts.items():
+        made += f'const char* {name}() {{\n  return R"~({text(args.root, headers, left_out)})~";\n}}\n\n'
+    made += "}  // namespace tg::rtc\n"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if not args.out.exists() or args.out.read_text(encoding="utf-8") != made:
         args.out.write_text(made, encoding="utf-8")

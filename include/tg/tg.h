@@ -1,6 +1,8 @@
 // Everything a program needs: tg::Tensor and its ops, autograd, tg::nn, tg::optim, tg::io, tg::train.
 #pragma once
 #include "autograd/autograd.h"
+#include "backends/cuda.h"
+#include "backends/rtc/raw_kernel.h"
 #include "core/version.h"
 #include "io/npy.h"
 #include "io/plot.h"

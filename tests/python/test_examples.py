@@ -97,6 +97,23 @@ def test_char_gpt_cpp(tmp_path):
     assert short.returncode == 2 and "usage" in short.stderr
 
 
+def check_matrix_add(out):
+    lines = out.splitlines()
+    assert lines[0] == "12 x 6 elements: 6 blocks of 12 threads"
+    where = tg.cuda.get_device_name() if tg.cuda.is_available() and not tg.cuda.is_emulated() else "emulation"
+    assert lines[1:] == [f"ran on: {where}", "C = A + B: right", "gradients of sum(W * C) are W: right"]
+
+
+def test_cuda_matrix_add_python(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check_matrix_add(python_example("cuda_matrix_add", cwd=tmp_path))
+
+
+def test_cuda_matrix_add_cpp(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    check_matrix_add(run(cpp_example("cuda_matrix_add"), cwd=tmp_path).stdout)
+
+
 def test_activation_checkpointing(tmp_path):
     out = python_example("activation_checkpointing", "--layers", 4, 9, "--width", 32, "--out", tmp_path, cwd=tmp_path)
     rows = re.findall(

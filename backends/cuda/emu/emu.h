@@ -18,6 +18,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
 
+// Visible: kernels compiled at run time are libraries of their own (backends/rtc/host.h).
+#pragma GCC visibility push(default)
 namespace tg::emu {
 
 // Where the running CUDA thread stands.
@@ -55,6 +57,10 @@ struct Launch {
 cudaError_t launch(const Launch& l, std::function<void()> body);
 // Work of a library (such as cuBLAS) in stream order.
 void enqueue(cudaStream_t s, std::function<void()> work);
+
+}  // namespace tg::emu
+#pragma GCC visibility pop
+namespace tg::emu {
 
 inline int lane() { return current->linear & 31; }
 

@@ -38,6 +38,8 @@ inline constexpr int CUDART_VERSION = 13000;
 
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
+using cudaLibrary_t = void*;
+using cudaKernel_t = struct CUkern_st*;
 
 struct uint3 {
   unsigned x, y, z;
@@ -99,3 +101,9 @@ cudaError_t cudaEventQuery(cudaEvent_t e);
 cudaError_t cudaEventSynchronize(cudaEvent_t e);
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to);
 cudaError_t cudaFuncSetAttribute(const void* f, cudaFuncAttribute a, int value);
+
+// The options of the just-in-time compiler are not emulated: null.
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void* image, void*, void*, unsigned, void*, void*,
+                                unsigned);
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, const char* name);
+cudaError_t cudaLaunchKernel(const void* kernel, dim3 grid, dim3 block, void** args, size_t shared, cudaStream_t s);

@@ -272,6 +272,10 @@ class CUDAGraph:
 
 
 OutOfMemoryError = _C.OutOfMemoryError
+
+# ---- kernels of users, compiled at run time
+
+RawKernel = _C.RawKernel
 _unknown = lazy(__name__, globals(), ["amp", "nvtx", "random"])
 
 

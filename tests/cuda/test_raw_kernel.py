@@ -1,0 +1,226 @@
+"""Kernels of users: arguments, errors, gradients, and the disk they are kept on."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tinygrad_cpp as tg
+from tinygrad_cpp.cuda import RawKernel
+
+ADD = """
+__global__ void matrixAdd(const float* A, const float* B, float* C, int Nx, int Ny) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  int j = blockIdx.y * blockDim.y + threadIdx.y;
+  if (i < Nx && j < Ny) C[j * Nx + i] = A[j * Nx + i] + B[j * Nx + i];
+}
+"""
+GRID, BLOCK = (3, 2), (4, 3)
+WHERE = "emulation" if tg.cuda.is_emulated() else tg.cuda.get_device_name() if tg.cuda.is_available() else ""
+add = RawKernel(ADD, "matrixAdd")
+
+
+@pytest.fixture
+def abc():
+    return tuple(tg.randn(6, 12).to("cuda") for _ in range(3))
+
+
+def test_adds(abc):
+    a, b, c = abc
+    add(GRID, BLOCK, (a, b, c, 12, 6))
+    assert tg.equal(c.cpu(), a.cpu() + b.cpu())
+    assert add.ran_on == WHERE
+
+
+def test_what_is_written_counts_as_written(abc):
+    a, b, c = abc
+    before = a._version, b._version, c._version
+    add(GRID, BLOCK, (a, b, c, np.int32(12), 6))
+    assert (a._version, b._version, c._version) == (before[0], before[1], before[2] + 1)
+
+
+def test_an_edit_by_a_kernel_is_seen_by_backward(abc):
+    a, b, c = abc
+    w = tg.ones(6, 12).to("cuda").requires_grad_()
+    y = w * c
+    add(GRID, BLOCK, (a, b, c, 12, 6))
+    with pytest.raises(tg.AutogradError, match="RawKernel"):
+        y.backward(tg.ones_like(y))
+
+
+def test_a_gradient_is_never_dropped(abc):
+    a, b, c = abc
+    a.requires_grad_()
+    with pytest.raises(tg.AutogradError, match="argument 0 of 5 requires grad"):
+        add(GRID, BLOCK, (a, b, c, 12, 6))
+    with tg.no_grad():
+        add(GRID, BLOCK, (a, b, c, 12, 6))
+
+
+SQUARE = """
+__global__ void square(const double* x, double* y, long long n) {
+  long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+  if (i < n) y[i] = x[i] * x[i];
+}
+__global__ void square_grad(const double* g, const double* x, double* dx, long long n) {
+  long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+  if (i < n) dx[i] = 2 * g[i] * x[i];
+}
+"""
+square, square_grad = RawKernel(SQUARE, "square"), RawKernel(SQUARE, "square_grad")
+
+
+class Square(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        y = tg.empty_like(x)
+        square((x.numel() + 31) // 32, 32, (x, y, x.numel()))
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        dx = tg.empty_like(x)
+        square_grad((x.numel() + 31) // 32, 32, (g.contiguous(), x, dx, x.numel()))
+        return dx
+
+
+def test_an_op_with_its_own_gradient():
+    x = tg.randn(5, 13, dtype=tg.float64).to("cuda").requires_grad_()
+    y = Square.apply(x)
+    y.backward(tg.full_like(y, 3.0))
+    assert tg.equal(x.grad.cpu(), 6 * x.detach().cpu())
+
+
+MANY = """
+__global__ void many(bool b, int i, long long l, float f, double d, unsigned u, double* out) {
+  out[0] = b; out[1] = i; out[2] = l; out[3] = f; out[4] = d; out[5] = u;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "args, values",
+    [
+        ((True, -3, 2**40, 0.5, 0.1, 2**32 - 1), (1, -3, 2**40, 0.5, 0.1, 2**32 - 1)),
+        ((np.bool_(0), np.int32(-3), np.int64(9), np.float32(0.25), np.float64(0.1), 7), (0, -3, 9, 0.25, 0.1, 7)),
+        ((0, 0, 0, 1, 2, 0), (0, 0, 0, 1, 2, 0)),
+    ],
+)
+def test_numbers(args, values):
+    out = tg.zeros(6, dtype=tg.float64).to("cuda")
+    RawKernel(MANY, "many")(1, 1, (*args, out))
+    assert out.cpu().tolist() == list(values)
+
+
+BLOCKWISE = """
+template <class T, int N> __global__ void reverse(T* x) {
+  __shared__ T tile[N];
+  extern __shared__ T more[];
+  tile[threadIdx.x] = x[blockIdx.x * N + threadIdx.x];
+  more[threadIdx.x] = T(blockIdx.x);
+  __syncthreads();
+  x[blockIdx.x * N + threadIdx.x] = tile[N - 1 - threadIdx.x] + more[(threadIdx.x + 1) % N];
+}
+"""
+
+
+@pytest.mark.parametrize("dtype, name", [(tg.float32, "float"), (tg.int32, "int"), (tg.int64, "long long")])
+def test_templates_and_shared_memory(dtype, name):
+    x = tg.arange(64, dtype=dtype).to("cuda")
+    RawKernel(BLOCKWISE, f"reverse<{name}, 32>")(2, 32, (x,), shared_mem=32 * x.element_size())
+    expected = np.arange(64).reshape(2, 32)[:, ::-1] + np.array([[0], [1]])
+    assert x.cpu().tolist() == expected.reshape(-1).tolist()
+
+
+def test_options_define():
+    x = tg.zeros(1).to("cuda")
+    RawKernel("__global__ void f(float* x) { x[0] = VALUE; }", "f", ("-DVALUE=7",))(1, 1, (x,))
+    assert x.item() == 7
+
+
+@pytest.mark.parametrize(
+    "args, error, text",
+    [
+        (lambda a, b, c: (a, b, c, 12), tg.TypeError, "takes 5 arguments .*int32, int32.*, given 4"),
+        (lambda a, b, c: (a, b, c, 12, 6.0), tg.TypeError, "argument 4 of 5 is the floating-point number 6"),
+        (lambda a, b, c: (a, b, c, np.int64(12), 6), tg.DTypeError, "argument 3 of 5 is int64, the parameter is int32"),
+        (
+            lambda a, b, c: (a, b, c, 2**31, 6),
+            tg.ValueError,
+            "argument 3 of 5 is 2147483648, which int32 does not hold",
+        ),
+        (lambda a, b, c: (a, b, c, np.int16(2), 6), tg.TypeError, "NumPy int16"),
+        (lambda a, b, c: (a.double(), b, c, 12, 6), tg.DTypeError, r"f64\[6,12\].*pointer to const float32"),
+        (lambda a, b, c: (a.T, b, c, 12, 6), tg.ValueError, r"strides \[1, 12\].*contiguous"),
+        (lambda a, b, c: (a, 1.0, c, 12, 6), tg.TypeError, "argument 1 of 5 is a number"),
+        (lambda a, b, c: (a, b, c, a, 6), tg.TypeError, "argument 3 of 5 is a tensor, the parameter is int32"),
+        (lambda a, b, c: (a, b.cpu(), c, 12, 6), tg.DeviceError, "argument 1 of 5 is .*@cpu"),
+        (lambda a, b, c: (a, b, c, "12", 6), tg.TypeError, "argument 3 is a str"),
+    ],
+)
+def test_arguments_that_do_not_fit(abc, args, error, text):
+    with pytest.raises(error, match=text):
+        add(GRID, BLOCK, args(*abc))
+
+
+@pytest.mark.parametrize(
+    "grid, block, error, text",
+    [
+        (0, 1, tg.ValueError, "grid"),
+        ((1, 1, 1, 1), 1, tg.TypeError, "grid"),
+        (1, 2048, tg.ValueError, "at most 1024"),
+        (1, (1, 1, 65), tg.ValueError, "64 of them in z"),
+        ((1, 70000), 1, tg.ValueError, "65535"),
+        (1, "x", tg.TypeError, "block"),
+    ],
+)
+def test_sizes_that_no_gpu_has(abc, grid, block, error, text):
+    with pytest.raises(error, match=text):
+        add(grid, block, (*abc, 12, 6))
+
+
+def test_a_kernel_that_does_not_compile_shows_message_and_line():
+    x = tg.zeros(1).to("cuda")
+    with pytest.raises(tg.CompileError) as e:
+        RawKernel("__global__ void f(float* x) {\n  int n = 3;\n  x[n] = missing;\n}", "f")(1, 1, (x,))
+    assert "kernel 'f' does not compile" in str(e.value)
+    assert ("kernel.cu:3:" if tg.cuda.is_emulated() else "kernel.cu(3)") in str(e.value)
+    assert "x[n] = missing;" in str(e.value)
+    with pytest.raises(tg.CompileError, match="kernel 'g' does not compile"):
+        RawKernel("__global__ void f(float* x) {}", "g").compile()
+
+
+SCALE = """
+import tinygrad_cpp as tg
+k = tg.cuda.RawKernel("__global__ void scale(float* x) { x[threadIdx.x] *= 2; }", "scale")
+x = tg.ones(4).to("cuda")
+k(1, 4, (x,))
+print(x.cpu().tolist(), k.ran_on)
+"""
+
+
+def child(**env):
+    command = [sys.executable, "-c", SCALE]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **env})
+
+
+def test_kept_on_disk_and_damage_is_noticed(tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    right = f"[2.0, 2.0, 2.0, 2.0] {WHERE}\n"
+    assert child(**cache).stdout == right
+    (kept,) = (tmp_path / "tinygrad_cpp" / "kernels").iterdir()
+    whole = kept.read_bytes()
+    assert child(**cache).stdout == right and kept.read_bytes() == whole
+    kept.write_bytes(whole[: len(whole) // 2])
+    assert child(**cache).stdout == right
+    assert len(kept.read_bytes()) == len(whole)
+
+
+@pytest.mark.skipif(not tg.cuda.is_emulated(), reason="about the emulation")
+def test_without_compiler(tmp_path):
+    done = child(XDG_CACHE_HOME=str(tmp_path), TG_HOST_CXX="no-such-compiler")
+    assert done.returncode == 1
+    assert "DeviceError: kernel 'scale': there is no GPU, and no C++ compiler for the emulation either" in done.stderr
