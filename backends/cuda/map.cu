@@ -3,91 +3,26 @@
 
 #include "backends/cuda/compiled_map.h"
 #include "backends/cuda/cuda_backend.h"
-#include "backends/random_bits.h"
+#include "backends/cuda/program.cuh"
 
 namespace tg::cuda {
 namespace {
 
-constexpr int kMaxCode = 160, kMaxConsts = 48;
-
-// A program as a kernel's argument.
-struct DeviceProgram {
-  int n_inputs = 0, n_consts = 0, n_code = 0, n_outs = 0;
-  uint64_t seed = 0, offset = 0;
-  int64_t first = 0;  // logical index of the piece's first element; the view after the outputs counts from there
-  double number[kMaxConsts];
-  int64_t integer[kMaxConsts];
-  Instr code[kMaxCode];
-  uint8_t outs[plan::kMaxViews];
-};
-struct AnyViews {
-  void* data[plan::kMaxViews];
-  DType dtype[plan::kMaxViews];
-};
-
-template <class T>
-__device__ T apply_row(Opc op, T a, [[maybe_unused]] T b, [[maybe_unused]] T c) {
-  switch (op) {
-#define TG_ROW(name, rule, expr)                   \
-  case Opc::name:                                  \
-    if constexpr (sm::rule_has<T>(sm::Rule::rule)) \
-      return expr;                                 \
-    else                                           \
-      return T(0);
-#define TG_P1(name, rule, flags, autocast, expr, ...) TG_ROW(name, rule, expr)
-#define TG_P2(name, params, rule, flags, autocast, expr, ...) TG_ROW(name, rule, expr)
-#define TG_P3(name, params, rule, flags, autocast, expr, ...) TG_ROW(name, rule, expr)
-#include "core/pointwise.def"
-#undef TG_P1
-#undef TG_P2
-#undef TG_P3
-#undef TG_ROW
-    default:
-      return a;  // Identity
-  }
-}
-
-template <class T>
-__device__ T run_instruction(const DeviceProgram& p, const Instr& in, const T* regs, int64_t i) {
-  if (in.op == Opc::Index) return T(i);
-  if (in.op == Opc::RandUniform || in.op == Opc::RandNormal || in.op == Opc::RandBits)
-    return rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, i);
-  return apply_row<T>(in.op, regs[in.src[0]], regs[in.src[1]], regs[in.src[2]]);
-}
-
 // R registers live in local memory; a smaller count leaves room for more threads.
 template <class T, int R>
-__global__ void __launch_bounds__(128) interpret_kernel(DeviceProgram p, AnyViews v, Walk<plan::kMaxViews> w) {
+__global__ void __launch_bounds__(128)
+    interpret_kernel(DeviceProgram p, AnyViews v, Walk<plan::kMaxViews> w, int64_t first) {
   uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= w.n) return;
   int64_t off[plan::kMaxViews] = {};
   w.offsets(i, off);
   T regs[R];
   for (int k = 0; k < p.n_inputs; ++k) regs[k] = load_any<T>(v.data[k], v.dtype[k], off[k]);
-  const int64_t index = p.first + off[p.n_inputs + p.n_outs];
-  T* next = regs + p.n_inputs;
-  for (int k = 0; k < p.n_consts; ++k) *next++ = std::is_integral_v<T> ? T(p.integer[k]) : T(p.number[k]);
-  for (int k = 0; k < p.n_code; ++k) *next++ = run_instruction<T>(p, p.code[k], regs, index);
+  run_program<T>(p, regs, first + off[p.n_inputs + p.n_outs]);
   for (int k = 0; k < p.n_outs; ++k) {
     int at = p.n_inputs + k;
     store_any<T>(v.data[at], v.dtype[at], off[at], regs[p.outs[k]]);
   }
-}
-
-DeviceProgram device_program(const Program& p) {
-  TG_CHECK(p.code.size() <= kMaxCode && p.consts.size() <= kMaxConsts, ValueError, "cuda: a program has at most ",
-           kMaxCode, " instructions and ", kMaxConsts, " numbers, got ", p.code.size(), " and ", p.consts.size());
-  DeviceProgram d;
-  d.n_inputs = p.n_inputs;
-  d.n_consts = p.consts.size();
-  d.n_code = p.code.size();
-  d.n_outs = p.outs.size();
-  d.seed = p.seed;
-  d.offset = p.offset;
-  for (int i = 0; i < d.n_consts; ++i) d.number[i] = p.consts[i].d(), d.integer[i] = p.consts[i].i();
-  for (int i = 0; i < d.n_code; ++i) d.code[i] = p.code[i];
-  for (int i = 0; i < d.n_outs; ++i) d.outs[i] = p.outs[i];
-  return d;
 }
 
 // Programs that count elements must walk them in row-major order.
@@ -101,13 +36,8 @@ bool (*const kRowLaunchers[kNumDTypes])(const RowLaunch&) = {
     nullptr,        nullptr,        nullptr,         nullptr,        nullptr,
     launch_row_i64, launch_row_f16, launch_row_bf16, launch_row_f32, launch_row_f64};
 
-// A program that is one row over operands of one storage type.
-bool single_row(const Program& p, const Views& ins, const Views& outs, RowLaunch& l) {
-  if (p.code.size() != 1 || outs.size() != 1 || p.outs[0] != p.code_reg(0) || ins.size() > 3) return false;
-  l.op = p.code[0].op;
-  if (l.op > Opc::Identity) return false;
-  auto rules = [](Opc op) {
-    static constexpr sm::Rule all[] = {
+sm::Rule row_rule(Opc op) {
+  static constexpr sm::Rule all[] = {
 #define TG_P1(name, rule, ...) sm::Rule::rule,
 #define TG_P2(name, params, rule, ...) sm::Rule::rule,
 #define TG_P3(name, params, rule, ...) sm::Rule::rule,
@@ -115,9 +45,15 @@ bool single_row(const Program& p, const Views& ins, const Views& outs, RowLaunch
 #undef TG_P1
 #undef TG_P2
 #undef TG_P3
-        sm::Rule::Same};
-    return all[int(op)];
-  };
+      sm::Rule::Same};
+  return all[int(op)];
+}
+
+// A program that is one row over operands of one storage type.
+bool single_row(const Program& p, const Views& ins, const Views& outs, RowLaunch& l) {
+  if (p.code.size() != 1 || outs.size() != 1 || p.outs[0] != p.code_reg(0) || ins.size() > 3) return false;
+  l.op = p.code[0].op;
+  if (l.op > Opc::Identity) return false;
   static constexpr int arities[] = {
 #define TG_P1(...) 1,
 #define TG_P2(...) 2,
@@ -127,7 +63,7 @@ bool single_row(const Program& p, const Views& ins, const Views& outs, RowLaunch
 #undef TG_P2
 #undef TG_P3
       1};
-  const sm::Rule rule = rules(l.op);
+  const sm::Rule rule = row_rule(l.op);
   const int arity = arities[int(l.op)];
   bool have_storage = rule != sm::Rule::Compare;
   if (have_storage) l.storage = outs[0].dtype;
@@ -166,8 +102,18 @@ bool single_row(const Program& p, const Views& ins, const Views& outs, RowLaunch
 
 }  // namespace
 
+void check_rows(const Program& p) {
+  for (const Instr& in : p.code) {
+    if (in.op >= Opc::Identity) continue;
+    const sm::Rule rule = row_rule(in.op);
+    TG_CHECK(p.compute == DType::I64 ? sm::rule_has_int(rule) : sm::rule_has_float(rule), DTypeError,
+             "program: instruction ", int(in.op), " is not defined for ", p.compute);
+  }
+}
+
 void interpret(const Program& p, const Views& ins, const Views& outs) {
-  DeviceProgram d = device_program(p);
+  check_rows(p);
+  const DeviceProgram d(p);
   const bool ordered = counts_elements(p);
   plan::Nest nest;
   if (ordered) {
@@ -177,7 +123,6 @@ void interpret(const Program& p, const Views& ins, const Views& outs) {
     nest = plan::collapse(ins, outs, ins.size());
   }
   const Dims order = contiguous_strides(nest.shape);
-  const int registers = p.n_inputs + d.n_consts + d.n_code;
   plan::Nest counted = nest;  // one more view: the logical index
   TG_CHECK(nest.n_views < plan::kMaxViews, ValueError, "cuda: too many operands in one program");
   counted.stride[counted.n_views++] = order;
@@ -188,17 +133,31 @@ void interpret(const Program& p, const Views& ins, const Views& outs) {
       v.data[k] = static_cast<char*>(x.data) + start[k] * itemsize(x.dtype);
       v.dtype[k] = x.dtype;
     }
-    d.first = start[nest.n_views];
+    const int64_t first = start[nest.n_views];
     Walk<plan::kMaxViews> w(piece);
     visit_compute(p.compute, [&](auto tag) {
       using T = typename decltype(tag)::type;
       unsigned grid = blocks_for(w.n, 128);
-      if (registers + 3 <= 16)
-        TG_LAUNCH((interpret_kernel<T, 16>), grid, 128, 0, stream(), d, v, w);
+      if (d.registers() + 3 <= 16)
+        TG_LAUNCH((interpret_kernel<T, 16>), grid, 128, 0, stream(), d, v, w, first);
       else
-        TG_LAUNCH((interpret_kernel<T, 256>), grid, 128, 0, stream(), d, v, w);
+        TG_LAUNCH((interpret_kernel<T, 256>), grid, 128, 0, stream(), d, v, w, first);
     });
   });
+}
+
+void convert_copy(const View& in, const View& out) {
+  Program p;
+  p.compute = compute_type(in.dtype);
+  p.n_inputs = 1;
+  p.code.push_back({Opc::Identity, {0, 0, 0}});
+  p.outs.push_back(p.code_reg(0));
+  Views ins, outs;
+  ins.push_back(in);
+  outs.push_back(out);
+  RowLaunch l;
+  if (single_row(p, ins, outs, l) && kRowLaunchers[int(l.storage)] && kRowLaunchers[int(l.storage)](l)) return;
+  interpret(p, ins, outs);
 }
 
 void CudaBackend::map(const Program& p, const Views& ins, const Views& outs) {

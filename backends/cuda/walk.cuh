@@ -51,16 +51,16 @@ struct Walk {
   }
 };
 
-// f(piece, start): the nest in pieces of at most kMaxPiece elements; start[k] is the offset of the piece in view k.
+// f(piece, start): the nest in pieces of at most `limit` elements; start[k] is the offset of the piece in view k.
 template <class F>
-void for_pieces(const plan::Nest& nest, F&& f) {
+void for_pieces(const plan::Nest& nest, F&& f, int64_t limit = kMaxPiece) {
   int64_t start[plan::kMaxViews] = {};
   auto cut = [&](auto& self, const plan::Nest& n) -> void {
-    if (n.numel() <= kMaxPiece) return f(n, start);
+    if (n.numel() <= limit) return f(n, start);
     int d = 0;
     for (int i = 1; i < n.ndim(); ++i)
       if (n.shape[i] > n.shape[d]) d = i;
-    int64_t inner = n.numel() / n.shape[d], step = std::max<int64_t>(1, kMaxPiece / inner);
+    int64_t inner = n.numel() / n.shape[d], step = std::max<int64_t>(1, limit / inner);
     plan::Nest part = n;
     for (int64_t at = 0; at < n.shape[d]; at += step) {
       part.shape[d] = std::min(step, n.shape[d] - at);

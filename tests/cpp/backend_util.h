@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "tests/cpp/cuda_util.h"
 
 namespace tg::test {
 

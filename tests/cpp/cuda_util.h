@@ -2,10 +2,10 @@
 // memory, so that the conformance tests can treat a device like the CPU.
 #pragma once
 #include <algorithm>
-#include <map>
+#include <cstdlib>
+#include <vector>
 
 #include "backends/cuda.h"
-#include "tests/cpp/backend_util.h"
 
 namespace tg::test {
 
@@ -149,5 +149,20 @@ class DeviceTwin final : public Backend {
   Device device_;
   Backend& b_;
 };
+
+// True if the conformance tests are to run on a CUDA device: TG_TEST_BACKEND=cuda.
+inline bool on_device() {
+  static const bool yes = [] {
+    const char* v = std::getenv("TG_TEST_BACKEND");
+    return v && std::string_view(v) == "cuda";
+  }();
+  return yes;
+}
+// The backend that stands against ref.
+inline Backend& tested_backend() {
+  if (!on_device()) return cpu_backend();
+  static auto* b = new DeviceTwin(Device("cuda"));
+  return *b;
+}
 
 }  // namespace tg::test

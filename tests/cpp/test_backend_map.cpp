@@ -63,14 +63,27 @@ void run_both(const Program& p, const std::vector<Pair>& ins, const std::vector<
   for (auto& x : ins) ri.push_back(x.ref), ci.push_back(x.cpu);
   for (auto* x : outs) ro.push_back(x->ref), co.push_back(x->cpu);
   ref_backend().map(p, ri, ro);
-  cpu_backend().map(p, ci, co);
+  tested_backend().map(p, ci, co);
 }
 
-#define CHECK_BITS(count, pair, ...)                               \
-  do {                                                             \
-    ++(count).n;                                                   \
-    std::string diff_ = difference(pair, 0, 0, true);              \
-    if (!diff_.empty()) FAIL_CHECK(str(__VA_ARGS__, ": ", diff_)); \
+// How far a row may be from ref. The CPU gives ref's bits. A device has its vendor's functions, whose manual promises a
+// few ULP for each, and near a zero of a sum of them an absolute error of as many ULP of its terms, which are below 4.
+struct Slack {
+  double ulp = 0, abs = 0;
+};
+Slack slack_of(const Row& r, DType t) {
+  if (!on_device() || !is_float(t) || (r.rule != sm::Rule::Float && r.op != Opc::pow)) return {};
+  if (is_half(t)) return {1, 0};
+  return t == DType::F64 ? Slack{16, 1e-14} : Slack{16, 4e-6};
+}
+// Rows that every backend computes to the bit.
+bool exact(const Row& r) { return r.rule != sm::Rule::Float && r.op != Opc::pow; }
+
+#define CHECK_BITS(count, pair, ...)                                          \
+  do {                                                                        \
+    ++(count).n;                                                              \
+    std::string diff_ = difference(pair, slack.ulp, slack.abs, !on_device()); \
+    if (!diff_.empty()) FAIL_CHECK(str(__VA_ARGS__, ": ", diff_));            \
   } while (0)
 
 }  // namespace
@@ -85,7 +98,8 @@ TEST_CASE("map: every row, every dtype, sizes around the edges") {
         auto ins = operands(r, {n}, t, Layout::Contiguous, rng, Values::Special);
         Pair out = make_pair_of({n}, r.rule == sm::Rule::Compare ? DType::Bool : t, Layout::Contiguous, rng);
         run_both(program_of(r, compute_type(t)), ins, {&out});
-        CHECK_BITS(count, out, r.name, " n=", n);
+        const Slack slack = slack_of(r, t);
+        CHECK_BITS(count, out, r.name, " ", t, " n=", n);
       }
     }
 }
@@ -98,6 +112,7 @@ TEST_CASE("map: every row, every layout, in place and with numbers") {
     for (DType t : {DType::F32, DType::F64, DType::I64, DType::BF16, DType::U8}) {
       DType c = compute_type(t), out_t = r.rule == sm::Rule::Compare ? DType::Bool : t;
       if (!exists(r, c)) continue;
+      const Slack slack = slack_of(r, t);
       for (const Dims& shape : shapes)
         for (Layout l : kInLayouts) {
           auto ins = operands(r, shape, t, l, rng, Values::Special);
@@ -110,7 +125,7 @@ TEST_CASE("map: every row, every layout, in place and with numbers") {
           for (auto& x : ins) ri.push_back(x.ref), ci.push_back(x.cpu);
           ro.push_back(ri[0]), co.push_back(ci[0]);
           ref_backend().map(program_of(r, c), ri, ro);
-          cpu_backend().map(program_of(r, c), ci, co);
+          tested_backend().map(program_of(r, c), ci, co);
           CHECK_BITS(count, ins[0], r.name, " in place ", t, " layout ", int(l));
         }
       if (r.arity < 2) continue;
@@ -132,6 +147,7 @@ TEST_CASE("map: every row, every layout, in place and with numbers") {
 
 TEST_CASE("map: copies convert between every two dtypes") {
   Count count("map copies");
+  const Slack slack;
   Rng rng(3);
   for (DType from : kAllDTypes)
     for (DType to : kAllDTypes) {
@@ -148,6 +164,7 @@ TEST_CASE("map: copies convert between every two dtypes") {
 
 TEST_CASE("map: random programs") {
   Count count("map programs");
+  const Slack slack;
   Rng rng(4);
   for (int trial = 0; trial < 1500; ++trial) {
     Program p;
@@ -161,7 +178,7 @@ TEST_CASE("map: random programs") {
       int regs = p.n_inputs + p.consts.size() + s;
       Instr in{Opc::Index};
       const Row& r = kRows[rng() % std::size(kRows)];
-      if (regs > 0 && exists(r, p.compute) && r.op != Opc::polygamma) {
+      if (regs > 0 && exists(r, p.compute) && r.op != Opc::polygamma && (exact(r) || !on_device())) {
         in.op = r.op;
         for (auto& x : in.src) x = uint8_t(rng() % uint64_t(regs));
       } else if (rng() % 2) {
@@ -188,6 +205,7 @@ TEST_CASE("map: random programs") {
 
 TEST_CASE("map: random numbers are a function of seed, offset and index") {
   Count count("map random");
+  const Slack slack;
   Rng rng(5);
   for (Opc op : {Opc::RandUniform, Opc::RandNormal, Opc::RandBits})
     for (DType c : {DType::F32, DType::F64, DType::I64})
@@ -233,6 +251,6 @@ TEST_CASE("map: a row that does not exist for a type is an error") {
   for (Opc op : {Opc::exp, Opc::lgamma}) {
     Program p = program_of({"", op, 1, sm::Rule::Float}, DType::I64);
     CHECK_THROWS_AS(ref_backend().map(p, vs, vs), DTypeError);
-    CHECK_THROWS_AS(cpu_backend().map(p, vs, vs), DTypeError);
+    CHECK_THROWS_AS(tested_backend().map(p, vs, vs), DTypeError);
   }
 }

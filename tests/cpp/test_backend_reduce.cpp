@@ -71,7 +71,7 @@ void check_reduce(Count& count, ReduceOp op, const Dims& shape, unsigned mask, D
   Pair out = make_pair_of(kept_shape(shape, mask), out_t, kOutLayouts[rng() % 5], rng);
   drop_axes(out, shape, mask);
   ref_backend().reduce(op, compute_type(t), nullptr, one(in.ref), nullptr, out.ref);
-  cpu_backend().reduce(op, compute_type(t), nullptr, one(in.cpu), nullptr, out.cpu);
+  tested_backend().reduce(op, compute_type(t), nullptr, one(in.cpu), nullptr, out.cpu);
   // a sum in another order: the last bits of double, or the rounding of the result
   double wide = rounds ? (out_t == DType::F64 ? 64 : 1) : 0,
          abs = rounds && is_float(t) ? 1e-13 * double(in.ref.numel()) : 0;
@@ -117,7 +117,7 @@ TEST_CASE("reduce: programs before and after, two inputs, wider compute type") {
           Views ra = one(a.ref), ca = one(a.cpu);
           ra.push_back(b.ref), ca.push_back(b.cpu);
           ref_backend().reduce(ReduceOp::Sum, c, &pre, ra, &post, out.ref);
-          cpu_backend().reduce(ReduceOp::Sum, c, &pre, ca, &post, out.cpu);
+          tested_backend().reduce(ReduceOp::Sum, c, &pre, ca, &post, out.cpu);
           CHECK_SAME(count, out, t == DType::F64 ? 64 : 1, is_float(t) ? 1e-11 : 0, "reduce pre/post ", t, s, " axes ",
                      mask);
         }
@@ -139,7 +139,7 @@ TEST_CASE("arg_reduce: every dtype, layout and axis") {
             View rv = v.ref, cv = v.cpu;
             if (rng() % 2) rv.data = cv.data = nullptr;
             ref_backend().arg_reduce(largest, in.ref, axis, rv, i.ref);
-            cpu_backend().arg_reduce(largest, in.cpu, axis, cv, i.cpu);
+            tested_backend().arg_reduce(largest, in.cpu, axis, cv, i.cpu);
             CHECK_SAME(count, v, 0, 0, "arg_reduce values ", t, s, " axis ", axis);
             CHECK_SAME(count, i, 0, 0, "arg_reduce index ", t, s, " axis ", axis, " largest ", largest);
           }
@@ -165,7 +165,7 @@ TEST_CASE("scan: every op, dtype, layout and axis") {
             View ri = i.ref, ci = i.cpu;
             if (!extreme) ri.data = ci.data = nullptr;
             ref_backend().scan(op, in.ref, axis, out.ref, ri);
-            cpu_backend().scan(op, in.cpu, axis, out.cpu, ci);
+            tested_backend().scan(op, in.cpu, axis, out.cpu, ci);
             CHECK_SAME(count, out,
                        extreme            ? 0
                        : ot == DType::F64 ? 64
@@ -185,11 +185,11 @@ TEST_CASE("nonzero and int_range: every layout") {
         Pair in = make_pair_of(s, t, l, rng, Values::Special);
         std::vector<int64_t> a{-7}, b{-7};
         ref_backend().nonzero(in.ref, a);
-        cpu_backend().nonzero(in.cpu, b);
+        tested_backend().nonzero(in.cpu, b);
         CHECK_MESSAGE(a == b, "nonzero ", name(t), s);
         ++count.n;
         if (t != DType::I64) continue;
-        CHECK(ref_backend().int_range(in.ref) == cpu_backend().int_range(in.cpu));
+        CHECK(ref_backend().int_range(in.ref) == tested_backend().int_range(in.cpu));
         ++count.n;
       }
 }
@@ -207,7 +207,7 @@ TEST_CASE("gemm: every dtype, layout and size, scaling") {
       Pair c = make_pair_of({B, M, N}, t, kOutLayouts[rng() % 5], rng, trial % 2 ? Values::Plain : Values::Special);
       double alpha = trial % 3 ? 1 : 2, beta = trial % 2 ? (trial % 4 == 1 ? 1 : -3) : 0;
       ref_backend().gemm(alpha, a.ref, b.ref, beta, c.ref);
-      cpu_backend().gemm(alpha, a.cpu, b.cpu, beta, c.cpu);
+      tested_backend().gemm(alpha, a.cpu, b.cpu, beta, c.cpu);
       // |a b| <= 9 per term: an error of one float step per addition, then the rounding of the result
       double eps = !is_float(t) ? 0 : t == DType::F64 ? 1e-16 : 6e-8;
       CHECK_SAME(count, c, is_float(t) ? 1 : 0, 9 * alpha * eps * double(K + 2) * std::sqrt(double(K + 1)), "gemm ", t,
@@ -215,7 +215,7 @@ TEST_CASE("gemm: every dtype, layout and size, scaling") {
     }
 }
 
-TEST_CASE("the same bits for 1, 2, 3 and 4 threads") {
+TEST_CASE("the same bits for 1, 2, 3 and 4 threads" * doctest::skip(on_device())) {
   Count count("threads");
   Rng rng(17);
   struct Case {
@@ -251,7 +251,7 @@ TEST_CASE("the same bits for 1, 2, 3 and 4 threads") {
   }
 }
 
-TEST_CASE("the same bits for 1, 2, 3 and 4 threads: everything else") {
+TEST_CASE("the same bits for 1, 2, 3 and 4 threads: everything else" * doctest::skip(on_device())) {
   Count count("threads, other kernels");
   Rng rng(18);
   const int before = num_threads();

@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "ops/ops.h"
-#include "tests/cpp/cuda_util.h"
+#include "tests/cpp/backend_util.h"
 
 using namespace tg;
 using namespace tg::test;

@@ -1,0 +1,53 @@
+#include "backends/cuda/blas.h"
+
+#include <cstdlib>
+
+#include "backends/cuda/device.h"
+#include "core/vendor.h"
+
+namespace tg::cuda {
+
+#ifdef TG_CUDA_EMULATION
+const Blas& emulated_blas();  // emu/blas.cpp
+
+const Blas* blas() {
+  static const bool off = std::getenv("TG_EMU_NO_BLAS") != nullptr;
+  return off ? nullptr : &emulated_blas();
+}
+#else
+namespace {
+
+// cuBLAS opens cuBLASLt by its bare name, which a package's folder would not answer.
+const Blas* open_blas() {
+  static const VendorLibrary* lib = new VendorLibrary({"libcublas.so.13"}, {"libcublasLt.so.13"});
+  if (!*lib) return nullptr;
+  static Blas b;
+  lib->get(b.create, "cublasCreate_v2");
+  lib->get(b.set_stream, "cublasSetStream_v2");
+  lib->get(b.status_string, "cublasGetStatusString");
+  lib->get(b.gemm, "cublasGemmStridedBatchedEx_64");
+  return &b;
+}
+
+}  // namespace
+
+const Blas* blas() {
+  static const Blas* const b = open_blas();
+  return b;
+}
+#endif
+
+void check_blas(const Blas& b, BlasStatus s, const char* what) {
+  TG_CHECK(s == kBlasSuccess, DeviceError, "cuda: ", what, ": ", b.status_string(s));
+}
+
+// One per thread: a handle carries its stream. Left to the end of the process, as other threads' work may still run.
+BlasHandle blas_handle(const Blas& b) {
+  thread_local BlasHandle handles[kMaxDevices] = {};
+  BlasHandle& h = handles[current_device()];
+  if (!h) check_blas(b, b.create(&h), "cublasCreate");
+  check_blas(b, b.set_stream(h, stream()), "cublasSetStream");
+  return h;
+}
+
+}  // namespace tg::cuda
