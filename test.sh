@@ -46,7 +46,7 @@ test_cpp() {
 
 # The text that NVRTC compiled above, executed.
 test_compiled_kernels() { TG_CUDA_EMULATE=1 build/py/tg_tests -tc='rtc: *own kernels give*'; }
-test_own_kernels() { TG_CUDA_EMULATE=1 python -m pytest -q tests/cuda/test_raw_kernel.py; }
+test_emulated_device() { TG_CUDA_EMULATE=1 python -m pytest -q tests/cuda; }
 
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
@@ -72,7 +72,7 @@ step "C++ tests" test_cpp
 step "kernels compiled at run time, by the emulation" test_compiled_kernels
 step "instruction counts" python benchmarks/instructions.py --build build/py
 step "install" install_package
-step "kernels of users, by the emulation" test_own_kernels
+step "a CUDA device and kernels of users, by the emulation" test_emulated_device
 step "Python tests, beside the sanitizer build" test_python
 step "sanitizer build" finish_sanitized
 step "C++ tests under ASan and UBSan" ctest --test-dir build/asan --output-on-failure

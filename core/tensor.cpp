@@ -95,7 +95,7 @@ Tensor host_mirror(const Tensor& t) {
   int64_t size = itemsize(t.dtype()), n = t.numel() > 0 ? hi - lo + 1 : 0;
   auto storage = make_ref<Storage>(size_t(n * size), Device());
   if (n > 0) allocator(t.device()).copy(storage->data, static_cast<char*>(t.data()) + lo * size, size_t(n * size));
-  return new_tensor(std::move(storage), t.sizes(), t.strides(), -lo, t.dtype(), t.is_contiguous());
+  return new_tensor(std::move(storage), t.sizes(), t.strides(), t.numel(), -lo, t.dtype(), t.is_contiguous());
 }
 
 std::string describe(const Tensor& t) {
