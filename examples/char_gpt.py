@@ -1,6 +1,10 @@
 """A small GPT over characters, trained on a text file (default: the project's own sources).
 
 python examples/char_gpt.py [text] [--steps 300] [--layers 2] [--heads 4] [--width 64] [--context 64] [--batch 16]
+                            [--lr 3e-3] [--eval 0] [--plot FILE.png]
+
+The rate rises to --lr over the first twentieth of the steps and falls along a cosine to a tenth of it. With --eval N
+the last tenth of the text is held out; its loss, over all of it, is printed every N steps and at the end.
 """
 
 import argparse
@@ -10,6 +14,7 @@ from pathlib import Path
 import tinygrad_cpp as tg
 from tinygrad_cpp import nn
 from tinygrad_cpp.nn import functional as F
+from tinygrad_cpp.utils.plot import save_plot
 
 
 class Block(nn.Module):
@@ -64,39 +69,72 @@ def read_text(path):
     return "".join(p.read_text(encoding="utf-8") for p in sources)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def loss_at(model, data, at):
+    """Mean loss of predicting the character after each of the places `at`, (batch, context)."""
+    return F.cross_entropy(model(data[at]).flatten(0, 1), data[at + 1].flatten())
+
+
+@tg.no_grad()
+def held_out_loss(model, data, context):
+    """Mean loss over all windows of `context` characters that do not overlap."""
+    model.eval()
+    starts = tg.arange(0, len(data) - context, context)[:, None]
+    losses = [loss_at(model, data, s + tg.arange(context)).item() * len(s) for s in starts.split(64)]
+    model.train()
+    return sum(losses) / len(starts)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?")
-    for name, default in dict(steps=300, layers=2, heads=4, width=64, context=64, batch=16, sample=200).items():
+    for name, default in dict(steps=300, layers=2, heads=4, width=64, context=64, batch=16, sample=200, eval=0).items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=3e-3)
-    args = parser.parse_args()
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draws the losses over the steps")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
 
     tg.manual_seed(0)
     text = read_text(args.text)
     chars = sorted(set(text))
     index = {c: i for i, c in enumerate(chars)}
     data = tg.tensor([index[c] for c in text])
-    if len(data) <= args.context:
-        raise SystemExit(f"the text has {len(data)} characters; more than --context {args.context} are needed")
+    data, held_out = data.tensor_split([len(data) * 9 // 10 if args.eval else len(data)])
+    if len(data) <= args.context or (args.eval and len(held_out) <= args.context):
+        raise SystemExit(f"the text has {len(text)} characters; more than --context {args.context} are needed")
     model = GPT(len(chars), args.context, args.width, args.heads, args.layers)
     print(f"{len(text)} characters, {len(chars)} different, {sum(p.numel() for p in model.parameters())} parameters")
 
-    optimizer = tg.optim.AdamW(model.parameters(), lr=args.lr)
-    scheduler = tg.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps, cycle_momentum=False)
-    start = time.perf_counter()
+    optimizer = tg.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.1)
+    scheduler = tg.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.steps, pct_start=0.05, final_div_factor=0.4, cycle_momentum=False
+    )
+    losses, held_out_losses = [], []
+    seconds = 0.0
     for step in range(1, args.steps + 1):
-        at = tg.randint(len(data) - args.context, (args.batch, 1)) + tg.arange(args.context)
-        loss = F.cross_entropy(model(data[at]).flatten(0, 1), data[at + 1].flatten())
+        start = time.perf_counter()
+        loss = loss_at(model, data, tg.randint(len(data) - args.context, (args.batch, 1)) + tg.arange(args.context))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step < args.steps:
             scheduler.step()
-        if step % 20 == 0 or step in (1, args.steps):
-            speed = step * args.batch * args.context / (time.perf_counter() - start)
-            print(f"step {step:5d}  loss {loss.item():.4f}  {speed:.0f} tokens/s", flush=True)
+        losses.append(loss.item())
+        seconds += time.perf_counter() - start
+        held_out_losses.append(held_out_losses[-1] if held_out_losses else float("nan"))
+        line = ""
+        if args.eval and (step % args.eval == 0 or step == args.steps):
+            held_out_losses[-1] = held_out_loss(model, held_out, args.context)
+            line = f"  held out {held_out_losses[-1]:.4f}"
+        if line or step % 20 == 0 or step in (1, args.steps):
+            speed = step * args.batch * args.context / seconds
+            print(f"step {step:5d}  loss {losses[-1]:.4f}{line}  {speed:.0f} tokens/s", flush=True)
+    if args.plot:
+        save_plot(args.plot, {f"loss over {args.steps} steps": {"training": losses, "held out": held_out_losses}})
 
     model.eval()
     print("".join(chars[i] for i in model.generate(data[None, :1], args.sample)[0].tolist()))
