@@ -1,6 +1,11 @@
 // The autograd side of a tensor: leaf flag, history, gradient, hooks.
 #include "autograd/autograd.h"
+
+#include <algorithm>
+#include <unordered_set>
+
 #include "autograd/node.h"
+#include "core/graph.h"
 #include "ops/ops.h"
 
 namespace tg {
@@ -45,6 +50,19 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
            "requires_grad_: the tensor was made under inference_mode; clone it");
   impl_->requires_grad = on;
   return *this;
+}
+
+bool reaches(const Tensor& t, const std::vector<const TensorImpl*>& leaves) {
+  std::unordered_set<const Node*> seen;
+  std::vector<Edge> todo{edge_of(t)};
+  while (!todo.empty()) {
+    const Edge edge = std::move(todo.back());
+    todo.pop_back();
+    if (edge.leaf && std::find(leaves.begin(), leaves.end(), edge.leaf.get()) != leaves.end()) return true;
+    if (edge.node && seen.insert(edge.node.get()).second)
+      for (const Edge& next : edge.node->next) todo.push_back(next);
+  }
+  return false;
 }
 
 Ref<Node> Tensor::grad_fn() const {

@@ -10,6 +10,7 @@
 #endif
 
 #include "core/error.h"
+#include "core/memory_log.h"
 
 namespace tg {
 namespace {
@@ -54,13 +55,13 @@ class CachingAllocator final : public Allocator {
     int64_t size = int64_t(class_bytes(c));
     int64_t live = live_.fetch_add(size, std::memory_order_relaxed) + size;
     int64_t limit = limit_.load(std::memory_order_relaxed);
-    if (TG_UNLIKELY(limit > 0 && live > limit)) out_of_memory(bytes, size);
+    if (TG_UNLIKELY(limit > 0 && live > limit)) refuse(bytes, size);
     void* p = take(c);
     if (!p) p = system_alloc(size);
     if (TG_UNLIKELY(!p)) {
       release_cached();
       p = system_alloc(size);
-      if (!p) out_of_memory(bytes, size);
+      if (!p) refuse(bytes, size);
     }
     int64_t peak = peak_.load(std::memory_order_relaxed);
     while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
@@ -74,6 +75,7 @@ class CachingAllocator final : public Allocator {
     int64_t size = int64_t(class_bytes(c));
     live_.fetch_sub(size, std::memory_order_relaxed);
     std::lock_guard lock(mutex_);
+    --used_[c];
     // Past the peak of what was ever live at once, caching more cannot help.
     if (cached_.load(std::memory_order_relaxed) + size > std::max<int64_t>(peak_.load(), 1 << 20)) {
       std::free(p);
@@ -103,6 +105,7 @@ class CachingAllocator final : public Allocator {
  private:
   void* take(int c) {
     std::lock_guard lock(mutex_);
+    ++used_[c];
     void* p = free_[c];
     if (!p) return nullptr;
     free_[c] = *static_cast<void**>(p);
@@ -117,16 +120,20 @@ class CachingAllocator final : public Allocator {
     return left == 1;
   }
 
-  [[noreturn]] void out_of_memory(size_t asked, int64_t size) {
+  [[noreturn]] void refuse(size_t asked, int64_t size) {
     live_.fetch_sub(size);
-    fail<OutOfMemoryError>(
-        "out of memory on cpu: tried to allocate ", asked, " bytes; live ", live_.load(), ", cached ", cached_.load(),
-        ", limit ", limit_.load(),
-        " (0 = none). Try, the cheapest first: a smaller batch, checkpointing of activations, half precision");
+    std::vector<std::pair<int64_t, int64_t>> blocks;
+    {
+      std::lock_guard lock(mutex_);
+      for (int c = kClasses; c-- > 0;)
+        if (used_[c] > 0) blocks.push_back({int64_t(class_bytes(c)), used_[c]});
+    }
+    out_of_memory(Device(), asked, stats(), limit_.load(), blocks);
   }
 
   std::mutex mutex_;
   void* free_[kClasses] = {};
+  int64_t used_[kClasses] = {};  // blocks handed out, for the text of an error
   std::atomic<int64_t> live_{0}, cached_{0}, peak_{0}, allocations_{0}, limit_{0}, fail_in_{0};
 };
 

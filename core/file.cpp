@@ -46,40 +46,6 @@ auto retried(F&& f) {
     if (auto r = f(); r >= 0 || errno != EINTR) return r;
 }
 
-// Closing loses nothing that was flushed before, so its result is not looked at, except by name in close().
-class OpenFile {
- public:
-  OpenFile(const std::string& path, int flags)
-      : path_(path), fd_(retried([&] { return file_system().open(path.c_str(), flags); })) {
-    if (fd_ < 0) io_failed("open", path_);
-  }
-  ~OpenFile() {
-    if (fd_ >= 0) file_system().close(fd_);
-  }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  void write(const char* p, size_t n) {
-    while (n > 0) {
-      errno = ENOSPC;  // what a write of nothing means
-      ssize_t k = retried([&] { return file_system().write(fd_, p, std::min(n, size_t(1) << 30)); });
-      if (k <= 0) io_failed("write", path_);
-      p += k;
-      n -= size_t(k);
-    }
-  }
-  // After a failing fsync the data may be gone and a second one may still succeed: it is not tried again.
-  void flush() {
-    if (retried([&] { return file_system().fsync(fd_); }) != 0) io_failed("fsync", path_);
-  }
-  void close() {
-    if (file_system().close(std::exchange(fd_, -1)) != 0 && errno != EINTR) io_failed("close", path_);
-  }
-
- private:
-  std::string path_;
-  int fd_;
-};
-
 // Renaming over a device or a pipe would put a file in its place.
 void check_replaceable(const std::string& path) {
   struct stat st;
@@ -91,7 +57,7 @@ void check_replaceable(const std::string& path) {
 void flush_folder_of(const std::string& path) {
   size_t slash = path.find_last_not_of('/');
   slash = slash == path.npos ? slash : path.rfind('/', slash);
-  OpenFile dir(slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash), O_RDONLY | O_DIRECTORY);
+  OutputFile dir(slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash), O_RDONLY | O_DIRECTORY);
   dir.flush();
 }
 
@@ -99,6 +65,35 @@ void flush_folder_of(const std::string& path) {
 
 FileSystem& file_system() { return *files_in_use; }
 void set_file_system(FileSystem* files) { files_in_use = files ? files : &the_system; }
+
+OutputFile::OutputFile(const std::string& path, int flags)
+    : path_(path), fd_(retried([&] { return file_system().open(path.c_str(), flags); })) {
+  if (fd_ < 0) io_failed("open", path_);
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ >= 0) file_system().close(fd_);
+}
+
+void OutputFile::write(const void* from, size_t n) {
+  TG_CHECK(fd_ >= 0, IoError, "write failed for '", path_, "': the file is closed");
+  for (const char* p = static_cast<const char*>(from); n > 0;) {
+    errno = ENOSPC;  // what a write of nothing means
+    ssize_t k = retried([&] { return file_system().write(fd_, p, std::min(n, size_t(1) << 30)); });
+    if (k <= 0) io_failed("write", path_);
+    p += k;
+    n -= size_t(k);
+  }
+}
+
+// After a failing fsync the data may be gone and a second one may still succeed: it is not tried again.
+void OutputFile::flush() {
+  if (retried([&] { return file_system().fsync(fd_); }) != 0) io_failed("fsync", path_);
+}
+
+void OutputFile::close() {
+  if (fd_ >= 0 && file_system().close(std::exchange(fd_, -1)) != 0 && errno != EINTR) io_failed("close", path_);
+}
 
 InputFile::InputFile(const std::string& path)
     : path_(path), fd_(retried([&] { return file_system().open(path.c_str(), O_RDONLY | O_NONBLOCK); })) {
@@ -141,8 +136,8 @@ void write_file(const std::string& path, const std::vector<std::pair<const void*
   std::string tmp = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
   FileSystem& files = file_system();
   try {
-    OpenFile f(tmp, O_WRONLY | O_CREAT | O_TRUNC);
-    for (auto& [p, n] : pieces) f.write(static_cast<const char*>(p), n);
+    OutputFile f(tmp, O_WRONLY | O_CREAT | O_TRUNC);
+    for (auto& [p, n] : pieces) f.write(p, n);
     f.flush();
     f.close();
     if (files.rename(tmp.c_str(), path.c_str()) != 0) io_failed("rename", path);

@@ -49,6 +49,24 @@ class TG_API InputFile {
   size_t size_ = 0;
 };
 
+// A file written piece by piece where it stands: what is lost with a crash is its end. For logs and for data that lives
+// no longer than the program; write_file is for what has to be whole. IoError naming path and reason.
+class TG_API OutputFile {
+ public:
+  OutputFile(const std::string& path, int flags);  // of open(2)
+  // Closing loses nothing that was flushed before, so its result is not looked at, except in close().
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+  void write(const void* from, size_t n);
+  void flush();  // to the disk
+  void close();
+
+ private:
+  std::string path_;
+  int fd_;
+};
+
 // The whole file, or its first `most` bytes.
 TG_API std::string read_file(const std::string& path, size_t most = size_t(-1));
 

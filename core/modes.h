@@ -16,11 +16,12 @@ struct AutocastState {
 };
 
 struct Modes {
-  bool grad = true;        // record on the tape
-  bool inference = false;  // inference_mode: results can never enter a graph
-  bool intercept = false;  // any of the slow slots below is on (profiler, anomaly, capture)
-  bool anomaly = false;    // remember where each node was made, check gradients for NaN
-  bool fast_paths = true;  // off: ops with a composite body run that body
+  bool grad = true;         // record on the tape
+  bool inference = false;   // inference_mode: results can never enter a graph
+  bool intercept = false;   // any of the slow slots below is on (profiler, anomaly, capture)
+  bool memory_log = false;  // notes what memory is made for (core/memory_log.h)
+  bool anomaly = false;     // remember where each node was made, check gradients for NaN
+  bool fast_paths = true;   // off: ops with a composite body run that body
   AutocastState autocast;
 };
 TG_API Modes& modes();

@@ -6,6 +6,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/memory_log.h"
+
 namespace tg {
 namespace {
 
@@ -283,7 +285,11 @@ static void call_inplace(const OpDef& op, Args args, Outputs& out) {
 
 static void run(const OpDef& op, Args args, Outputs& out) {
   Modes& m = modes();
-  if (TG_UNLIKELY(m.autocast.on | uint8_t(m.intercept))) {
+  if (TG_UNLIKELY(m.autocast.on | uint8_t(m.intercept) | uint8_t(m.memory_log))) {
+    if (m.memory_log && !LoggedOp::current()) {
+      LoggedOp scope(op.base.c_str());
+      return run(op, args, out);
+    }
     if (m.autocast.on && call_autocast(op, args, out)) return;
     if (m.intercept && slots().intercept && slots().intercept(op, args, out)) return;
   }
@@ -317,7 +323,11 @@ void call(const OpDef& op, Args args, Outputs& out) {
   try {
     run(op, args, out);
   } catch (Error& e) {
-    if (e.text.find('@') == std::string::npos) e.text += operands_text(op, args);
+    if (e.text.starts_with("out of memory")) {
+      e.text = op.base + ": " + e.text + operands_text(op, args);  // the op that asked
+    } else if (e.text.find('@') == std::string::npos) {
+      e.text += operands_text(op, args);
+    }
     throw;
   }
 }

@@ -135,6 +135,8 @@ struct Slots {
   void (*check_interrupt)() = nullptr;
   // text of the user's current stack, for anomaly mode
   std::string (*user_stack)() = nullptr;
+  // file:line of the user's program, for notes of what holds memory
+  std::string (*user_line)() = nullptr;
 };
 TG_API Slots& slots();
 

@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include "core/memory_log.h"
 #include "core/modes.h"
 #include "core/value.h"
 
@@ -8,16 +9,20 @@ namespace tg {
 const Tensor undefined_tensor;
 void (*release_python_object)(void*) = nullptr;
 
-Storage::Storage(size_t bytes, Device d) : data(allocator(d).allocate(bytes)), nbytes(bytes), device(d) {}
+Storage::Storage(size_t bytes, Device d) : data(allocator(d).allocate(bytes)), nbytes(bytes), device(d) {
+  if (TG_UNLIKELY(modes().memory_log) && data) note_memory(data, bytes, d);
+}
 
 Storage::Storage(void* p, size_t bytes, Device d, void* own, void (*f)(void*))
     : data(p), nbytes(bytes), device(d), free_external(f), owner(own) {}
 
 Storage::~Storage() {
-  if (free_external)
+  if (free_external) {
     free_external(owner);
-  else if (data)
+  } else if (data) {
+    forget_memory(data);
     allocator(device).deallocate(data, nbytes);
+  }
 }
 
 namespace {

@@ -18,4 +18,9 @@ class TG_API CheckpointImpl : public Module {
 };
 using Checkpoint = Handle<CheckpointImpl>;
 
+// Runs modules one after the other in segments, each of them checkpointed but the last. With about sqrt(n) segments of
+// n modules the peak grows with sqrt(n). ValueError if there are fewer modules than segments.
+TG_API Tensor checkpoint_sequential(const std::vector<std::shared_ptr<Module>>& modules, int64_t segments, Tensor x,
+                                    const CheckpointOptions& options = {});
+
 }  // namespace tg::nn

@@ -4,6 +4,7 @@
 
 #include "core/modes.h"
 #include "ops/ops.h"
+#include "optim/grad_scaler.h"
 
 namespace tg::optim {
 namespace {
@@ -33,6 +34,7 @@ Tensor grad_norm(TensorList parameters, double norm_type) {
 
 Tensor clip_grad_norm_(TensorList parameters, double max_norm, double norm_type, bool error_if_nonfinite) {
   NoGrad guard;
+  check_unscaled(parameters, "clip_grad_norm_");
   std::vector<Tensor> grads = gradients(parameters);
   Tensor total = norm_of(grads, norm_type);
   TG_CHECK(!error_if_nonfinite || std::isfinite(total.item()), Error, "clip_grad_norm_: the norm of order ", norm_type,
@@ -45,6 +47,7 @@ Tensor clip_grad_norm_(TensorList parameters, double max_norm, double norm_type,
 
 void clip_grad_value_(TensorList parameters, double clip_value) {
   NoGrad guard;
+  check_unscaled(parameters, "clip_grad_value_");
   for (const Tensor& g : gradients(parameters)) clamp_(g, Operand(-clip_value), Operand(clip_value));
 }
 

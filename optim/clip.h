@@ -1,4 +1,4 @@
-// Limits on gradients.
+// Limits on gradients. Those that still carry the scale of a GradScaler are refused (Error).
 #pragma once
 #include "core/tensor.h"
 

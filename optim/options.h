@@ -29,6 +29,9 @@ class Named {
       if (key == name) return value;
     return items_.emplace_back(std::string(name), T()).second;
   }
+  void erase(std::string_view name) {
+    std::erase_if(items_, [&](const auto& item) { return item.first == name; });
+  }
   bool empty() const { return items_.empty(); }
   auto begin() const { return items_.begin(); }
   auto end() const { return items_.end(); }

@@ -1,4 +1,7 @@
 // Files: safetensors, .npy, charts.
+#include <fcntl.h>
+
+#include "io/checkpoint_folder.h"
 #include "io/file_faults.h"
 #include "io/npy.h"
 #include "io/plot.h"
@@ -92,6 +95,44 @@ void init_file_faults(py::module_& m) {
       });
 }
 
+// Exceptions of the callbacks are Python's; those that mean a damaged file are named by their class.
+void init_checkpoint_folder(py::module_& m) {
+  using io::CheckpointFolder;
+  m.def("best_interval", &io::best_interval, py::arg("save_seconds"), py::arg("mean_time_between_failures"),
+        R"(Seconds of work between two saves that lose the least time, to saving and to work done twice, in all.
+
+The estimate of J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", Future
+Generation Computer Systems 22 (2006); for short saves it is J. W. Young's sqrt(2 * save * failures), "A first order
+approximation to the optimum checkpoint interval", Communications of the ACM 17 (1974).)");
+  py::class_<CheckpointFolder>(m, "_CheckpointFolder")
+      .def(py::init<std::string, int64_t>())
+      .def("path", &CheckpointFolder::path)
+      .def("steps", &CheckpointFolder::steps)
+      .def("check", &CheckpointFolder::check)
+      .def("write",
+           [](CheckpointFolder& c, int64_t step, const Named& tensors, const Metadata& metadata) {
+             io::TensorFile f = make_file(tensors, metadata);
+             py::gil_scoped_release no_gil;
+             c.write(step, f);
+           })
+      .def("newest",
+           [](CheckpointFolder& c, const py::function& read, const py::function& passed_over) {
+             const py::module_ errors = py::module_::import("tinygrad_cpp._C");
+             return c.newest(
+                 [&](int64_t step) {
+                   try {
+                     read(step);
+                   } catch (py::error_already_set& e) {
+                     const bool damaged = e.matches(errors.attr("FormatError")) || e.matches(errors.attr("IoError"));
+                     if (damaged) throw FormatError(py::str(e.value()).cast<std::string>());
+                     throw;
+                   }
+                 },
+                 [&](int64_t step, const std::string& error) { passed_over(step, error); });
+           })
+      .def("remove_left_overs", &CheckpointFolder::remove_left_overs);
+}
+
 }  // namespace
 
 void init_io(py::module_& m) {
@@ -120,9 +161,32 @@ void init_io(py::module_& m) {
     };
     return py::bytes(read());
   });
+  m.def("_write_file", [](const std::string& path, const py::bytes& data) {
+    std::string_view v(data);
+    io::write_file(path, {{v.data(), v.size()}});
+  });
+  py::class_<io::OutputFile>(m, "_OutputFile", "Bytes written at the end of a file, at once and without a flush.")
+      .def(py::init([](const std::string& path) {
+        return std::make_unique<io::OutputFile>(path, O_WRONLY | O_CREAT | O_APPEND);
+      }))
+      .def("write",
+           [](io::OutputFile& f, const py::buffer& data) {
+             py::buffer_info b = data.request();
+             f.write(b.ptr, size_t(b.size * b.itemsize));
+           })
+      .def("close", &io::OutputFile::close);
+  m.def(
+      "_read_into",
+      [](const std::string& path, const py::buffer& to) {
+        py::buffer_info b = to.request(true);
+        py::gil_scoped_release no_gil;
+        io::InputFile(path).read(b.ptr, size_t(b.size * b.itemsize));
+      },
+      py::arg("path"), py::arg("to"), "Fills an array with the beginning of a file; IoError if that is too short.");
   m.def("_remove_file", &io::remove_file);
   m.def("_make_folders", &io::make_folders);
   init_file_faults(m);
+  init_checkpoint_folder(m);
   m.def("load_npy", &io::load_npy, py::arg("path"), py::call_guard<py::gil_scoped_release>(),
         "The tensor in a .npy file.");
   m.def("save_npy", &io::save_npy, py::arg("tensor"), py::arg("path"), py::call_guard<py::gil_scoped_release>(),

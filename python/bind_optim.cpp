@@ -1,11 +1,13 @@
 // Optimizers: one step of a parameter group that is a Python dict, gradient clipping, the formulas of the schedulers.
+#include <pybind11/functional.h>
+
 #include <algorithm>
 
 #include "core/modes.h"
 #include "optim/clip.h"
+#include "optim/grad_scaler.h"
 #include "optim/half.h"
 #include "optim/schedule.h"
-#include "optim/unscale.h"
 #include "python/casters.h"
 
 namespace tg::python {
@@ -166,6 +168,52 @@ std::vector<Tensor> to_tensors(const py::object& o) {
   return v;
 }
 
+// What tinygrad_cpp.amp.GradScaler stands on. An optimizer is given as (key, parameters, wide, name_of).
+void bind_grad_scaler(py::module_& m) {
+  using optim::GradScaler;
+  using Names = std::function<std::string(size_t)>;
+  auto target = [](int64_t key, const py::object& params, std::vector<bool> wide, Names names) {
+    return GradScaler::Target{reinterpret_cast<const void*>(key), to_tensors(params), std::move(wide),
+                              std::move(names)};
+  };
+  py::class_<GradScaler>(m, "_GradScaler")
+      .def(py::init([](double scale, double growth, double backoff, int64_t interval, bool enabled) {
+        return std::make_unique<GradScaler>(optim::GradScalerOptions{scale, growth, backoff, interval, enabled});
+      }))
+      .def("is_enabled", &GradScaler::is_enabled)
+      .def("scale", &GradScaler::scale)
+      .def("unscale_",
+           [target](GradScaler& s, int64_t key, const py::object& params, std::vector<bool> wide, Names names) {
+             GradScaler::Target t = target(key, params, std::move(wide), std::move(names));
+             py::gil_scoped_release unlocked;
+             s.unscale_(t);
+           })
+      .def("begin_step",
+           [target](GradScaler& s, int64_t key, const py::object& params, std::vector<bool> wide, Names names) {
+             GradScaler::Target t = target(key, params, std::move(wide), std::move(names));
+             py::gil_scoped_release unlocked;
+             return s.begin_step(t);
+           })
+      .def("update", [](GradScaler& s) { s.update(); })
+      .def("set_scale", [](GradScaler& s, double scale) { s.update(scale); })
+      .def("get_scale", &GradScaler::get_scale)
+      .def("state_dict",
+           [](const GradScaler& s) {
+             py::dict d;
+             for (const auto& [name, value] : s.state_dict()) d[name.c_str()] = value;
+             return d;
+           })
+      .def("load_state_dict",
+           [](GradScaler& s, const py::dict& d) {
+             optim::Named<double> state;
+             for (auto [name, value] : d) state[name.cast<std::string>()] = value.cast<double>();
+             s.load_state_dict(state);
+           })
+      .def_readwrite("skipped_steps", &GradScaler::skipped_steps)
+      .def_readwrite("last_skip", &GradScaler::last_skip)
+      .def_readonly("loss_scale", &GradScaler::loss_scale);
+}
+
 }  // namespace
 }  // namespace tg::python
 
@@ -200,14 +248,11 @@ void bind_optim(py::module_& m) {
       py::arg("grads"), py::arg("factor"),
       "Multiplies gradients in place and returns the index of the first that is not finite, or -1.");
   py::class_<tg::optim::LossScale>(m, "_LossScale")
-      .def(py::init([](double scale, double growth, double backoff, int64_t interval) {
-        return tg::optim::LossScale{scale, growth, backoff, interval};
-      }))
       .def_readwrite("scale", &tg::optim::LossScale::scale)
       .def_readwrite("growth", &tg::optim::LossScale::growth)
       .def_readwrite("backoff", &tg::optim::LossScale::backoff)
       .def_readwrite("interval", &tg::optim::LossScale::interval)
-      .def_readwrite("tracker", &tg::optim::LossScale::tracker)
-      .def("update", &tg::optim::LossScale::update);
+      .def_readwrite("tracker", &tg::optim::LossScale::tracker);
+  bind_grad_scaler(m);
   bind_schedule(m);
 }

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/blas_info.h"
 #include "backends/cpu/loops.h"
+#include "core/memory_log.h"
 #include "core/pool.h"
 #include "python/casters.h"
 
@@ -27,6 +28,17 @@ std::string user_stack() {
   try {
     auto lines = py::module_::import("traceback").attr("format_stack")();
     return py::str("").attr("join")(lines).cast<std::string>();
+  } catch (py::error_already_set&) {
+    return "";
+  }
+}
+
+// file:line of the innermost frame outside of the package.
+std::string user_line() {
+  py::gil_scoped_acquire gil;
+  py::error_scope kept;  // memory may be asked for while an exception is on its way
+  try {
+    return py::module_::import("tinygrad_cpp.memory").attr("_user_line")().cast<std::string>();
   } catch (py::error_already_set&) {
     return "";
   }
@@ -139,6 +151,17 @@ void bind_memory(py::module_& m) {
         allocator(d).set_limit(bytes);
       },
       py::arg("bytes"), py::arg("device") = Device());
+  m.def("_set_memory_log", [](bool on) { return std::exchange(modes().memory_log, on); });
+  m.def(
+      "_memory_holders",
+      [](Device d) {
+        py::list r;
+        for (const MemoryHolder& h : memory_holders(d))
+          r.append(py::make_tuple(uintptr_t(h.data), h.bytes, h.op, h.where));
+        return r;
+      },
+      py::arg("device") = Device(), "(address, bytes, op, line) of what is noted and still held, the largest first.");
+  m.def("_bytes_text", &bytes_text);
   m.def(
       "_fail_allocation_at", [](int64_t i, Device d) { allocator(d).fail_at(i); }, py::arg("i"),
       py::arg("device") = Device(), "The i-th allocation from now on fails once; 0 turns it off.");
@@ -182,6 +205,7 @@ void set_print_options(const py::object& precision, const py::object& threshold,
 void init_runtime(py::module_& m) {
   slots().check_interrupt = check_interrupt;
   slots().user_stack = user_stack;
+  slots().user_line = user_line;
   bind_generators(m);
   bind_memory(m);
   bind_modes(m);

@@ -1,4 +1,4 @@
-// Everything a program needs: tg::Tensor and its ops, autograd, tg::nn, tg::optim, tg::io.
+// Everything a program needs: tg::Tensor and its ops, autograd, tg::nn, tg::optim, tg::io, tg::train.
 #pragma once
 #include "autograd/autograd.h"
 #include "core/version.h"
@@ -8,5 +8,8 @@
 #include "nn/nn.h"
 #include "ops/ops.h"
 #include "optim/clip.h"
+#include "optim/grad_scaler.h"
 #include "optim/lr_scheduler.h"
 #include "optim/optimizer.h"
+#include "train/model_file.h"
+#include "train/training.h"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import _C, memory
 from ._modes import no_grad
+from .autograd import grad
 
 __all__ = ["BatchSize", "Estimate", "estimate", "find_batch_size"]
 
@@ -31,7 +32,7 @@ class Estimate:
     gradients: int
     optimizer: int
     activations: int  # kept from forward for backward
-    workspace: int  # largest single value on the way
+    workspace: int  # what ops need on the way
     kv_cache: int  # of a generation with this batch and length
     layers: int = 1
 
@@ -115,42 +116,67 @@ def _of_model(
     parameters = list(model.parameters())
     state, buffers = _C.get_rng_state(), [(b, b.detach().clone()) for b in model.buffers()]
 
-    def kept(n: int) -> tuple[int, int]:
+    def result(xs: tuple[Any, ...]) -> _C.Tensor:
+        out = model(*xs)
+        if loss is not None:
+            return loss(out)
+        if out.ndim == 3 and not xs[0].is_floating_point():
+            flat = out.flatten(0, 1)
+            return _C.nn_functional.cross_entropy(flat, _C.ops.zeros(flat.shape[:1], dtype=_C.int64))
+        return out.square().mean()
+
+    trained = [p for p in parameters if p.requires_grad]
+    # Gradients that take hardly any room: with them the peak is where it is when the batch is large.
+    small = sorted(trained, key=lambda p: p.numel())
+    room = sum(p.numel() for p in trained) // 100
+    small = [p for i, p in enumerate(small) if i == 0 or sum(q.numel() for q in small[: i + 1]) <= room]
+
+    def peak_of(work: Callable[[], Any], before: int) -> int:
+        memory.reset_peak()
+        work()
+        return memory.peak() - before
+
+    def measured(n: int) -> list[int]:
+        """Bytes kept for backward, of the largest of them, and at the peaks with all gradients and with few."""
+        before = memory.live()
         xs = inputs(n)
         xs = xs if isinstance(xs, tuple) else (xs,)
+        if optimizer is None or not trained:
+            with no_grad():
+                return [0, 0, peak_of(lambda: model(*xs), before), 0]
+        peaks = [
+            peak_of(lambda: grad(result(xs), trained, allow_unused=True), before),
+            peak_of(lambda: grad(result(xs), small, allow_unused=True), before),
+        ]
         with memory.record() as record:
-            out = model(*xs)
-            if loss is not None:
-                result = loss(out)
-            elif out.ndim == 3 and not xs[0].is_floating_point():
-                flat = out.flatten(0, 1)
-                result = _C.nn_functional.cross_entropy(flat, _C.ops.zeros(flat.shape[:1], dtype=_C.int64))
-            else:
-                result = out.square().mean()
-        sizes = [k.tensor.untyped_storage().nbytes() for k in record.live(parameters)]
-        del result
-        return sum(sizes), max(sizes, default=0)
+            kept = result(xs)  # the graph lives as long as this
+            sizes = [k.tensor.untyped_storage().nbytes() for k in record.live(parameters)]
+        del kept
+        return [sum(sizes), max(sizes, default=0), *peaks]
 
-    few, many = 2, 4  # what is kept grows linearly with the batch
+    # Near the batch itself, because products of few and of odd numbers of rows need other buffers; beyond, all grows
+    # with the batch.
+    few, many = (max(least, batch * eighths // 32 * 4) for least, eighths in ((2, 3), (4, 6)))
     try:
-        a, b = kept(few), kept(many)
+        a, b = measured(few), measured(many)
     finally:
         _C.set_rng_state(state)
         with no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
-    at = lambda i: a[i] + (b[i] - a[i]) * (batch - few) // (many - few)
+    kept, largest, *peaks = (a[i] + (b[i] - a[i]) * (batch - few) // (many - few) for i in range(4))
     count = sum(p.numel() for p in parameters)
     weights = sum(p.numel() * p.element_size() for p in parameters)
-    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    trained_bytes = sum(p.numel() * p.element_size() for p in trained)
     fixed = sum(v.numel() * v.element_size() for _, v in buffers)
+    gradients = trained_bytes if optimizer is not None else 0
     return Estimate(
         parameters=count,
         weights=weights + fixed,
-        gradients=trained if optimizer is not None else 0,
-        optimizer=trained * _states(optimizer),
-        activations=at(0) if optimizer is not None else 0,
-        workspace=at(1),
+        gradients=gradients,
+        optimizer=trained_bytes * _states(optimizer),
+        activations=kept,
+        workspace=max(0, *(peak - max(kept, gradients) for peak in peaks)),
         kv_cache=0,
     )
 
@@ -169,8 +195,9 @@ def estimate(
 
     A config is a name ("llama3-8b", "llama3-70b") or a mapping with layers, width, heads, vocab and, where it has them,
     kv_heads, ffn, tied, parameters; all of it in one dtype ("float32" ... "int4"), attention without its table of
-    weights; with checkpointing only what goes from layer to layer is kept. A model is run forward with two small
-    batches: tokens (batch, seq_len), or what inputs(batch) gives; it checkpoints by itself (nn.Checkpoint).
+    weights; with checkpointing only what goes from layer to layer is kept. A model is run forward and backward with two
+    batches smaller than this one, which starts the count of the peak anew: tokens (batch, seq_len), or what
+    inputs(batch) gives; it checkpoints by itself (nn.Checkpoint).
     """
     if batch < 1 or (seq_len is not None and seq_len < 1):
         raise _C.ValueError(f"estimate: batch and seq_len must be positive, got {batch} and {seq_len}")

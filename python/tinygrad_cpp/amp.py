@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import warnings
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -78,18 +76,6 @@ class autocast(Scope):
 
 # ---- loss scaling
 
-_scalers: weakref.WeakSet[GradScaler] = weakref.WeakSet()
-_READY, _UNSCALED, _STEPPED = range(3)
-
-
-class _Progress:
-    """What happened to the gradients of one optimizer since the last update()."""
-
-    def __init__(self) -> None:
-        self.stage = _READY
-        self.overflow: bool | None = None  # None: not looked yet
-        self.rest = 1.0  # the scale that the step itself takes off (half parameters stepped in float32)
-
 
 class GradScaler:
     """Scales losses so that small gradients do not vanish in float16, and skips steps whose gradients overflowed.
@@ -112,35 +98,34 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ) -> None:
-        if not growth_factor > 1.0:
-            raise _C.ValueError(f"GradScaler: the growth factor must be greater than 1, got {growth_factor}")
-        if not backoff_factor < 1.0:
-            raise _C.ValueError(f"GradScaler: the backoff factor must be less than 1, got {backoff_factor}")
-        self._enabled = bool(enabled) and (device == "cpu" or (device == "cuda" and _cuda_works()))
-        self._loss_scale = _C._LossScale(init_scale, growth_factor, backoff_factor, growth_interval)
-        self._progress: dict[int, _Progress] = {}
-        self._unscaled: set[int] = set()  # ids of the parameters whose gradients are true again
-        self._losses: deque[Any] = deque(maxlen=4)  # scaled since the last update
-        self.skipped_steps = 0
-        self.last_skip = ""
-        if self._enabled:
-            _scalers.add(self)
+        enabled = bool(enabled) and (device == "cpu" or (device == "cuda" and _cuda_works()))
+        self._core = _C._GradScaler(init_scale, growth_factor, backoff_factor, growth_interval, enabled)
+        self._loss_scale = self._core.loss_scale
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps left out so far."""
+        return self._core.skipped_steps
+
+    @property
+    def last_skip(self) -> str:
+        """Why the last step left out was."""
+        return self._core.last_skip
 
     def is_enabled(self) -> bool:
         """Whether losses are scaled."""
-        return self._enabled
+        return self._core.is_enabled()
 
     def scale(self, outputs: Any) -> Any:
         """A loss, or a list or tuple of losses, times the scale."""
-        if not self._enabled:
+        if not self.is_enabled():
             return outputs
         if isinstance(outputs, Tensor):
             if _last_dtype is _C.bfloat16 or outputs.dtype is _C.bfloat16:
                 tell_once(
                     "GradScaler: bfloat16 has the range of float32, its gradients do not underflow: no scaler is needed"
                 )
-            self._losses.append(outputs)
-            return outputs * _C.tensor(self.get_scale(), dtype=_C.float32, device=outputs.device)
+            return self._core.scale(outputs)
         if isinstance(outputs, Iterable):
             scaled = [self.scale(o) for o in outputs]
             return scaled if isinstance(outputs, list) else tuple(scaled)
@@ -148,67 +133,16 @@ class GradScaler:
 
     def unscale_(self, optimizer: Any) -> None:
         """Takes the scale off the gradients of an optimizer's parameters, e.g. to clip them before step()."""
-        if not self._enabled:
-            return
-        progress = self._of(optimizer)
-        if progress.stage == _UNSCALED:
-            raise _C.Error("unscale_() has already been called on this optimizer since the last update().")
-        if progress.stage == _STEPPED:
-            raise _C.Error("unscale_() is being called after step().")
-        self._unscale(optimizer, progress, in_step=False)
-        progress.stage = _UNSCALED
-
-    def _of(self, optimizer: Any) -> _Progress:
-        return self._progress.setdefault(id(optimizer), _Progress())
-
-    def _unscale(self, optimizer: Any, progress: _Progress, in_step: bool) -> None:
-        # from the last parameter to the first, which is the order in which backward gets to them
-        true, later = [], []  # gradients to unscale here; and within the step, in float32
-        for group in optimizer.param_groups:
-            wide = group.get("master_weights") or group.get("stochastic_rounding")
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                half = p.grad.dtype in (_C.float16, _C.bfloat16)
-                if half and wide and in_step:
-                    later.append(p)
-                elif p.grad.dtype is _C.float16:
-                    raise _C.ValueError(
-                        "Attempting to unscale FP16 gradients. Their small values would vanish again: keep the "
-                        "parameters in float32 (autocast), or give the optimizer master_weights=True and leave "
-                        "unscaling to step()"
-                    )
-                else:
-                    true.append(p)
-        if not true and not later:
-            raise _C.Error("No inf checks were recorded for this optimizer: none of its parameters has a gradient.")
-        progress.rest = self.get_scale() if later else 1.0
-        bad = None
-        for params, factor in ((later[::-1], 1.0), (true[::-1], 1.0 / self.get_scale())):
-            first = _C._unscale([p.grad for p in params], factor)
-            if first >= 0 and bad is None:
-                bad = params[first]
-        self._unscaled.update(id(p) for p in true)
-        progress.overflow = bad is not None
-        if bad is not None:
-            self.last_skip = (
-                f"the gradient of {_name_of(bad, optimizer)} is infinite or NaN at a scale of {self.get_scale():g}"
-            )
+        self._core.unscale_(*_target(optimizer))
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """The optimizer's step on true gradients; left out, with result None, if one of them overflowed."""
-        if not self._enabled:
+        if not self.is_enabled():
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
             raise _C.Error("Closure use is not currently supported if GradScaler is enabled.")
-        progress = self._of(optimizer)
-        if progress.stage == _STEPPED:
-            raise _C.Error("step() has already been called since the last update().")
-        if progress.stage == _READY:
-            self._unscale(optimizer, progress, in_step=True)
-        progress.stage = _STEPPED
-        if progress.overflow:
-            self.skipped_steps += 1
+        rest = self._core.begin_step(*_target(optimizer))
+        if rest is None:
             if self.skipped_steps == 1:
                 warnings.warn(
                     f"GradScaler: a step is left out, because {self.last_skip}; the scale backs off. Further ones are "
@@ -216,10 +150,10 @@ class GradScaler:
                     stacklevel=2,
                 )
             return None
-        if progress.rest == 1.0:
+        if rest == 1.0:
             return optimizer.step(*args, **kwargs)
         for group in optimizer.param_groups:
-            group["grad_scale"] = progress.rest
+            group["grad_scale"] = rest
         try:
             return optimizer.step(*args, **kwargs)
         finally:
@@ -228,22 +162,14 @@ class GradScaler:
 
     def update(self, new_scale: Any = None) -> None:
         """Moves the scale after the steps of an iteration, or sets it."""
-        if not self._enabled:
-            return
-        if new_scale is not None:
-            self._loss_scale.scale = float(new_scale)
+        if new_scale is None:
+            self._core.update()
         else:
-            looked = [p.overflow for p in self._progress.values() if p.overflow is not None]
-            if not looked:
-                raise _C.Error("No inf checks were recorded prior to update.")
-            self._loss_scale.update(any(looked))
-        self._progress.clear()
-        self._unscaled.clear()
-        self._losses.clear()
+            self._core.set_scale(float(new_scale))
 
     def get_scale(self) -> float:
         """The scale; 1 when off."""
-        return self._loss_scale.scale if self._enabled else 1.0
+        return self._core.get_scale()
 
     def get_growth_factor(self) -> float:
         """What the scale is multiplied by when it grows."""
@@ -270,57 +196,25 @@ class GradScaler:
         self._loss_scale.interval = new_interval
 
     def _get_growth_tracker(self) -> int:
-        return self._loss_scale.tracker if self._enabled else 0
+        return self._loss_scale.tracker if self.is_enabled() else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Scale, factors, interval and steps since the last change; empty when off."""
-        if not self._enabled:
-            return {}
-        s = self._loss_scale
-        return {
-            "scale": s.scale,
-            "growth_factor": s.growth,
-            "backoff_factor": s.backoff,
-            "growth_interval": s.interval,
-            "_growth_tracker": s.tracker,
-        }
+        whole = ("growth_interval", "_growth_tracker")
+        return {k: int(v) if k in whole else v for k, v in self._core.state_dict().items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues from what state_dict() gave."""
-        if not self._enabled:
-            return
-        if not state_dict:
-            raise _C.Error("The source state dict is empty, possibly because it was saved from a disabled GradScaler.")
-        d = state_dict
-        s = _C._LossScale(d["scale"], d["growth_factor"], d["backoff_factor"], d["growth_interval"])
-        s.tracker = d["_growth_tracker"]
-        self._loss_scale = s
+        self._core.load_state_dict(state_dict)
 
 
-def check_unscaled(parameters: list[Any], op: str) -> None:
-    """Error if the gradients of one of the parameters still carry the scale of a GradScaler."""
-    for scaler in _scalers:
-        suspects = {id(p) for p in parameters if p.grad is not None} - scaler._unscaled
-        if suspects and scaler.get_scale() != 1 and any(_reaches(loss, suspects) for loss in scaler._losses):
-            raise _C.Error(
-                f"{op}: the gradients are still {scaler.get_scale():g} times too large, because the loss was scaled; "
-                "call scaler.unscale_(optimizer) first"
-            )
-
-
-def _reaches(loss: Any, leaves: set[int]) -> bool:
-    """Whether one of these leaves is in the graph of a loss."""
-    stack, seen = [loss.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor) and id(variable) in leaves:
-            return True
-        stack += [n for n, _ in node.next_functions]
-    return False
+def _target(optimizer: Any) -> tuple[int, list[Any], list[bool], Callable[[int], str]]:
+    """What the scaler has to know of an optimizer (optim/grad_scaler.h)."""
+    params, wide = [], []
+    for group in optimizer.param_groups:
+        params += group["params"]
+        wide += [bool(group.get("master_weights") or group.get("stochastic_rounding"))] * len(group["params"])
+    return id(optimizer), params, wide, lambda i: _name_of(params[i], optimizer)
 
 
 def _name_of(param: Any, optimizer: Any) -> str:

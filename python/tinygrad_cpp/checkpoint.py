@@ -15,9 +15,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import signal
 import threading
 import time
@@ -31,27 +29,8 @@ from .utils.data._utils.fetch import generator_states, set_generator_states
 
 __all__ = ["Training", "best_interval"]
 
-_NAME = re.compile(r"step-(\d{12,})\.safetensors")
-_LEFT_OVER = re.compile(_NAME.pattern + r"\.tmp\.\d+\.\d+")
 
-
-def best_interval(save_seconds: float, mean_time_between_failures: float) -> float:
-    """Seconds of work between two saves that lose the least time, to saving and to work done twice, in all.
-
-    The estimate of J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", Future
-    Generation Computer Systems 22 (2006); for short saves it is J. W. Young's sqrt(2 * save * failures),
-    "A first order approximation to the optimum checkpoint interval", Communications of the ACM 17 (1974).
-    """
-    if not (save_seconds >= 0 and mean_time_between_failures > 0):
-        raise _C.ValueError(
-            f"best_interval: save_seconds must not be negative and the time between failures must be positive, got "
-            f"{save_seconds} and {mean_time_between_failures}"
-        )
-    ratio = save_seconds / (2 * mean_time_between_failures)
-    if ratio >= 1:
-        return mean_time_between_failures
-    young = math.sqrt(2 * save_seconds * mean_time_between_failures)
-    return young * (1 + math.sqrt(ratio) / 3 + ratio / 9) - save_seconds
+best_interval = _C.best_interval
 
 
 class Training:
@@ -97,12 +76,11 @@ class Training:
                 if not hasattr(x, "state_dict"):
                     raise _C.TypeError(f"checkpoint.Training: {at} has no state_dict(); it is a {type(x).__name__}")
         self.extra = {} if extra is None else extra
-        self.folder = os.fspath(folder)
-        self.keep, self.every, self.background = keep, every, background
+        self._files = _C._CheckpointFolder(os.fspath(folder), keep)
+        self.every, self.background = every, background
         self.mean_time_between_failures = float(mean_time_between_failures)
         self.save_seconds = 0.0  # how long the last save kept training waiting
         self.preempted = False
-        self._damaged: set[int] = set()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._since = time.monotonic()
@@ -115,15 +93,11 @@ class Training:
 
     def steps(self) -> list[int]:
         """The saved steps, oldest first, damaged ones included."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
-        return sorted(int(m[1]) for m in map(_NAME.fullmatch, names) if m)
+        return self._files.steps()
 
     def path(self, step: int) -> str:
         """The file of a step."""
-        return os.path.join(self.folder, f"step-{step:012d}.safetensors")
+        return self._files.path(step)
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
         """The newest undamaged checkpoint, as its step and content; None if nothing was saved yet.
@@ -131,36 +105,27 @@ class Training:
         Warns of each damaged one it passes over. FormatError if all are damaged.
         """
         self.wait()
-        steps = self.steps()
-        for step in reversed(steps):
-            try:
-                content = serialization.load(self.path(step))
-                if not isinstance(content, dict) or content.get("step") != step:
-                    raise _C.FormatError(f"load: {self.path(step)!r} is not the checkpoint of step {step}")
-                return step, content
-            except (_C.FormatError, _C.IoError) as error:
-                self._damaged.add(step)
-                warnings.warn(f"checkpoint: step {step} is passed over: {error}", stacklevel=2)
-        if steps:
-            raise _C.FormatError(f"checkpoint: all {len(steps)} checkpoints in {self.folder!r} are damaged")
-        return None
+        found: dict[int, dict[str, Any]] = {}
+
+        def read(step: int) -> None:
+            content = serialization.load(self.path(step))
+            if not isinstance(content, dict) or content.get("step") != step:
+                raise _C.FormatError(f"load: {self.path(step)!r} is not the checkpoint of step {step}")
+            found[step] = content
+
+        def passed_over(step: int, error: str) -> None:
+            warnings.warn(f"checkpoint: step {step} is passed over: {error}", stacklevel=4)
+
+        step = self._files.newest(read, passed_over)
+        return None if step is None else (step, found[step])
 
     # ---- saving
 
     def save(self, step: int) -> None:
         """Saves now. With `background` it returns when the state is copied; wait() returns when it is on disk."""
         self.wait()
-        if step < 0:
-            raise _C.ValueError(f"checkpoint.save: step must not be negative, got {step}")
-        newer = [s for s in self.steps() if s > step and s not in self._damaged]
-        if newer:
-            raise _C.ValueError(
-                f"checkpoint.save: {self.folder!r} holds step {newer[-1]}, which is later than {step}; call restore() "
-                "first or choose another folder"
-            )
+        self._files.check(step)
         begin = time.monotonic()
-        if not os.path.isdir(self.folder):
-            _C._make_folders(self.folder)
         tensors, metadata = serialization.lay_out(self._state(step))
         if self.background:
             copies = [(name, t.detach().clone()) for name, t in tensors]
@@ -217,11 +182,7 @@ class Training:
         return {**state, "step": int(step), "generators": generator_states(), "extra": extra}
 
     def _write(self, step: int, tensors: Any, metadata: dict[str, str]) -> None:
-        _C._save_safetensors(tensors, metadata, self.path(step))
-        self._damaged.discard(step)
-        older = [s for s in self.steps() if s < step and s not in self._damaged]
-        for old in older[: -(self.keep - 1) or None]:
-            _C._remove_file(self.path(old))
+        self._files.write(step, tensors, metadata)
 
     def _write_later(self, *work: Any) -> None:
         try:
@@ -243,10 +204,7 @@ class Training:
         Also removes what an interrupted save has left in the folder.
         """
         found = self.latest()
-        if os.path.isdir(self.folder):
-            for name in os.listdir(self.folder):
-                if _LEFT_OVER.fullmatch(name):
-                    _C._remove_file(os.path.join(self.folder, name))
+        self._files.remove_left_overs()
         if found is None:
             return 0
         step, content = found

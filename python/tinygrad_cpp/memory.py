@@ -60,11 +60,7 @@ def set_limit(bytes: int, device: Device = "cpu") -> None:
 
 def text(n: float) -> str:
     """A number of bytes for people: '1.50 MiB'."""
-    for unit in ("B", "KiB", "MiB"):
-        if abs(n) < 1024:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.2f} {unit}"
-        n /= 1024
-    return f"{n:.2f} GiB"
+    return _C._bytes_text(n)
 
 
 # ---- what is kept for backward
@@ -73,14 +69,24 @@ def text(n: float) -> str:
 class _Kept:
     """What the graph holds in place of a tensor; dies with it."""
 
-    __slots__ = ("__weakref__", "line", "module", "tensor")
+    __slots__ = ("__weakref__", "module", "tensor")
 
-    def __init__(self, tensor: Tensor, module: str, line: str) -> None:
-        self.tensor, self.module, self.line = tensor, module, line
+    def __init__(self, tensor: Tensor, module: str) -> None:
+        self.tensor, self.module = tensor, module
+
+
+def _user_line() -> str:
+    """file:line of the innermost frame outside of this package, for the notes of core/memory_log.h."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 class Record(saved_tensors_hooks):
-    """Notes, while entered, what is kept for backward: by which module and line. Slows every op; for diagnosis.
+    """Notes, while entered, what this thread makes and keeps: what is kept for backward by which module, and the op
+    and line that asked for each piece of memory, which errors of missing memory then name. Slows every op; for
+    diagnosis.
 
     >>> with tg.memory.record(model) as kept:
     ...     loss = model(x).sum()
@@ -89,13 +95,11 @@ class Record(saved_tensors_hooks):
 
     def __init__(self, model: Any = None) -> None:
         self._model, self._kept, self._path, self._handles = model, [], [""], []  # type: ignore[var-annotated]
+        self._logged = False
         super().__init__(self._pack, lambda kept: kept.tensor)
 
     def _pack(self, t: Tensor) -> _Kept:
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back
-        kept = _Kept(t, self._path[-1], f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}")
+        kept = _Kept(t, self._path[-1])
         self._kept.append(weakref.ref(kept))
         return kept
 
@@ -107,9 +111,11 @@ class Record(saved_tensors_hooks):
             self._handles.append(module.register_forward_pre_hook(lambda m, x, name=name: self._path.append(name)))
             self._handles.append(module.register_forward_hook(self._leave))
         super().__enter__()
+        self._logged = _C._set_memory_log(True)
         return self
 
     def __exit__(self, *error: Any) -> None:
+        _C._set_memory_log(self._logged)
         super().__exit__(*error)
         for handle in self._handles:
             handle.remove()
@@ -117,11 +123,11 @@ class Record(saved_tensors_hooks):
 
     def live(self, without: Iterable[Tensor] = ()) -> list[_Kept]:
         """What is still kept, the largest first; each piece of memory once, and none of those given."""
-        seen = {t.untyped_storage().data_ptr() for t in without}
+        seen = {_place(t) for t in without}
         found = []
         for kept in (r() for r in self._kept):
-            if kept is not None and kept.tensor.untyped_storage().data_ptr() not in seen:
-                seen.add(kept.tensor.untyped_storage().data_ptr())
+            if kept is not None and _place(kept.tensor) not in seen:
+                seen.add(_place(kept.tensor))
                 found.append(kept)
         return sorted(found, key=lambda k: -k.tensor.untyped_storage().nbytes())
 
@@ -135,9 +141,7 @@ record = Record
 
 def largest(n: int = 10) -> list[Tensor]:
     """The largest pieces of memory among the tensors that Python sees; what only the graph holds is in a record()."""
-    tensors = {
-        t.untyped_storage().data_ptr(): t for t in gc.get_objects() if issubclass(type(t), Tensor) and not _odd(t)
-    }
+    tensors = {_place(t): t for t in gc.get_objects() if issubclass(type(t), Tensor) and not _odd(t)}
     return sorted(tensors.values(), key=lambda t: -t.untyped_storage().nbytes())[:n]
 
 
@@ -149,8 +153,12 @@ def _state_tensors(optimizer: Any) -> list[Tensor]:
     return [v for s in optimizer.state.values() for v in s.values() if isinstance(v, Tensor)]
 
 
+def _place(t: Tensor) -> int:
+    return t.untyped_storage().data_ptr()
+
+
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+    return sum({_place(t): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
 def summary(model: Any = None, optimizer: Any = None, record: Record | None = None, top: int = 8) -> str:
@@ -185,14 +193,20 @@ def summary(model: Any = None, optimizer: Any = None, record: Record | None = No
                 row = f"{text(_bytes(own)):>12}{text(grads):>12}{text(acts.get(name, 0)):>13}"
                 lines.append(f"  {name or '(model)':<16}{row}")
     held = record.live(known) if record is not None else []
-    rows = [(k.tensor, f"kept in {k.module or '-'} by {k.line}") for k in held]
-    inside = {t.untyped_storage().data_ptr() for t, _ in rows}
-    rows += [(t, "") for t in largest(top + len(held)) if t.untyped_storage().data_ptr() not in inside]
-    lines.append("largest")
-    for t, where in sorted(rows, key=lambda r: -r[0].untyped_storage().nbytes())[:top]:
-        name = str(t.dtype).rsplit(".", 1)[-1]
-        lines.append(f"  {text(t.untyped_storage().nbytes()):>12}  {name} {tuple(t.shape)}  {where}".rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, "largest", *_largest_lines({_place(k.tensor): k for k in held}, top)])
+
+
+def _largest_lines(kept: dict[int, _Kept], top: int) -> Iterator[str]:
+    """The largest pieces of memory: size, the tensor where one is known, and who made and keeps it where noted."""
+    tensors = {_place(t): t for t in largest(top + len(kept))} | {at: k.tensor for at, k in kept.items()}
+    notes = {at: (size, f"made by {op} at {line}") for at, size, op, line in _C._memory_holders()}
+    sizes = {at: t.untyped_storage().nbytes() for at, t in tensors.items()} | {at: n for at, (n, _) in notes.items()}
+    for at in sorted(sizes, key=lambda at: -sizes[at])[:top]:
+        t = tensors.get(at)
+        what = f"{str(t.dtype).rsplit('.', 1)[-1]} {tuple(t.shape)}" if t is not None else ""
+        why = [f"kept in {kept[at].module or '-'}"] if at in kept else []
+        why += [notes[at][1]] if at in notes else []
+        yield f"  {text(sizes[at]):>12}  {what}  {', '.join(why)}".rstrip()
 
 
 # ---- over time

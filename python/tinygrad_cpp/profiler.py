@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from . import _C
 from ._modes import Scope
 
 __all__ = ["ProfilerAction", "ProfilerActivity", "profile", "record_function", "schedule", "tensorboard_trace_handler"]
@@ -55,7 +56,7 @@ def tensorboard_trace_handler(dir_name: str, worker_name: str | None = None, use
     """An on_trace_ready function that writes the trace into a folder."""
 
     def handler(prof: profile) -> None:
-        os.makedirs(dir_name, exist_ok=True)
+        _C._make_folders(os.fspath(dir_name))
         prof.export_chrome_trace(os.path.join(dir_name, f"{worker_name or os.getpid()}.{time.time_ns()}.pt.trace.json"))
 
     return handler
@@ -156,8 +157,7 @@ class profile:
     def export_chrome_trace(self, path: str) -> None:
         """Writes the marked regions as a trace file."""
         events = [{"name": r.key, "ph": "X", "ts": 0, "dur": r.cpu_time_total, "pid": 0} for r in self.key_averages()]
-        with open(path, "w") as f:
-            json.dump({"traceEvents": events}, f)
+        _C._write_file(os.fspath(path), json.dumps({"traceEvents": events}).encode())
 
     def add_metadata(self, key: str, value: str) -> None:
         """Accepted; trace files carry no metadata."""

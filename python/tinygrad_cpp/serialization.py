@@ -25,6 +25,7 @@ from . import _C
 __all__ = ["add_safe_globals", "clear_safe_globals", "get_safe_globals", "load", "safe_globals", "save"]
 
 FORMAT = "tinygrad_cpp"
+RESERVED = ("format", "tree")  # names in the metadata of files
 _MAX_DEPTH = 100
 
 Tensor = _C.Tensor
@@ -440,7 +441,6 @@ def load(
     """
     import errno
     import io
-    import json
 
     from . import _torch_files
 
@@ -461,7 +461,14 @@ def load(
         tensors, metadata = _C._from_safetensors(data, getattr(f, "name", None) or "load")
     else:
         raise _C.TypeError(f"load(): argument 'f' must be a path or a file, not {type(f).__name__}")
-    named = {k: move(t, "cpu") for k, t in tensors}
+    return content([(k, move(t, "cpu")) for k, t in tensors], metadata)
+
+
+def content(tensors: list[tuple[str, Tensor]], metadata: dict[str, str]) -> Any:
+    """The reverse of lay_out(): the object that a file holds; of other programs' files, a dict of its tensors."""
+    import json
+
+    named = dict(tensors)
     if metadata.get("format") != FORMAT or "tree" not in metadata:
         return named
     try:

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "core/allocator.h"
 #include "nn/nn.h"
 #include "ops/ops.h"
 
@@ -150,4 +151,25 @@ TEST_CASE("nn: checkpointing gives the same bits, nested and under dropout") {
   std::vector<Tensor> a = run(*plain), b = run(*twice);
   for (size_t i = 0; i < a.size(); ++i) CHECK(equal(a[i], b[i]));
   CHECK_THROWS_AS(nn::CheckpointImpl(nullptr), ValueError);
+}
+
+TEST_CASE("nn: layers checkpointed in segments keep less and give the same bits") {
+  std::vector<std::shared_ptr<nn::Module>> layers;
+  for (int i = 0; i < 16; ++i) layers.push_back(nn::Tanh());
+  Tensor x = randn({64, 64});
+  x.set_requires_grad(true);
+  auto peak = [&](int64_t segments) {
+    x.set_grad({});
+    allocator(Device()).reset_peak();
+    const int64_t before = allocator(Device()).stats().live;
+    sum(nn::checkpoint_sequential(layers, segments, x)).backward();
+    return double(allocator(Device()).stats().peak - before) / (64 * 64 * 4);
+  };
+  const double whole = peak(1);
+  const Tensor expected = x.grad();
+  CHECK(whole >= 16);
+  CHECK(peak(4) < 10.5);  // 3 inputs of segments, 4 values of one, 3 for backward on the way, and the sum
+  CHECK(equal(x.grad(), expected));
+  CHECK_THROWS_AS(nn::checkpoint_sequential(layers, 17, x), ValueError);
+  CHECK_THROWS_AS(nn::checkpoint_sequential(layers, 0, x), ValueError);
 }

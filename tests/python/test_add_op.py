@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("core", "backends", "ops", "autograd", "optim", "nn", "io", "include", "python", "cmake", "tests")
+FOLDERS = ("core", "backends", "ops", "autograd", "optim", "nn", "io", "train", "include", "python", "cmake", "tests")
 
 MAIN = """#include <tg/tg.h>
 #include <cstdio>

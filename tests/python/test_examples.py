@@ -1,7 +1,9 @@
 """The examples run and do what they say."""
 
+import hashlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -106,6 +108,33 @@ def test_activation_checkpointing(tmp_path):
         assert ratios[layers, "blocks"][0] < 0.5 and 1.25 <= ratios[layers, "blocks"][1] <= 1.34
         assert ratios[layers, "segments"][0] < 0.7 and 1 < ratios[layers, "segments"][1] <= 1.3
     check_png(tmp_path / "activation_checkpointing.png", 3)
+
+
+def test_resume_cpp(tmp_path):
+    """Float16 with a scaled loss, recomputed activations and checkpoints together; killed twice, the same file."""
+    program, data = cpp_example("resume"), ROOT / "python/tinygrad_cpp/data"
+    alone = run(program, data, tmp_path / "alone", 4, 1, cwd=tmp_path).stdout
+    assert float(re.findall(r"([\d.]+) % are right", alone)[0]) > 97 and "a step is left out" in alone
+    steps = []
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        p = subprocess.Popen(
+            [program, data, tmp_path / "killed", "4", "1"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        steps.append(int(re.fullmatch(r"from step (\d+)\n", p.stdout.readline())[1]))
+        while not re.match("epoch", p.stdout.readline()):
+            pass
+        p.send_signal(how)
+        p.communicate()
+        assert p.returncode == (143 if how == signal.SIGTERM else -signal.SIGKILL)
+    end = run(program, data, tmp_path / "killed", 4, 1, cwd=tmp_path).stdout
+    steps.append(int(re.match(r"from step (\d+)\n", end)[1]))
+    assert 0 == steps[0] < steps[1] < steps[2] < 4 * 56
+    digests = {
+        hashlib.sha256((tmp_path / run_folder / "step-000000000224.safetensors").read_bytes()).hexdigest()
+        for run_folder in ("alone", "killed")
+    }
+    assert len(digests) == 1
+    print(f"killed after steps {steps[1:]}, SHA-256 {digests.pop()} both times")
 
 
 def test_data_matches_its_description():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("core", "backends", "ops", "autograd", "optim", "nn", "io")
+LAYERS = ("core", "backends", "ops", "autograd", "optim", "nn", "io", "train")
 HEADERS = {".h", ".inc", ".def"}
 
 

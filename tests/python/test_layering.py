@@ -1,4 +1,4 @@
-"""Who may include whom: core -> backends -> ops -> {autograd, optim, nn, io} -> the rest, read from #include lines."""
+"""Who may include whom: core -> backends -> ops -> {autograd, optim, nn, io} -> train -> the rest, read from #include lines."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # A layer sees itself and every layer with a lower number; layers with the same number do not see each other.
-LEVEL = {"core": 0, "backends": 1, "ops": 2, "autograd": 3, "optim": 3, "nn": 3, "io": 3}
+LEVEL = {"core": 0, "backends": 1, "ops": 2, "autograd": 3, "optim": 3, "nn": 3, "io": 3, "train": 4}
 TOP = ("include", "python", "tests", "examples", "benchmarks")
 # The declarations of Tensor's methods are generated from the op table and stand inside the class.
 METHODS = ("core", "ops/tensor_methods.inc")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import os
+import random
+import resource
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,19 +89,56 @@ def training_step(model, optimizer, x, y):
     return loss.item()
 
 
-def test_every_allocation_may_fail():
-    """MemoryError, nothing leaked, and the same objects work afterwards."""
+def step_of_cnn():
     model, shape = cnn()
     optimizer = tg.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)
     x, y = tg.randn(*shape), tg.randint(0, 10, (shape[0],))
+    return lambda: training_step(model, optimizer, x, y)
+
+
+def step_in_float16():
+    """Autocast, a scaler, recomputed activations, AdamW."""
+    model = nn.Sequential(nn.Embedding(50, 16), nn.Checkpoint(nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 10))))
+    optimizer = tg.optim.AdamW(model.parameters(), lr=0.0)
+    x = tg.randint(0, 50, (4, 8))
+
+    def step():
+        scaler = tg.amp.GradScaler("cpu")
+        optimizer.zero_grad()
+        with tg.autocast("cpu", dtype=tg.float16):
+            loss = F.cross_entropy(model(x).mean(1), x[:, 0] % 10)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.item()
+
+    return step
+
+
+def generation():
+    examples = str(Path(__file__).resolve().parents[2] / "examples")
+    if examples not in sys.path:
+        sys.path.insert(0, examples)
+    from char_gpt import GPT
+
+    model = GPT(30, 16, 16, 2, 2)
+    return lambda: model.generate(tg.zeros(1, 1, dtype=tg.int64), 4).shape[1]
+
+
+@pytest.mark.parametrize("make", [step_of_cnn, step_in_float16, generation])
+def test_every_allocation_may_fail(make):
+    """MemoryError, nothing leaked, and the same objects work afterwards. Saving and loading: test_resume.py."""
+    work = make()
     for _ in range(2):
-        training_step(model, optimizer, x, y)
+        expected = work()
     live = tg.memory.stats()["live"]
     failures = 0
     for i in range(1, 10_000):
         tg._C._fail_allocation_at(i)
         try:
-            training_step(model, optimizer, x, y)
+            work()
         except MemoryError:
             failures += 1
             continue
@@ -103,9 +146,10 @@ def test_every_allocation_may_fail():
             tg._C._fail_allocation_at(0)
         break
     assert failures > 50
-    training_step(model, optimizer, x, y)
+    assert isinstance(expected, int) or work() == expected
+    gc.collect()
     assert tg.memory.stats()["live"] <= live, "memory leaked by a failed step"
-    print(f"{failures} allocations failed one at a time")
+    print(f"{make.__name__}: {failures} allocations failed one at a time")
 
 
 # ---- G19: malformed files
@@ -129,24 +173,66 @@ def mutants(good: bytes, n: int, seed: int):
         yield bytes(data)
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "npy"])
-def test_malformed_files_raise_typed_errors(kind, tmp_path):
-    path = tmp_path / f"x.{kind}"
-    tensors = {"a": tg.randn(3, 4), "b.c": tg.arange(5), "empty": tg.zeros(0, 2)}
-    save, load = {
-        "safetensors": (lambda: tg.save(tensors, path), lambda: tg.load(path)),
-        "npy": (lambda: np.save(path, np.arange(12.0).reshape(3, 4)), lambda: tg._C.load_npy(str(path))),
-    }[kind]
-    save()
-    good, refused = path.read_bytes(), 0
-    for data in mutants(good, 1500, 5):
+def tree_mutants(path, n: int, seed: int):
+    """Checkpoints whose tree has characters changed, under right checksums."""
+    tensors, metadata = tg._C._load_safetensors(str(path))
+    rng = random.Random(seed)
+    for _ in range(n):
+        tree = list(metadata["tree"])
+        for _ in range(rng.randint(1, 3)):
+            at = rng.randrange(len(tree))
+            tree[at : at + rng.randint(0, 5)] = rng.choice(['"', "[", "]", "{", "}", ",", "0", "-1", "null", "tensor"])
+        yield tg._C._to_safetensors(tensors, {**metadata, "tree": "".join(tree)})
+
+
+def load_malformed(kind: str, folder: str) -> None:
+    """Loads 1,500 malformed files with 64 MiB of address space left; prints how many were refused, and the slowest."""
+    path = Path(folder) / f"x.{kind}"
+    load = lambda: tg.load(path)
+    if kind == "npy":
+        np.save(path, np.arange(12.0).reshape(3, 4))
+        load = lambda: tg._C.load_npy(str(path))
+    elif kind == "safetensors":
+        tg.save({"a": tg.randn(3, 4), "b.c": tg.arange(5), "empty": tg.zeros(0, 2)}, path)
+    else:
+        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+        training = tg.checkpoint.Training(model, tg.optim.AdamW(model.parameters()), folder=folder, on_sigterm=False)
+        training.save(1)
+        os.rename(training.path(1), path)
+    load()
+    files = [*mutants(path.read_bytes(), 1500, 5)] if kind != "checkpoint" else [*tree_mutants(path, 1500, 0)]
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), used + (64 << 20)))
+    refused, slowest = 0, 0.0
+    for data in files:
         path.write_bytes(data)
-        try:
-            load()
-        except (tg.Error, ValueError, OSError, EOFError):
-            refused += 1
-    assert refused > 1000
-    print(f"{kind}: {refused} of 1500 mutants refused, none crashed")
+        seconds = 1.0
+        for _ in range(3):  # again where something else took the processor
+            begin = time.perf_counter()
+            try:
+                load()
+                bad = False
+            except (tg.Error, ValueError, OSError, EOFError) as error:
+                assert not isinstance(error, MemoryError), "more than 64 MiB"
+                bad = True
+            seconds = min(seconds, time.perf_counter() - begin)
+            if seconds < 0.05:
+                break
+        refused += bad
+        slowest = max(slowest, seconds)
+    print(refused, slowest)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy", "checkpoint"])
+def test_malformed_files_raise_typed_errors(kind, tmp_path):
+    """Within 50 ms and 64 MiB each."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_promises; "
+    code += f"test_promises.load_malformed({kind!r}, {str(tmp_path)!r})"
+    r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert r.returncode == 0, r.stdout + r.stderr
+    refused, slowest = r.stdout.split()
+    assert int(refused) > 750 and float(slowest) < 0.05
+    print(f"{kind}: {refused} of 1500 refused, none crashed, the slowest took {1e3 * float(slowest):.1f} ms")
 
 
 # ---- G21: odd calls; in a subprocess, so that a crash is seen as one

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import itertools
 import json
 import math
@@ -122,34 +121,40 @@ class Run:
 # ---- exact resume
 
 
-VARIANTS = {
-    **{name: dict(optimizer=name) for name in OPTIMIZERS},
-    "noisy data": dict(noisy=True),
-    "recomputed activations": dict(recompute=True),
-    "bfloat16": dict(dtype=tg.bfloat16),
-    "in the background": dict(background=True),
+PRECISIONS = {
+    "float32": lambda: {},
+    "bfloat16": lambda: dict(dtype=tg.bfloat16),
+    # overflows at first, so that steps are left out as well
+    "float16 with a scaler": lambda: dict(
+        autocast=tg.float16, scaler=tg.amp.GradScaler("cpu", init_scale=2.0**18, growth_interval=3)
+    ),
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_stopped_at_each_step_it_ends_in_the_same_bits(variant, tmp_path):
-    options, steps = VARIANTS[variant], 20
-    expected = Run(tmp_path / "whole", keep=100, **options).go(steps)
+def stopped_at_each_step(tmp_path, options, steps=20):
+    """Of a run with these options and of those that go on from each of its steps, whether they end in the same bits."""
+    expected = Run(tmp_path / "whole", keep=100, **options()).go(steps)
     for stop in range(1, steps):
         folder = tmp_path / str(stop)
         folder.mkdir()
         shutil.copy(tmp_path / "whole" / f"step-{stop:012d}.safetensors", folder)
-        assert Run(folder, **options, every=1000).go(steps) == expected, f"stopped at step {stop}"
+        assert Run(folder, **options(), every=1000).go(steps) == expected, f"stopped at step {stop}"
 
 
-def test_float16_with_a_scaler(tmp_path):
-    scaler = lambda: tg.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
-    options = dict(autocast=tg.float16, optimizer="momentum")
-    expected = Run(tmp_path / "whole", keep=100, scaler=scaler(), **options).go(20)
-    for stop in range(1, 20):
-        (tmp_path / str(stop)).mkdir()
-        shutil.copy(tmp_path / "whole" / f"step-{stop:012d}.safetensors", tmp_path / str(stop))
-        assert Run(tmp_path / str(stop), scaler=scaler(), every=1000, **options).go(20) == expected
+@pytest.mark.filterwarnings("ignore:GradScaler")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("recompute", [False, True], ids=["dropout", "dropout and checkpointing"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_stopped_at_each_step_it_ends_in_the_same_bits(optimizer, precision, recompute, workers, tmp_path):
+    """G16: parameters, moments, scaler, generators, order of the data."""
+    common = dict(optimizer=optimizer, recompute=recompute, workers=workers)
+    stopped_at_each_step(tmp_path, lambda: dict(common, **PRECISIONS[precision]()))
+
+
+@pytest.mark.parametrize("options", [dict(noisy=True), dict(background=True)], ids=["noisy data", "in the background"])
+def test_stopped_at_each_step_with_noise_and_in_the_background(options, tmp_path):
+    stopped_at_each_step(tmp_path, lambda: options)
 
 
 def test_workers_and_resume_do_not_matter(tmp_path):
@@ -169,10 +174,11 @@ KILLED = """
     from test_resume import Run
     tg.set_num_threads(1)
     folder, rounds = sys.argv[2], int(sys.argv[3])
+    steps = 15 * rounds  # a round takes about 5 of them
 
     def child(folder, ready=None):
         run = Run(folder, on_sigterm=True, keep=2)
-        tail = run.go(100, pause=lambda step: ready is not None and os.write(ready, b"x"))
+        tail = run.go(steps, pause=lambda step: ready is not None and os.write(ready, b"x"))
         print(tail, *run.order, flush=True)
 
     def forked(f, *args):
@@ -200,20 +206,26 @@ KILLED = """
 
 
 def test_killed_ten_times_it_ends_in_the_same_bits(tmp_path):
-    """SIGKILL and SIGTERM at random moments, saving included: a run that saves every step spends its time there."""
+    """G17: SIGKILL and SIGTERM at random moments, saving included: a run that saves every step spends its time there.
+
+    TG_KILLS=500 for the full test.
+    """
+    rounds = int(os.environ.get("TG_KILLS", "10"))
     script = tmp_path / "killed.py"
     script.write_text(textwrap.dedent(KILLED))
-    command = [sys.executable, script, Path(__file__).parent, tmp_path, "10", "5"]
-    r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, script, Path(__file__).parent, tmp_path, rounds, "5"]
+    r = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120 + 10 * rounds)
     assert r.returncode == 0, r.stdout + r.stderr
     *runs, codes = [line.split() for line in r.stdout.splitlines() if "passed over" not in line]
     assert runs[0] == runs[-1], "other bits than the run that was left alone"
     order = [int(i) for i in runs[-1][1:]]
-    for epoch in range(20):
+    assert len(order) == 60 * rounds
+    for epoch in range(3 * rounds):
         assert sorted(order[20 * epoch : 20 * (epoch + 1)]) == list(range(20)), "a sample was left out or used twice"
-    assert len(codes) == 10 and codes.count("-9") >= 4 and codes.count("143") >= 3
+    # every signal hit a run that was under way: 143 is the end that SIGTERM has after its save
+    assert codes == (["-9", "143"] * rounds)[:rounds]
     assert not list(tmp_path.glob("killed/*.tmp.*"))
-    print("exit codes:", *codes)
+    print(f"{codes.count('-9')} times SIGKILL, {codes.count('143')} times SIGTERM, the same bits; {len(order)} samples")
 
 
 def test_sigterm_saves_at_the_end_of_the_step(tmp_path):
@@ -226,10 +238,12 @@ def test_sigterm_saves_at_the_end_of_the_step(tmp_path):
     assert Run(tmp_path, every=1000).go(20) == Run(tmp_path / "other", every=1000).go(20)
 
 
-def test_the_example_is_killed_and_ends_in_the_same_bits():
+def test_the_example_is_killed_and_ends_in_the_same_bits(tmp_path):
     command = [sys.executable, str(ROOT / "examples/resume.py"), "--epochs", "4", "--kills", "2", "--every", "3"]
+    command += ["--out", str(tmp_path)]
     r = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert r.returncode == 0 and "the same bits" in r.stdout, r.stdout + r.stderr
+    assert (tmp_path / "resume.png").read_bytes().startswith(b"\x89PNG")
     print(r.stdout)
 
 
@@ -481,25 +495,6 @@ def test_every_flipped_bit_is_found():
     print(f"{len(flips)} flipped bits and {len(good)} truncations found")
 
 
-def test_malformed_trees_raise_typed_errors(tmp_path):
-    """The tree of a checkpoint with characters changed, under right checksums. G19."""
-    run = Run(tmp_path)
-    run.go(1)
-    tensors, metadata = tg._C._load_safetensors(run.training.path(1))
-    rng, refused = random.Random(0), 0
-    for _ in range(1000):
-        tree = list(metadata["tree"])
-        for _ in range(rng.randint(1, 3)):
-            at = rng.randrange(len(tree))
-            tree[at : at + rng.randint(0, 5)] = rng.choice(['"', "[", "]", "{", "}", ",", "0", "-1", "null", "tensor"])
-        try:
-            tg.load(io.BytesIO(tg._C._to_safetensors(tensors, {**metadata, "tree": "".join(tree)})))
-        except tg.Error:
-            refused += 1
-    assert refused > 500
-    print(f"{refused} of 1000 malformed checkpoints refused")
-
-
 def damage(path, at=-1):
     data = bytearray(Path(path).read_bytes())
     data[at] ^= 16
@@ -611,6 +606,39 @@ def test_tied_weights_are_stored_once_and_tied_again(tmp_path):
     assert other.head.weight is other.embed.weight and (other.embed.weight == model.embed.weight).all()
 
 
+def test_modules_go_to_and_from_files(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(50, 4), nn.Linear(4, 50, bias=False)
+            self.norm = nn.BatchNorm1d(4)
+            self.head.weight = self.embed.weight
+
+    a, b = Tied(), Tied()
+    a.save(tmp_path / "a.safetensors", {"note": "x"})
+    assert b.load(tmp_path / "a.safetensors") == {"note": "x"}
+    assert b.head.weight is b.embed.weight
+    assert all((v == b.state_dict()[k]).all() for k, v in a.state_dict().items())
+    assert tg.load(tmp_path / "a.safetensors").keys() == a.state_dict().keys()
+    # as other programs write it: without the names of the tie
+    tensors = [(k, v) for k, v in a.state_dict().items() if k != "embed.weight"]
+    tg._C._save_safetensors(tensors, {}, str(tmp_path / "b.safetensors"))
+    c = Tied()
+    c.load(tmp_path / "b.safetensors")
+    assert (c.embed.weight == a.embed.weight).all()
+    tg._C._save_safetensors(tensors[1:], {}, str(tmp_path / "c.safetensors"))
+    with pytest.raises(tg.ShapeError, match=r"Missing key\(s\)"):
+        c.load(tmp_path / "c.safetensors")
+    with pytest.raises(tg.ValueError, match="may not be called tree"):
+        a.save(tmp_path / "d.safetensors", {"tree": ""})
+    tg.save([1], tmp_path / "e.safetensors")
+    with pytest.raises(tg.FormatError, match="holds a list"):
+        c.load(tmp_path / "e.safetensors")
+    damage(tmp_path / "a.safetensors")
+    with pytest.raises(tg.FormatError, match="checksum"):
+        b.load(tmp_path / "a.safetensors")
+
+
 def test_files_go_to_and_from_the_safetensors_package(tmp_path):
     st = pytest.importorskip("safetensors.numpy")
     from safetensors import safe_open
@@ -641,13 +669,27 @@ TRACED = """
         tg.save({"a": tg.ones(3)}, folder + "/a.safetensors")
         tg.save_npy(tg.ones(3), folder + "/b.npy")
         tg.save_plot(folder + "/c.png", [("loss", {"x": [1.0, 2.0]})])
+        tg.nn.Linear(2, 2).save(folder + "/d.safetensors")
+        with tg.profiler.profile() as profile, tg.profiler.record_function("x"):
+            pass
+        profile.export_chrome_trace(folder + "/trace.json")
+        from tinygrad_cpp.utils.tensorboard import SummaryWriter
+        with SummaryWriter(folder + "/events") as writer:
+            writer.add_scalar("x", 1.0, 0)
+        with tg.autograd.graph.save_on_disk(folder + "/offload", min_bytes=0):
+            loss = tg.rand(9, requires_grad=True).exp().sum()
+        loss.backward()
+        del loss
     writes = [[op, path, data.decode("latin1") if op in ("rename", "open") else ""] for op, path, data in files.journal]
     print(json.dumps(writes))
 """
 
 
 def test_nothing_bypasses_the_interface(tmp_path):
-    """Under strace: the system's list of what was opened for writing, flushed, renamed and removed is the journal's."""
+    """Under strace: the system's list of what was opened for writing, flushed, renamed and removed is the journal's.
+
+    Checkpoints, safetensors, npy, pictures, modules, profiles, event files, values offloaded to the disk.
+    """
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: 1 check left out")
     script, trace = tmp_path / "traced.py", tmp_path / "trace"

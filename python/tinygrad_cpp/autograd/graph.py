@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -59,7 +60,7 @@ class save_on_disk(saved_tensors_hooks):
         if folder is None:
             self._own = tempfile.TemporaryDirectory(prefix="tinygrad_cpp-")
             folder = self._own.name
-        os.makedirs(folder, exist_ok=True)
+        _C._make_folders(os.fspath(folder))
         self.folder = os.fspath(folder)
         self.min_bytes = min_bytes
         super().__init__(self._pack, _load)
@@ -67,9 +68,10 @@ class save_on_disk(saved_tensors_hooks):
     def _pack(self, t: Tensor) -> Any:
         if t.numel() * t.element_size() < self.min_bytes:
             return t
-        handle, path = tempfile.mkstemp(".bin", "saved-", self.folder)
-        with os.fdopen(handle, "wb") as f:
-            f.write(t.contiguous().reshape(-1).view(_C.uint8).numpy().data)
+        path = os.path.join(self.folder, f"saved-{uuid.uuid4().hex}.bin")
+        file = _C._OutputFile(path)
+        file.write(t.contiguous().reshape(-1).view(_C.uint8).numpy())
+        file.close()
         return _OnDisk(path, t, self._own)
 
 
@@ -82,16 +84,13 @@ class _OnDisk:
 
     def load(self) -> Tensor:
         raw = _C.ops.empty(self.shape, dtype=self.dtype)
-        with open(self.path, "rb") as f:
-            got = f.readinto(raw.reshape(-1).view(_C.uint8).numpy().data)
-        if got != raw.numel() * raw.element_size():
-            raise _C.IoError(f"save_on_disk: {self.path} is shorter than what was written")
+        _C._read_into(self.path, raw.reshape(-1).view(_C.uint8).numpy())
         return raw.to(self.device)
 
     def __del__(self) -> None:
         try:
-            os.unlink(self.path)
-        except OSError:  # the folder has been removed already
+            _C._remove_file(self.path)
+        except _C.IoError:  # the folder has been removed already
             pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -71,6 +72,35 @@ class _State(_Part):
             changed = hook(self, destination, prefix, metadata)
             destination = destination if changed is None else changed
         return destination
+
+    def save(self, path: str | os.PathLike[str], metadata: dict[str, str] | None = None) -> None:
+        """Writes state_dict() as a safetensors file: whole or not at all, tied weights once, a checksum per tensor.
+
+        metadata: strings that load() gives back.
+        """
+        from ... import serialization
+
+        tensors, own = serialization.lay_out(self.state_dict())
+        if reserved := own.keys() & (metadata or {}).keys():
+            raise _C.ValueError(f"Module.save: the metadata may not be called {', '.join(sorted(reserved))}")
+        _C._save_safetensors(tensors, {**own, **(metadata or {})}, os.fspath(path))
+
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> dict[str, str]:
+        """Takes the values of a safetensors file, whoever wrote it, as load_state_dict does; returns its metadata.
+
+        A weight that this module ties to another is found under the name of either.
+        """
+        from ... import serialization
+
+        tensors, metadata = _C._load_safetensors(os.fspath(path))
+        state = serialization.content(tensors, metadata)
+        if not isinstance(state, dict):
+            raise _C.FormatError(f"Module.load: {path} holds a {type(state).__name__}, not the state of a module")
+        own = {k: t for k, t in self.state_dict().items() if isinstance(t, _C.Tensor) and t.numel() > 0}
+        values = {t.data_ptr(): state[name] for name, t in own.items() if name in state}
+        state |= {k: values[t.data_ptr()] for k, t in own.items() if k not in state and t.data_ptr() in values}
+        self.load_state_dict(state, strict)
+        return {k: v for k, v in metadata.items() if k not in serialization.RESERVED}
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         """Writes this module's own tensors, not those of its children."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,14 +16,6 @@ def _tensors(tensors: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
-def _unscaled(parameters: Tensor | Iterable[Tensor], op: str) -> list[Tensor]:
-    """The parameters, whose gradients a GradScaler must not have left scaled."""
-    params = _tensors(parameters)
-    if amp := sys.modules.get("tinygrad_cpp.amp"):  # otherwise there is no scaler
-        amp.check_unscaled(params, op)
-    return params
-
-
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -33,12 +24,12 @@ def clip_grad_norm_(
     foreach: bool | None = None,
 ) -> Tensor:
     """Scales the gradients in place so that their norm, taken as one vector, is at most max_norm; returns the norm."""
-    return _C.clip_grad_norm_(_unscaled(parameters, "clip_grad_norm_"), max_norm, norm_type, error_if_nonfinite)
+    return _C.clip_grad_norm_(_tensors(parameters), max_norm, norm_type, error_if_nonfinite)
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Limits every element of the gradients to [-clip_value, clip_value]."""
-    _C.clip_grad_value_(_unscaled(parameters, "clip_grad_value_"), clip_value)
+    _C.clip_grad_value_(_tensors(parameters), clip_value)
 
 
 def get_total_norm(

@@ -49,9 +49,9 @@ class _EventFile:
     """An open event file. Every event is written at once, so nothing is lost and forked processes hold no copies."""
 
     def __init__(self, folder: str, suffix: str) -> None:
-        os.makedirs(folder, exist_ok=True)
+        _C._make_folders(folder)
         unique = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_UNIQUE)}"
-        self.file = open(os.path.join(folder, f"events.out.tfevents.{unique}{suffix}"), "ab", buffering=0)
+        self.file = _C._OutputFile(os.path.join(folder, f"events.out.tfevents.{unique}{suffix}"))
         self.write(events.file_version(), None)
 
     def write(self, content: bytes, step: Any, wall_time: float | None = None) -> None:
