@@ -38,6 +38,12 @@ build_release() {
     --config-settings=cmake.define.TG_WERROR=ON .
 }
 
+# Where pip put NVRTC, which the tests of generated kernels compile with.
+test_cpp() {
+  TG_CUDA_LIB_DIR=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13/lib \
+    ctest --test-dir build/py --output-on-failure
+}
+
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
 # exec: what ends the shell below ends ninja, which ends its compilers.
@@ -58,7 +64,7 @@ step "set up" set_up
 step "ruff" python -m ruff check -q .
 step "clang-format" check_format
 step "build" build_release
-step "C++ tests" ctest --test-dir build/py --output-on-failure
+step "C++ tests" test_cpp
 step "instruction counts" python benchmarks/instructions.py --build build/py
 step "install" install_package
 step "Python tests, beside the sanitizer build" test_python
