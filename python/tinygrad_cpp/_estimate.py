@@ -144,14 +144,19 @@ def _of_model(
         if optimizer is None or not trained:
             with no_grad():
                 return [0, 0, peak_of(lambda: model(*xs), before), 0]
-        peaks = [peak_of(lambda wrt=wrt: grad(result(xs), wrt, allow_unused=True), before) for wrt in (trained, small)]
+        peaks = [
+            peak_of(lambda: grad(result(xs), trained, allow_unused=True), before),
+            peak_of(lambda: grad(result(xs), small, allow_unused=True), before),
+        ]
         with memory.record() as record:
             kept = result(xs)  # the graph lives as long as this
             sizes = [k.tensor.untyped_storage().nbytes() for k in record.live(parameters)]
         del kept
         return [sum(sizes), max(sizes, default=0), *peaks]
 
-    few, many = 2, 4  # all of it grows linearly with the batch
+    # Near the batch itself, because products of few and of odd numbers of rows need other buffers; beyond, all grows
+    # with the batch.
+    few, many = (max(least, batch * eighths // 32 * 4) for least, eighths in ((2, 3), (4, 6)))
     try:
         a, b = measured(few), measured(many)
     finally:
@@ -171,7 +176,7 @@ def _of_model(
         gradients=gradients,
         optimizer=trained_bytes * _states(optimizer),
         activations=kept,
-        workspace=max(largest, *(peak - max(kept, gradients) for peak in peaks)),
+        workspace=max(0, *(peak - max(kept, gradients) for peak in peaks)),
         kv_cache=0,
     )
 
@@ -191,8 +196,8 @@ def estimate(
     A config is a name ("llama3-8b", "llama3-70b") or a mapping with layers, width, heads, vocab and, where it has them,
     kv_heads, ffn, tied, parameters; all of it in one dtype ("float32" ... "int4"), attention without its table of
     weights; with checkpointing only what goes from layer to layer is kept. A model is run forward and backward with two
-    small batches, which starts the count of the peak anew: tokens (batch, seq_len), or what inputs(batch) gives; it
-    checkpoints by itself (nn.Checkpoint).
+    batches smaller than this one, which starts the count of the peak anew: tokens (batch, seq_len), or what
+    inputs(batch) gives; it checkpoints by itself (nn.Checkpoint).
     """
     if batch < 1 or (seq_len is not None and seq_len < 1):
         raise _C.ValueError(f"estimate: batch and seq_len must be positive, got {batch} and {seq_len}")

@@ -230,9 +230,13 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_estimate_of_the_models_of_examples(example):
-    """Within 5 % of what the allocator measures, from batches of 2 and 4."""
+def test_estimate_of_the_models_of_examples(example, request):
+    """Within 5 % of what the allocator measures, with one thread: how many threads need room to multiply at the same
+    time is up to the scheduler of the system."""
     make, inputs, batch, kind = EXAMPLES[example]
+    threads = tg.get_num_threads()
+    request.addfinalizer(lambda: tg.set_num_threads(threads))
+    tg.set_num_threads(1)
     before = tg.memory.live()
     model = make()
     optimizer = kind(model.parameters())
