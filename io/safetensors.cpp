@@ -6,8 +6,8 @@
 #include <functional>
 #include <set>
 
-#include "io/crc32.h"
 #include "core/file.h"
+#include "io/crc32.h"
 #include "io/json.h"
 #include "ops/ops.h"
 

@@ -80,7 +80,8 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
       dev = t.device();
       continue;
     }
-    TG_CHECK(t.device() == dev, DeviceError, op, ": expected all tensors on one device, got ", dev, " and ", t.device());
+    TG_CHECK(t.device() == dev, DeviceError, op, ": expected all tensors on one device, got ", dev, " and ",
+             t.device());
     if (!(t.sizes() == shape)) shape = broadcast_shapes(op, shape, t.sizes());
   }
   return shape;

@@ -192,8 +192,8 @@ Tensor search(const char* op, const Tensor& seq, const Tensor& v, bool right, st
   TG_CHECK(!side || *side == "left" || *side == "right", ValueError, op, ": side must be 'left' or 'right', got '",
            side.value_or(""), "'");
   TG_CHECK(!side || !right || *side == "right", ValueError, op, ": side 'left' contradicts right=True");
-  TG_CHECK(seq.device() == v.device(), DeviceError, op, ": expected all tensors on one device; sequence=", describe(seq),
-           ", values=", describe(v));
+  TG_CHECK(seq.device() == v.device(), DeviceError, op,
+           ": expected all tensors on one device; sequence=", describe(seq), ", values=", describe(v));
   TG_CHECK(seq.ndim() >= 1, ShapeError, op,
            ": the sorted sequence needs at least 1 dimension; sequence=", describe(seq));
   bool shared = seq.ndim() == 1;
