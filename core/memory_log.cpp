@@ -73,10 +73,10 @@ std::vector<MemoryHolder> memory_holders(Device d) {
 }
 
 void out_of_memory(Device d, size_t asked, const MemoryStats& stats, int64_t limit,
-                   const std::vector<std::pair<int64_t, int64_t>>& blocks) {
+                   const std::vector<std::pair<int64_t, int64_t>>& blocks, const std::string& note) {
   fail<OutOfMemoryError>("out of memory on ", d, ": tried to allocate ", bytes_text(double(asked)), "; live ",
                          bytes_text(double(stats.live)), ", cached ", bytes_text(double(stats.cached)), ", limit ",
-                         limit > 0 ? bytes_text(double(limit)) : "none", holders_text(d, blocks),
+                         limit > 0 ? bytes_text(double(limit)) : "none", note, holders_text(d, blocks),
                          ". Try, the cheapest first: a smaller batch, checkpointing of activations, half precision");
 }
 
