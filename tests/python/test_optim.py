@@ -318,8 +318,11 @@ def test_lbfgs_follows_pytorch_for_50_steps_where_the_minimum_is_unique(dtype, r
             opt.step(closure)
             yield w.detach().numpy().copy()
 
+    # The Wolfe conditions compare losses, and float32 tells two losses f + c d^2 / 2 apart only if d > sqrt(2 eps f / c):
+    # with f = 1.6, eps = 2^-24 and a curvature c of at least 1 here, steps are free within 4.4e-4 of the minimum.
+    atol = 4.4e-4 if line_search and dtype == "float32" else rtol * 0.1
     for ours, theirs in zip(path(tg), path(torch)):
-        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * 0.1)
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
 
 
 @oracle
