@@ -1,6 +1,6 @@
 // The fast CPU backend. One .cpp per family of kernels; the class only gathers them.
 #pragma once
-#include "backends/backend.h"
+#include "backends/attention.h"
 
 namespace tg::cpu {
 
@@ -9,7 +9,7 @@ bool needs_index(const Program& p);
 // Copies with conversion between views of one shape.
 void convert_copy(const View& from, const View& to);
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public Backend, public AttentionKernels {
  public:
   const char* name() const override { return "cpu"; }
   void map(const Program& p, const Views& ins, const Views& outs) override;
@@ -29,6 +29,9 @@ class CpuBackend final : public Backend {
   bool convolution(const ConvShape& g, const View& x, const View& w, const View& y) override;
   bool convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) override;
   bool fused(Fused kernel, const Views& ins, const Views& outs, double arg) override;
+  bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override;
+  bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+                      const View& dq, const View& dk, const View& dv) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override {}
 };

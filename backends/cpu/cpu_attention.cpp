@@ -1,0 +1,148 @@
+// Attention in tiles of query rows: the weights of one tile are all of the T x T matrix that is ever in memory. A tile
+// sees all its keys at once, so its rows go through the softmax that whole matrices go through, and backward computes
+// them anew instead of keeping them.
+#include <limits>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/loops.h"
+#include "backends/cpu/nd.h"
+
+namespace tg::cpu {
+namespace {
+
+constexpr int64_t kTileFloats = 1 << 16, kFewestRows = 16, kMostRows = 64;
+
+// The views are (batch, heads, positions, features).
+struct Attention {
+  const View &q, &k, &v;
+  bool causal;
+  double scale;
+  const Loops& l = loops();
+  int64_t groups() const { return q.shape[0] * q.shape[1]; }
+  int64_t queries() const { return q.shape[2]; }
+  int64_t keys() const { return k.shape[2]; }
+  int64_t tile() const { return std::clamp(kTileFloats / keys(), kFewestRows, kMostRows); }
+  int64_t tiles() const { return (queries() + tile() - 1) / tile(); }
+  // Keys that some query before row `end` sees, and that query `row` sees.
+  int64_t seen_before(int64_t end) const { return causal ? std::min(end, keys()) : keys(); }
+  int64_t seen_by(int64_t row) const { return seen_before(row + 1); }
+  // The part of a tile's row that the kernels run over: whole vectors where there are that many.
+  int64_t width(int64_t row, int64_t of_tile) const { return std::min((seen_by(row) + 15) & ~int64_t(15), of_tile); }
+
+  // Positions [first, first + n) of one group, as a batch of one matrix.
+  View part(const View& t, int64_t group, int64_t first, int64_t n) const {
+    View m = t;
+    const int64_t b = group / q.shape[1], h = group % q.shape[1];
+    m.data = static_cast<char*>(t.data) + (b * t.stride[0] + h * t.stride[1] + first * t.stride[2]) * itemsize(t.dtype);
+    m.shape = {1, n, t.shape[3]};
+    m.stride = {0, t.stride[2], t.stride[3]};
+    return m;
+  }
+  static View turned(View m) {
+    std::swap(m.shape[1], m.shape[2]);
+    std::swap(m.stride[1], m.stride[2]);
+    return m;
+  }
+  static View dense(float* p, int64_t rows, int64_t columns) {
+    View m;
+    m.data = p;
+    m.shape = {1, rows, columns};
+    m.stride = {0, columns, 1};
+    return m;
+  }
+
+  // The weights of queries [first, first + n) for the keys any of them sees.
+  View weights(int64_t group, int64_t first, int64_t n, float* memory) const {
+    const int64_t seen = seen_before(first + n);
+    const View p = dense(memory, n, seen);
+    cpu_backend().gemm(scale, part(q, group, first, n), turned(part(k, group, 0, seen)), 0, p);
+    for (int64_t i = 0; i < n; ++i) {
+      float* row = memory + i * seen;
+      const int64_t m = width(first + i, seen);
+      std::fill(row + seen_by(first + i), row + m, -std::numeric_limits<float>::infinity());
+      l.fused[int(Fused::Softmax)](&row, &row, m, causal);
+      std::fill(row + m, row + seen, 0.0f);
+    }
+    return p;
+  }
+};
+
+void attend(const Attention& a, const View& out) {
+  const int64_t tile = a.tile(), tiles = a.tiles();
+  const int64_t work = tile * a.keys() * (a.q.shape[3] + a.v.shape[3]);
+  parallel_for(a.groups() * tiles, std::max<int64_t>(1, 4 * kGrain / work), [&](int64_t b, int64_t e) {
+    const Temp memory(tile * a.keys() * 4);
+    for (int64_t u = b; u < e; ++u) {
+      const int64_t group = u / tiles, first = u % tiles * tile, n = std::min(tile, a.queries() - first);
+      const View p = a.weights(group, first, n, memory.as<float>());
+      cpu_backend().gemm(1, p, a.part(a.v, group, 0, p.shape[2]), 0, a.part(out, group, first, n));
+    }
+  });
+}
+
+void clear(const View& m) {
+  for (int64_t i = 0; i < m.shape[1]; ++i) std::fill_n(static_cast<float*>(m.data) + i * m.stride[1], m.shape[2], 0.0f);
+}
+
+// With P the weights, dP = g V^T and dS = P (dP - sum(P dP)): dQ = scale dS K, dK = scale dS^T Q, dV = P^T g. The tiles
+// of a group come one after the other, as their sums into dK and dV must.
+void attend_back(const Attention& a, const View& g, const View& dq, const View& dk, const View& dv) {
+  const int64_t tile = a.tile();
+  Backend& be = cpu_backend();
+  parallel_for(a.groups(), 1, [&](int64_t b, int64_t e) {
+    const Temp memory(2 * tile * a.keys() * 4);
+    float* const weights = memory.as<float>();
+    float* const slopes = weights + tile * a.keys();
+    for (int64_t group = b; group < e; ++group) {
+      double beta = 0;  // the last tile comes first: no other sees more keys, so it may write what the others add to
+      for (int64_t first = (a.tiles() - 1) * tile; first >= 0; first -= tile, beta = 1) {
+        const int64_t n = std::min(tile, a.queries() - first);
+        if (const int64_t most = a.seen_before(a.queries()); beta == 0 && most < a.keys()) {
+          clear(a.part(dk, group, most, a.keys() - most));
+          clear(a.part(dv, group, most, a.keys() - most));
+        }
+        const View p = a.weights(group, first, n, weights);
+        const int64_t seen = p.shape[2];
+        const View ds = Attention::dense(slopes, n, seen), gt = a.part(g, group, first, n);
+        be.gemm(1, gt, Attention::turned(a.part(a.v, group, 0, seen)), 0, ds);
+        be.gemm(1, Attention::turned(p), gt, beta, a.part(dv, group, 0, seen));
+        for (int64_t i = 0; i < n; ++i) {
+          const float* in[] = {weights + i * seen, slopes + i * seen};
+          float* out = slopes + i * seen;
+          const int64_t m = a.width(first + i, seen);
+          a.l.fused[int(Fused::SoftmaxGrad)](in, &out, m, 0);
+          std::fill(out + m, out + seen, 0.0f);
+        }
+        be.gemm(a.scale, ds, a.part(a.k, group, 0, seen), 0, a.part(dq, group, first, n));
+        be.gemm(a.scale, Attention::turned(ds), a.part(a.q, group, first, n), beta, a.part(dk, group, 0, seen));
+      }
+    }
+  });
+}
+
+// Vectors of float32 whose results lie side by side.
+bool usable(std::initializer_list<const View*> ins, std::initializer_list<const View*> outs) {
+  for (auto views : {ins, outs})
+    for (const View* v : views)
+      if (v->ndim() != 4 || v->dtype != DType::F32 || v->numel() == 0) return false;
+  for (const View* v : outs)
+    if (v->stride[3] != 1) return false;
+  return true;
+}
+
+}  // namespace
+
+bool CpuBackend::attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
+  if (!usable({&q, &k, &v}, {&out})) return false;
+  attend({q, k, v, causal, scale}, out);
+  return true;
+}
+
+bool CpuBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+                                const View& dq, const View& dk, const View& dv) {
+  if (!usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
+  attend_back({q, k, v, causal, scale}, g, dq, dk, dv);
+  return true;
+}
+
+}  // namespace tg::cpu

@@ -1,0 +1,112 @@
+"""Attention in tiles: float32 against the composite in float64, around the edges of tiles, in odd layouts."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tinygrad_cpp as tg
+
+F = tg.nn.functional
+SIZES = [(1, 1), (5, 3), (15, 16), (16, 17), (64, 64), (65, 63), (63, 130), (129, 65), (70, 1100), (1100, 70)]
+
+
+def arrays(queries, keys, heads=2, features=7, width=5):
+    rng = np.random.default_rng(queries * 4099 + keys)
+    sizes = ((queries, features), (keys, features), (keys, width))
+    return [rng.standard_normal((2, heads, n, f)) for n, f in sizes]
+
+
+def heads_inside(a):
+    """The same values with the heads inside the positions in memory, as a projection leaves them."""
+    return tg.tensor(np.ascontiguousarray(a.transpose(0, 2, 1, 3))).transpose(1, 2)
+
+
+LAYOUTS = {
+    "plain": tg.tensor,
+    "heads inside": heads_inside,
+    "transposed": lambda a: tg.tensor(np.ascontiguousarray(a.swapaxes(2, 3))).transpose(2, 3),
+    "stepped": lambda a: tg.tensor(np.repeat(a, 2, axis=3))[..., ::2],
+    "reversed": lambda a: tg.tensor(np.ascontiguousarray(a[:, :, ::-1])).flip(2),
+}
+
+
+def run(inputs, dtype, layout, fast=True, **options):
+    leaves = [layout(a).to(dtype).detach().requires_grad_() for a in inputs]
+    tg._C._set_fast_paths(fast)
+    try:
+        y = F.scaled_dot_product_attention(*leaves, **options)
+        weights = tg.tensor(np.random.default_rng(1).standard_normal(tuple(y.shape))).to(dtype)
+        (y * weights).sum().backward()
+    finally:
+        tg._C._set_fast_paths(True)
+    return [y.detach().numpy(), *(x.grad.numpy() for x in leaves)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_values_and_gradients_around_tile_edges(sizes, causal):
+    for name, layout in LAYOUTS.items() if sizes[0] * sizes[1] < 5000 else [("plain", tg.tensor)]:
+        inputs = arrays(*sizes)
+        found = run(inputs, tg.float32, layout, is_causal=causal)
+        want = run(inputs, tg.float64, layout, fast=False, is_causal=causal)
+        for a, b, of in zip(found, want, ("output", "query", "key", "value")):
+            # A chain of two products of at most `terms` float terms of order 1 and one exponential: each rounds by
+            # 2^-24 of the terms' magnitudes, which add up to less than 8 * sqrt(terms) here.
+            bound = 2.0**-24 * 64 * (1 + np.sqrt(max(sizes)))
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=bound, err_msg=f"{name}: {of}")
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_dimensions_and_scale(causal):
+    q, k, v = arrays(9, 9)
+    for cut in (lambda a: a, lambda a: a[0], lambda a: a[0, 0]):
+        inputs = [cut(a) for a in (q, k, v)]
+        found, want = (run(inputs, t, tg.tensor, is_causal=causal, scale=0.7) for t in (tg.float32, tg.float64))
+        for a, b in zip(found, want):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)  # as above, with 9 terms
+
+
+def test_half_types_go_through_float32():
+    inputs = arrays(33, 40)
+    for t, eps in ((tg.float16, 2.0**-11), (tg.bfloat16, 2.0**-8)):
+        halves = [tg.tensor(a).to(t) for a in inputs]
+        exact = F.scaled_dot_product_attention(*(h.to(tg.float64) for h in halves)).numpy()
+        found = F.scaled_dot_product_attention(*halves)
+        assert found.dtype == t
+        # one rounding of the result, of magnitude below 4
+        np.testing.assert_allclose(found.to(tg.float64).numpy(), exact, rtol=eps, atol=4 * 2.0**-20)
+
+
+def test_second_derivatives():
+    leaves = [tg.tensor(a).float().requires_grad_() for a in arrays(6, 6, heads=1)]
+
+    def second():
+        y = F.scaled_dot_product_attention(*leaves, is_causal=True)
+        grads = tg.autograd.grad((y * y).sum(), leaves, create_graph=True)
+        return tg.autograd.grad(sum((g * g).sum() for g in grads), leaves)
+
+    wide = [x.detach().double().requires_grad_() for x in leaves]
+    found, leaves = second(), wide
+    for a, b in zip(found, second()):  # derivatives of order 10 through six products of float terms
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    inputs, before, results = arrays(150, 150), tg.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            tg.set_num_threads(n)
+            results.append(run(inputs, tg.float32, tg.tensor, is_causal=True))
+    finally:
+        tg.set_num_threads(before)
+    for other, (i, want) in itertools.product(results[1:], enumerate(results[0])):
+        assert (other[i] == want).all()
+
+
+def test_no_matrix_of_all_weights_is_in_memory():
+    t = 2048
+    leaves = [tg.randn(1, 1, t, 16).requires_grad_() for _ in range(3)]
+    tg.memory.reset_peak()
+    before = tg.memory.peak()
+    F.scaled_dot_product_attention(*leaves, is_causal=True).sum().backward()
+    assert tg.memory.peak() - before < t * t * 4 / 4
