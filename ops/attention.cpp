@@ -51,6 +51,12 @@ Tensor weights_of(const Tensor& query, const Tensor& key, const Tensor& attn_mas
   return mask.defined() ? safe_softmax(scores, -1) : softmax(scores, -1);
 }
 
+// Few enough weights a head that keeping them costs less than computing them anew in backward: one batched product is
+// then cheaper than many small ones (docs/decisions.md, 26). Half types would round them on the way.
+bool cheap_to_keep(const Tensor& query, const Tensor& key) {
+  return compute_type(query.dtype()) == query.dtype() && query.size(-2) * key.size(-2) <= 96 * 96;
+}
+
 Tensor attention_body(const Tensor& query, const Tensor& key_in, const Tensor& value_in, const Tensor& attn_mask,
                       double dropout_p, bool is_causal, std::optional<double> scale, bool enable_gqa) {
   check_attention(query, key_in, value_in, attn_mask, dropout_p, is_causal);
@@ -58,7 +64,8 @@ Tensor attention_body(const Tensor& query, const Tensor& key_in, const Tensor& v
   Tensor value = enable_gqa ? spread_heads(value_in, query, "value") : value_in;
   int64_t features = query.size(-1);
   double factor = scale ? *scale : features > 0 ? 1.0 / std::sqrt(double(features)) : 1.0;
-  if (!attn_mask.defined() && dropout_p == 0) return plain_attention(query, key, value, is_causal, factor);
+  if (!attn_mask.defined() && dropout_p == 0 && !cheap_to_keep(query, key))
+    return plain_attention(query, key, value, is_causal, factor);
   Tensor weights = weights_of(query, key, attn_mask, is_causal, factor);
   if (dropout_p > 0) weights = dropout(weights, dropout_p);
   return matmul(narrow_to(weights, value.dtype()), value);
