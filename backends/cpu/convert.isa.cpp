@@ -71,6 +71,7 @@ const Loops& table() {
     fill_fused(l);
     fill_index(l);
     fill_gemm(l);
+    fill_winograd(l);
     return l;
   }();
   return t;

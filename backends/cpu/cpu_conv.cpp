@@ -1,4 +1,6 @@
 // Convolutions as products whose right operand is read from the image itself: no matrix of columns is made.
+#include "backends/cpu/cpu_conv.h"
+
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/nd.h"
@@ -50,6 +52,7 @@ float* floats(const View& v, int64_t offset) { return static_cast<float*>(v.data
 
 bool CpuBackend::convolution(const ConvShape& g, const View& x, const View& w, const View& y) {
   if (!usable(x, w, y)) return false;
+  if (winograd_fits(g)) return winograd(g, floats(x, 0), floats(w, 0), floats(y, 0)), true;
   const ImageWindows at(g);
   const GemmGrid grid = gemm_grid(g.out, at.points, at.taps);
   const int64_t per = grid.mb * grid.nb;
@@ -73,6 +76,7 @@ bool CpuBackend::convolution(const ConvShape& g, const View& x, const View& w, c
 // The samples follow each other in the sum of each element.
 bool CpuBackend::convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) {
   if (!usable(x, w, y)) return false;
+  if (winograd_fits(g)) return winograd_weight(g, floats(x, 0), floats(y, 0), floats(w, 0)), true;
   const ImageWindows at(g);
   const GemmGrid grid = gemm_grid(g.out, at.taps, at.points * g.batch);
   const int64_t per = grid.mb * grid.nb;

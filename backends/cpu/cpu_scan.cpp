@@ -47,34 +47,54 @@ bool beats(bool largest, T x, T best) {
   return (largest ? x > best : x < best) || (x != x && best == best);
 }
 
+// Elements of a long line that are searched side by side.
+constexpr int64_t kLanes = 128;
+
+struct Search {
+  LoadLoop load;
+  SearchLoop search;
+  int64_t item, n;
+  bool largest;
+};
+
+// The extreme of a line and where it is first.
 template <class T>
-int64_t search_line(const char* p, int64_t stride, LoadLoop load, int64_t item, int64_t n, bool largest, T& best) {
-  T tile[kTile];
-  int64_t at = 0;
-  for (int64_t b = 0; b < n; b += kTile) {
-    const int64_t k = std::min(kTile, n - b);
-    load(p + b * stride * item, stride, tile, k);
-    if (b == 0) best = tile[0];
-    for (int64_t i = 0; i < k; ++i)
-      if (beats(largest, tile[i], best)) best = tile[i], at = b + i;
+int64_t search_line(const char* p, int64_t stride, const Search& s, T& best) {
+  T tile[kTile], tops[kLanes];
+  int64_t rows[kLanes] = {}, at = 0;
+  const int64_t whole = s.n / kLanes * kLanes;
+  for (int64_t b = 0; b < s.n; b += kTile) {
+    const int64_t k = std::min(kTile, s.n - b);
+    s.load(p + b * stride * s.item, stride, tile, k);
+    if (b == 0) {
+      best = tile[0];
+      std::copy_n(tile, std::min(kLanes, k), tops);
+    }
+    int64_t i = 0;
+    for (const int64_t end = std::min(k, whole - b); i < end; i += kLanes)
+      s.search(tile + i, (b + i) / kLanes, tops, rows, kLanes);
+    for (; i < k; ++i)
+      if (beats(s.largest, tile[i], best)) best = tile[i], at = b + i;
+  }
+  // The rest came after all lanes, and the first element began it; of equals the first counts.
+  for (int64_t i = 0; whole > 0 && i < kLanes; ++i) {
+    const int64_t here = rows[i] * kLanes + i;
+    const bool equal = tops[i] == best || (tops[i] != tops[i] && best != best);
+    if (beats(s.largest, tops[i], best) || (equal && here < at)) best = tops[i], at = here;
   }
   return at;
 }
 
 // Neighbouring lines together, when they are what lies side by side in memory.
 template <class T>
-void search_columns(const char* p, int64_t stride, int64_t axis_step, LoadLoop load, int64_t n, int64_t width,
-                    bool largest, T* best, int64_t* at) {
+void search_columns(const char* p, int64_t stride, int64_t axis_step, const Search& s, int64_t width, T* best,
+                    int64_t* at) {
   T tile[kTile];
-  load(p, stride, best, width);
+  s.load(p, stride, best, width);
   std::fill_n(at, width, int64_t(0));
-  for (int64_t a = 1; a < n; ++a) {
-    load(p + a * axis_step, stride, tile, width);
-    for (int64_t i = 0; i < width; ++i) {
-      const bool take = beats(largest, tile[i], best[i]);
-      best[i] = take ? tile[i] : best[i];
-      at[i] = take ? a : at[i];
-    }
+  for (int64_t a = 1; a < s.n; ++a) {
+    s.load(p + a * axis_step, stride, tile, width);
+    s.search(tile, a, best, at, width);
   }
 }
 
@@ -89,16 +109,16 @@ void CpuBackend::arg_reduce(bool largest, const View& in, int axis, const View& 
   visit_num(compute_type(in.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int num = int(num_of(DTypeOf<T>::value));
-    const LoadLoop load = l.load[int(in.dtype)][num];
+    const Search s{l.load[int(in.dtype)][num], l.search[largest][num], nd.item[0], n, largest};
     parallel_for(nd.n, std::max<int64_t>(columns ? 64 : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
       T best[kTile];
       int64_t at[kTile];
       for (Cursor c(nd, b); c.linear < e;) {
         const int64_t k = columns ? std::min({kTile, e - c.linear, c.row_left()}) : 1;
         if (columns)
-          search_columns(c.p[0], nd.inner_stride(0), along * nd.item[0], load, n, k, largest, best, at);
+          search_columns(c.p[0], nd.inner_stride(0), along * nd.item[0], s, k, best, at);
         else
-          at[0] = search_line(c.p[0], along, load, nd.item[0], n, largest, best[0]);
+          at[0] = search_line(c.p[0], along, s, best[0]);
         if (values.data) l.store[num][int(values.dtype)](best, c.p[1], nd.inner_stride(1), k);
         l.store[int(Num::I)][int(index.dtype)](at, c.p[2], nd.inner_stride(2), k);
         c.advance_in_row(k);

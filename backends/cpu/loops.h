@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "backends/cpu/gemm.h"
+#include "backends/cpu/winograd.h"
 #include "backends/program.h"
 
 namespace tg::cpu {
@@ -47,6 +48,9 @@ using FusedRow = void (*)(const float* const* ins, float* const* outs, int64_t n
 // Widens [*low, *high] to hold n indices.
 using RangeLoop = void (*)(const int64_t* index, int64_t n, int64_t* low, int64_t* high);
 
+// Where row[i] beats best[i], it takes its place and `number` that of at[i].
+using SearchLoop = void (*)(const void* row, int64_t number, void* best, int64_t* at, int64_t n);
+
 struct Loops {
   const char* isa = "";
   MapLoop map[3][int(Opc::Count)] = {};  // null where the rule of the row excludes the type
@@ -58,7 +62,9 @@ struct Loops {
   MergeLoop merge[kRedOps][3] = {};
   FusedRow fused[kFusedKernels] = {};
   RangeLoop range = nullptr;
+  SearchLoop search[2][3] = {};  // for the smallest, the largest
   GemmLoop gemm = nullptr;       // null: the BLAS does it
+  WinogradLoops winograd;        // null where gemm is
   GemmLoop gemm_bf16 = nullptr;  // both operands bfloat16, by dot products of pairs; null: `gemm` converts
 };
 
@@ -67,17 +73,18 @@ TG_API const Loops& loops();
 // The table of base, avx2 or avx512; null where this machine or build has none.
 TG_API const Loops* loops_of(std::string_view isa);
 
-#define TG_ISA_TABLE(isa)      \
-  namespace isa {              \
-  const Loops& table();        \
-  void fill_map_f32(Loops& t); \
-  void fill_map_f64(Loops& t); \
-  void fill_map_i64(Loops& t); \
-  void fill_convert(Loops& t); \
-  void fill_reduce(Loops& t);  \
-  void fill_fused(Loops& t);   \
-  void fill_index(Loops& t);   \
-  void fill_gemm(Loops& t);    \
+#define TG_ISA_TABLE(isa)       \
+  namespace isa {               \
+  const Loops& table();         \
+  void fill_map_f32(Loops& t);  \
+  void fill_map_f64(Loops& t);  \
+  void fill_map_i64(Loops& t);  \
+  void fill_convert(Loops& t);  \
+  void fill_reduce(Loops& t);   \
+  void fill_fused(Loops& t);    \
+  void fill_index(Loops& t);    \
+  void fill_gemm(Loops& t);     \
+  void fill_winograd(Loops& t); \
   }
 TG_ISA_TABLE(base)
 #ifndef TG_ISA_BASE_ONLY
