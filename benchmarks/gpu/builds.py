@@ -73,7 +73,7 @@ def build(c: Context) -> dict:
         *("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_UNITY_BUILD=ON", "-DTG_BUILD_PYTHON=ON", "-DTG_BUILD_EXAMPLES=OFF"),
         *("-DTG_WERROR=OFF", "-DTG_CUDA=ON", f"-DPython_EXECUTABLE={sys.executable}"),
         f"-DCMAKE_CUDA_COMPILER={nvcc}",
-        f"-DCMAKE_CUDA_ARCHITECTURES={architectures()}",
+        f"-DTG_CUDA_ARCHITECTURES={architectures()}",
         f"-DTG_BUILD_TESTS={'ON' if doctest else 'OFF'}",
         *([f"-DTG_DOCTEST_INCLUDE_DIR={doctest}"] if doctest else []),
     ]

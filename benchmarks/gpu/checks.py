@@ -25,8 +25,9 @@ def conformance(c: Context) -> dict[str, Any]:
     program = tests_program(c)
     if program is None:
         return {"verdict": "fail", "missing": ["tg_tests: it is built where doctest is found (gpu_report.sh fetch)"]}
-    which = "-tc=*cuda*" if c.device == "cuda" else "-tc=map*"
-    done = run([program, which], c.env(), min(150, c.left() - 5), c.work / "logs/conformance.log")
+    which = "--source-file=*test_cuda*,*test_backend_*" if c.device == "cuda" else "-tc=map*"
+    env = c.env(TG_TEST_BACKEND=c.device)
+    done = run([program, which], env, min(150, c.left() - 5), c.work / "logs/conformance.log")
     counts = re.findall(r"test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed", done.output)
     cases, passed, failed = (int(v) for v in counts[-1]) if counts else (0, 0, 0)
     verdict = "fail" if done.rc == 0 and passed == 0 else done.verdict
