@@ -115,7 +115,7 @@ inline ReduceShape reduce_shape(uint32_t results, uint32_t elements, bool column
   uint32_t chunks = std::min(kWanted / std::min(blocks, kWanted), elements / least);
   chunks = std::max<uint32_t>(chunks, 1);
   s.chunk = (elements + chunks - 1) / chunks;
-  s.chunk = (s.chunk + 63) / 64 * 64;  // whole vectors
+  s.chunk = std::max<uint32_t>(1, (s.chunk + 63) / 64) * 64;  // whole vectors; one also where there is nothing
   s.chunks = std::max<uint32_t>(1, (elements + s.chunk - 1) / s.chunk);
   return s;
 }

@@ -77,17 +77,11 @@ def embedding() -> list[Any]:
 
 
 def training() -> list[Any]:
-    with tg.device(DEVICE):
-        model = tg.nn.Sequential(
-            tg.nn.Conv2d(1, 4, 3),
-            tg.nn.ReLU(),
-            tg.nn.MaxPool2d(2),
-            tg.nn.Flatten(),
-            tg.nn.Dropout(0.2),
-            tg.nn.Linear(36, 5),
-        )
-        optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2)
-        x, y = tg.randn(6, 1, 8, 8), tg.randint(0, 5, (6,))
+    nn = tg.nn
+    layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(36, 5)]
+    model = nn.Sequential(*layers).to(DEVICE)
+    optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2)
+    x, y = tg.randn(6, 1, 8, 8, device=DEVICE), tg.randint(0, 5, (6,), device=DEVICE)
     for _ in range(3):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()

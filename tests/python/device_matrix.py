@@ -73,8 +73,9 @@ def outcome(op: dict, call: om.Call, device: str, dtype: str, layout: str, grad:
     try:
         args, kwargs = call.map(lambda v: place(v, device, dtype, layout, grad, leaves))
         tg.manual_seed(5)
-        with tg.device(device):
-            outs = om.outputs(tg._C._call_op(op["name"], *args, **kwargs))
+        if any(p["name"] == "device" for p in op["params"]) and not any(isinstance(v, tg.Tensor) for v in args):
+            kwargs = {"device": device, **kwargs}
+        outs = om.outputs(tg._C._call_op(op["name"], *args, **kwargs))
         found: list[tuple[str, Any]] = [(f"result {i}", o) for i, o in enumerate(outs)]
         live = [o for o in outs if isinstance(o, tg.Tensor) and o.requires_grad]
         if grad and live:

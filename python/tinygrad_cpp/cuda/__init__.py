@@ -90,7 +90,6 @@ def get_arch_list() -> list[str]:
 
 
 init = _refused("init")
-set_per_process_memory_fraction = _refused("set_per_process_memory_fraction")
 get_rng_state = _refused("get_rng_state")
 set_rng_state = _refused("set_rng_state")
 current_stream = _refused("current_stream")
@@ -133,39 +132,76 @@ def synchronize(device: Device = None) -> None:
     _C._cuda_synchronize(_index(device, "synchronize"))
 
 
-# ---- memory: none is used
-
-
-def memory_allocated(device: Device = None) -> int:
-    """0."""
-    return 0
-
-
-max_memory_allocated = memory_reserved = max_memory_reserved = memory_cached = max_memory_cached = memory_allocated
+# ---- memory: what the caching allocator of a device has handed out and keeps; nothing where there is no device
 
 
 def memory_stats(device: Device = None) -> dict[str, int]:
-    """Empty."""
-    return {}
+    """Bytes handed out, their peak, bytes kept for reuse, and the number of allocations; empty without a device."""
+    if not is_available():
+        return {}
+    s = _C._memory_stats(_C.device("cuda", _index(device, "memory_stats")))
+    return {
+        "allocated_bytes.all.current": s["live"],
+        "allocated_bytes.all.peak": s["peak"],
+        "reserved_bytes.all.current": s["live"] + s["cached"],
+        "allocation.all.allocated": s["allocations"],
+    }
+
+
+def memory_allocated(device: Device = None) -> int:
+    """Bytes of tensors that are alive on a device."""
+    return memory_stats(device).get("allocated_bytes.all.current", 0)
+
+
+def max_memory_allocated(device: Device = None) -> int:
+    """The most bytes that were alive at once since reset_peak_memory_stats()."""
+    return memory_stats(device).get("allocated_bytes.all.peak", 0)
+
+
+def memory_reserved(device: Device = None) -> int:
+    """Bytes taken from a device: those of tensors, and those kept for reuse."""
+    return memory_stats(device).get("reserved_bytes.all.current", 0)
+
+
+def max_memory_reserved(device: Device = None) -> int:
+    """At least the peak of live bytes; how much was kept at that moment is not recorded."""
+    return max(memory_reserved(device), max_memory_allocated(device))
+
+
+memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
 
 
 def memory_summary(device: Device = None, abbreviated: bool = False) -> str:
-    """Says that there is no device."""
-    return "no CUDA device"
+    """The statistics, one a line."""
+    return "\n".join(f"{k:32} {v:>16,}" for k, v in memory_stats(device).items()) or "no CUDA device"
 
 
 def empty_cache() -> None:
-    """Nothing is kept."""
+    """Gives memory that is kept for reuse back to the devices."""
+    for i in range(device_count()):
+        _C._release_cached(_C.device("cuda", i))
 
 
-ipc_collect = empty_cache
+def ipc_collect() -> None:
+    """Nothing is shared between processes."""
 
 
 def reset_peak_memory_stats(device: Device = None) -> None:
-    """Nothing is counted."""
+    """Lets the peak start again from what is alive."""
+    if is_available():
+        _C._reset_peak(_C.device("cuda", _index(device, "reset_peak_memory_stats")))
 
 
 reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+
+
+def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:
+    """Bounds what tensors may take to a fraction in [0, 1] of a device's memory; beyond it is an OutOfMemoryError."""
+    index = _index(device, "set_per_process_memory_fraction")
+    if not 0 <= fraction <= 1:
+        raise _C.ValueError(f"cuda.set_per_process_memory_fraction: expected a number in [0, 1], got {fraction}")
+    total = mem_get_info(index)[1]
+    _C._set_memory_limit(max(int(fraction * total), 1), _C.device("cuda", index))
 
 
 # ---- random numbers
@@ -221,14 +257,19 @@ class Stream:
 
 
 class Event:
-    """A moment in time. Work on the CPU is done when its call returns, so it is the moment of record()."""
+    """A moment at which all work before it is done. All work goes to one stream, and record() waits for it: the times
+    between events are right, but the host stands still at each. Without a device work is done when its call returns."""
 
     def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
         self._timing = enable_timing
         self._at: float | None = None
 
     def record(self, stream: Any = None) -> None:
-        """Notes the time."""
+        """Waits for what was queued and notes the time."""
+        if stream is not None:
+            raise _C.NotImplementedError("Event.record: there is one stream, and none can be given")
+        if is_available():
+            synchronize()
         self._at = time.perf_counter()
 
     def synchronize(self) -> None:
