@@ -86,7 +86,7 @@ void save_npy(const Tensor& t, const std::string& path) {
   header += '\n';
   std::string prefix = std::string("\x93NUMPY\x01\0", 8) + char(header.size() & 255) + char(header.size() >> 8);
   NoGrad guard;
-  Tensor c = contiguous(t);
+  Tensor c = contiguous(to(t, Device()));
   write_file(path, {{prefix.data(), prefix.size()},
                     {header.data(), header.size()},
                     {c.data(), size_t(c.numel() * itemsize(c.dtype()))}});

@@ -88,7 +88,7 @@ Layout lay_out(const TensorFile& f) {
   for (auto& [name, t] : f.tensors) {
     TG_CHECK(seen.insert(name).second && name != "__metadata__", ValueError, "save: the tensor name '", name,
              "' can't be used ", name == "__metadata__" ? "(reserved)" : "twice");
-    Tensor c = contiguous(t);
+    Tensor c = contiguous(to(t, Device()));
     size_t size = Layout::bytes_of(c);
     sums += (sums.empty() ? "" : " ") + hex8(size > 0 ? crc32(c.data(), size) : 0);
     entries += "," + quote_json(name) + ":{\"dtype\":\"" + type_name(c.dtype()) + "\",\"shape\":[";

@@ -19,7 +19,7 @@ Tensor triangle_indices(const char* op, bool lower, int64_t row, int64_t col, in
   numel_of({2, row, col}, op);
   __int128 below = lower_count(row, col, lower ? __int128(offset) : __int128(offset) - 1);
   int64_t n = int64_t(lower ? below : __int128(row) * col - below);
-  Tensor out = empty_tensor({2, n}, DType::I64, device.value_or(Device()));
+  Tensor out = empty_tensor({2, n}, DType::I64);
   int64_t* p = out.data<int64_t>();
   int64_t start = lower ? int64_t(std::clamp<__int128>(-__int128(offset), 0, row)) : 0;
   for (int64_t r = start, k = 0; k < n; ++r) {
@@ -31,7 +31,7 @@ Tensor triangle_indices(const char* op, bool lower, int64_t row, int64_t col, in
       p[n + k] = c;
     }
   }
-  return narrow_to(out, dtype.value_or(DType::I64));
+  return to(narrow_to(out, dtype.value_or(DType::I64)), device.value_or(Device()));
 }
 Tensor tril_indices_body(int64_t row, int64_t col, int64_t offset, std::optional<DType> dtype,
                          std::optional<Device> device) {

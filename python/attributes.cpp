@@ -279,8 +279,13 @@ void bind_values() {
 void bind_conversion() {
   method("cpu", [](py::object self, py::kwargs) { return convert_to(self, Device()); }, "On the CPU.");
   method(
-      "cuda", [](py::object self, int index, py::kwargs) { return convert_to(self, Device(DeviceType::CUDA, index)); },
-      py::arg("device") = 0, "On a CUDA device.");
+      "cuda",
+      [](py::object self, py::object device, py::kwargs) {
+        Device d = device_argument("cuda", "device", device.is_none() ? py::str("cuda") : device);
+        TG_CHECK(!d.is_cpu(), ValueError, "cuda: expected a cuda device, got ", d);
+        return convert_to(self, d);
+      },
+      py::arg("device") = py::none(), "On a CUDA device, the current one unless told otherwise.");
   method("type", &type_method, py::arg("dtype") = py::none(), "Name of the type, or the values as another type.");
   method(
       "new_tensor",

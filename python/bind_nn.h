@@ -130,7 +130,7 @@ auto init_tramp() {
 struct Where {
   std::optional<Device> device;
   std::optional<DType> dtype;
-  nn::Options options() const { return {dtype, device}; }
+  nn::Options options() const { return {dtype, device ? device : default_device()}; }
 };
 
 // One or several integers.

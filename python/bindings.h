@@ -62,7 +62,9 @@ inline PyObject* wrap_bool(bool b) { return Py_NewRef(b ? Py_True : Py_False); }
 // ---- conversions of plain values; false with no Python error set when the object is of another kind
 
 bool to_dtype(PyObject* o, DType& out);    // dtype objects and the types float, int, bool
-bool to_device(PyObject* o, Device& out);  // device objects, strings; ValueError for a bad string
+bool to_device(PyObject* o, Device& out);  // device objects, strings, numbers of CUDA devices
+// What `with device(...):` or set_default_device() chose in this thread.
+std::optional<Device> default_device();
 bool to_int(PyObject* o, int64_t& out);    // int (not bool), __index__, 0-d integer tensors; ValueError on overflow
 bool to_float(PyObject* o, double& out);   // numbers, NumPy scalars, 0-d tensors
 bool to_scalar(PyObject* o, Scalar& out);  // numbers and NumPy scalars, not tensors

@@ -255,7 +255,7 @@ std::optional<DType> optional_dtype(const char* function, const py::object& o) {
   return o.is_none() ? std::nullopt : std::optional(dtype_argument(function, "dtype", o));
 }
 std::optional<Device> optional_device(const char* function, const py::object& o) {
-  return o.is_none() ? std::nullopt : std::optional(device_argument(function, "device", o));
+  return o.is_none() ? default_device() : std::optional(device_argument(function, "device", o));
 }
 
 // Shares memory where type and device allow it.

@@ -1,6 +1,8 @@
 // The objects dtype, device and Size.
 #include <pybind11/stl.h>
 
+#include "backends/cuda.h"
+#include "core/allocator.h"
 #include "ops/pointwise.h"
 #include "python/casters.h"
 
@@ -66,6 +68,30 @@ PyObject* new_device(PyTypeObject* type, Device d, bool has_index) {
   return o;
 }
 
+// A device as it is written; false if the object is none.
+bool read_device(PyObject* o, Device& out, bool& has_index) {
+  if (is_device(o)) {
+    out = device_of(o)->value;
+    has_index = device_of(o)->has_index;
+    return true;
+  }
+  if (PyLong_Check(o) && !PyBool_Check(o)) {  // the number of a CUDA device
+    int64_t i;
+    TG_CHECK(to_int(o, i) && i >= 0 && i < 1024, ValueError, "device: index must be in [0, 1024)");
+    out = Device(DeviceType::CUDA, int(i));
+    has_index = true;
+    return true;
+  }
+  if (!PyUnicode_Check(o)) return false;
+  Py_ssize_t n;
+  const char* s = PyUnicode_AsUTF8AndSize(o, &n);
+  if (!s) throw_python_error();
+  std::string_view text(s, size_t(n));
+  out = Device(text);
+  has_index = text.find(':') != text.npos;
+  return true;
+}
+
 PyObject* device_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   return guarded([&]() -> PyObject* {
     static const char* names[] = {"type", "index", nullptr};
@@ -73,10 +99,9 @@ PyObject* device_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:device", const_cast<char**>(names), &kind, &index))
       throw_python_error();
     Device d;
-    TG_CHECK(to_device(kind, d), TypeError, "device(): argument 'type' must be str or device, not ",
+    bool has_index;
+    TG_CHECK(read_device(kind, d, has_index), TypeError, "device(): argument 'type' must be str or device, not ",
              Py_TYPE(kind)->tp_name);
-    bool has_index = is_device(kind) ? device_of(kind)->has_index : false;
-    if (PyUnicode_Check(kind)) has_index = std::string_view(PyUnicode_AsUTF8(kind)).find(':') != std::string_view::npos;
     if (index != Py_None) {
       int64_t i;
       TG_CHECK(to_int(index, i), TypeError, "device(): argument 'index' must be int, not ", Py_TYPE(index)->tp_name);
@@ -111,15 +136,43 @@ PyObject* device_reduce(PyObject* o, PyObject*) {
   return Py_BuildValue("(O(N))", reinterpret_cast<PyObject*>(Py_TYPE(o)), device_str(o));
 }
 
-// `with device("cpu"):` sets where tensors are made, which is the CPU in any case.
+// ---- where tensors are made without being told otherwise
+
+struct Place {
+  Device device;
+  bool has_index;
+};
+thread_local std::optional<Place> chosen_place;
+thread_local std::vector<std::optional<Place>> outer_places;  // of the with blocks around
+
+// "cuda" is the device that is current when it is used.
+Device resolved(Device d, bool has_index) {
+  if (d.is_cpu() || has_index) return d;
+  cuda::Runtime* r = cuda::device_count() > 0 ? cuda::plugin() : nullptr;
+  return r ? Device(DeviceType::CUDA, r->current_device()) : d;
+}
+Place available_place(PyObject* o) {
+  Device d = device_of(o)->value;
+  bool has_index = device_of(o)->has_index;
+  allocator(resolved(d, has_index));  // DeviceError if there is no such device
+  return {d, has_index};
+}
+
 PyObject* device_enter(PyObject* o, PyObject*) {
   return guarded([&]() -> PyObject* {
-    Device d = device_of(o)->value;
-    TG_CHECK(d.is_cpu(), DeviceError, "device: only 'cpu' can be the default inside a with block, not ", d);
+    Place inner = available_place(o);
+    outer_places.push_back(chosen_place);
+    chosen_place = inner;
     return Py_NewRef(o);
   });
 }
-PyObject* device_exit(PyObject*, PyObject*) { Py_RETURN_NONE; }
+PyObject* device_exit(PyObject*, PyObject*) {
+  if (!outer_places.empty()) {
+    chosen_place = outer_places.back();
+    outer_places.pop_back();
+  }
+  Py_RETURN_NONE;
+}
 
 PyTypeObject* make_device_type() {
   static PyGetSetDef getset[] = {
@@ -277,17 +330,15 @@ Device device_argument(const char* function, const char* argument, const py::obj
 }
 
 bool to_device(PyObject* o, Device& out) {
-  if (is_device(o)) {
-    out = device_of(o)->value;
-    return true;
-  }
-  if (PyUnicode_Check(o)) {
-    const char* s = PyUnicode_AsUTF8(o);
-    if (!s) throw_python_error();
-    out = Device(std::string_view(s));
-    return true;
-  }
-  return false;
+  bool has_index;
+  if (!read_device(o, out, has_index)) return false;
+  out = resolved(out, has_index);
+  return true;
+}
+
+std::optional<Device> default_device() {
+  if (TG_LIKELY(!chosen_place)) return std::nullopt;
+  return resolved(chosen_place->device, chosen_place->has_index);
 }
 
 void init_dtype_device(py::module_& m) {
@@ -348,6 +399,18 @@ void init_dtype_device(py::module_& m) {
         set_default_dtype(t);
       },
       py::arg("d"), "Sets the type of floating-point literals.");
+  m.def(
+      "get_default_device", [] { return default_device().value_or(Device()); },
+      "Where this thread makes tensors without being told otherwise.");
+  m.def(
+      "set_default_device",
+      [](const py::object& d) {
+        if (d.is_none()) return chosen_place.reset();
+        chosen_place = available_place(py::handle(reinterpret_cast<PyObject*>(device_type))(d).ptr());
+      },
+      py::arg("device"),
+      "Sets where this thread makes tensors without being told otherwise; None is the CPU. DeviceError if there is no "
+      "such device.");
 }
 
 }  // namespace tg::python

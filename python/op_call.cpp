@@ -260,6 +260,8 @@ bool bind(const Overload& o, PyObject* const* args, size_t n, PyObject* kwnames,
       return false;
     }
   }
+  if (o.place_param >= 0 && frame.values()[o.place_param].is_none())
+    if (auto place = default_device()) frame.set(o.place_param, *place);
   return true;
 }
 
@@ -497,8 +499,13 @@ Overload make_overload(const OpDef& op) {
   Overload o;
   o.op = &op;
   TG_CHECK(op.params.size() <= kMaxParams, ValueError, "op table: ", op.name, " has too many parameters");
+  auto takes_tensor = [](const Param& p) {
+    return p.type == T::Tensor || p.type == T::Operand || p.type == T::Tensors;
+  };
+  bool makes = std::none_of(op.params.begin(), op.params.end(), takes_tensor);
   for (size_t i = 0; i < op.params.size(); ++i) {
     const Param& p = op.params[i];
+    if (makes && p.type == T::Device && p.optional) o.place_param = int(i);
     o.names.push_back(PyUnicode_InternFromString(p.name.c_str()));
     if (p.keyword_only) continue;
     ++o.n_positional;

@@ -12,6 +12,7 @@ struct Overload {
   std::vector<PyObject*> names;                 // interned names of the parameters
   int n_positional = 0;                         // parameters that may be given by position
   int list_param = -1;                          // first int[] or Tensor[] parameter: f(x, 2, 3) for f(x, [2, 3])
+  int place_param = -1;                         // device? parameter of an op that makes tensors of no other tensor
   mutable PyTypeObject* result_type = nullptr;  // named tuple of several results, made when first needed
 };
 

@@ -21,8 +21,7 @@ class Worker:
     """A framework in its process; a reply that does not come in time ends it."""
 
     def __init__(self, mode: str, c: Context) -> None:
-        device = "cpu" if c.dry else c.device  # the cases need a default device, which may not be an emulated one yet
-        env = c.env(TG_GPU_DEVICE=device, **({"TG_GPU_DRY": "1"} if c.dry else {}))
+        env = c.env(TG_GPU_DEVICE=c.device, **({"TG_GPU_DRY": "1"} if c.dry else {}))
         self.log = (c.work / "logs" / f"bench-{mode}.log").open("a")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "worker.py"), mode],

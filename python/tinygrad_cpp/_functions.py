@@ -10,7 +10,6 @@ from . import _C
 from ._C import (
     DTypeError,
     IndexError,
-    NotImplementedError,
     ShapeError,
     Size,
     Tensor,
@@ -76,17 +75,11 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, **kwargs: Any) -> Tensor:
     return _C.ops.tensordot(a, b, of_a, of_b, **kwargs)
 
 
-def set_default_device(device: Any) -> None:
-    """Accepts the CPU, where tensors are made without being told otherwise."""
-    if device is not None and _C.device(device).type != "cpu":
-        raise NotImplementedError(f"set_default_device: only 'cpu' can be the default, not {str(device)!r}")
-
-
 def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     """Matrix (n, N) of the powers 0 to N - 1 of a vector's elements, from the highest unless increasing."""
     if x.dim() != 1:
         raise ShapeError(f"vander: expected a vector, got {x.dim()} dimensions of size {tuple(x.shape)}")
-    powers = _C.ops.arange(len(x) if N is None else N)
+    powers = _C.ops.arange(len(x) if N is None else N, device=x.device)
     if not x.is_floating_point():
         x = x.long()
     return x.unsqueeze(1) ** (powers if increasing else powers.flip(0))
@@ -183,7 +176,11 @@ def gradient(input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: in
         n = input.size(d)
         if n < edge_order + 1:
             raise ShapeError(f"gradient: dimension {d} has size {n}, edge_order {edge_order} needs {edge_order + 1}")
-        places = step if isinstance(step, Tensor) and step.dim() else _C.ops.arange(n, dtype=input.dtype) * step
+        places = (
+            step
+            if isinstance(step, Tensor) and step.dim()
+            else _C.ops.arange(n, dtype=input.dtype, device=input.device) * step
+        )
         if places.shape != (n,):
             raise ShapeError(f"gradient: {tuple(places.shape)} places for dimension {d} of size {n}")
         results.append(_slopes(input.movedim(d, 0), places, edge_order).movedim(0, d))

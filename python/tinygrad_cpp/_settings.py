@@ -94,11 +94,6 @@ def set_num_interop_threads(n: int) -> None:
         raise _C.ValueError(f"set_num_interop_threads: expected a positive number, got {n}")
 
 
-def get_default_device() -> _C.device:
-    """Where tensors are made without being told otherwise."""
-    return _C.device("cpu")
-
-
 def set_default_tensor_type(t: Any) -> None:
     """The type of floating-point literals, from the name or class of a tensor type such as FloatTensor."""
     from ._typed import NAMES

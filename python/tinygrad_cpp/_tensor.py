@@ -150,7 +150,7 @@ def _write(self: Tensor, values: list[Any]) -> Tensor:
         raise _C.AutogradError(
             "apply_: elements of a tensor that requires gradients cannot be set by a Python function"
         )
-    return self.copy_(_C.tensor(values, dtype=self.dtype).reshape(self.shape))
+    return self.copy_(_C.tensor(values, dtype=self.dtype, device=self.device).reshape(self.shape))
 
 
 @_method

@@ -66,7 +66,7 @@ def kaiser_window(
     """i0(beta sqrt(1 - (2 t - 1)^2)) / i0(beta)."""
 
     def value(t: Tensor) -> Tensor:
-        top = _C.ops.full((), beta, dtype=t.dtype)
+        top = _C.ops.full((), beta, dtype=t.dtype, device=t.device)
         return _C.ops.i0(beta * (1 - (2 * t - 1) ** 2).clamp(min=0).sqrt()) / _C.ops.i0(top)
 
     return _window("kaiser_window", value, window_length, periodic, dtype, kwargs)

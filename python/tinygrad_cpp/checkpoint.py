@@ -108,7 +108,7 @@ class Training:
         found: dict[int, dict[str, Any]] = {}
 
         def read(step: int) -> None:
-            content = serialization.load(self.path(step))
+            content = serialization.load(self.path(step), map_location="cpu")  # whatever takes it over moves it
             if not isinstance(content, dict) or content.get("step") != step:
                 raise _C.FormatError(f"load: {self.path(step)!r} is not the checkpoint of step {step}")
             found[step] = content
@@ -128,7 +128,7 @@ class Training:
         begin = time.monotonic()
         tensors, metadata = serialization.lay_out(self._state(step))
         if self.background:
-            copies = [(name, t.detach().clone()) for name, t in tensors]
+            copies = [(name, t.detach().to("cpu", copy=True)) for name, t in tensors]
             self._thread = threading.Thread(target=self._write_later, args=(step, copies, metadata))
             self._thread.start()
         else:

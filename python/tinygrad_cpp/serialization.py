@@ -174,7 +174,7 @@ class _Writer:
             if values.dtype.kind == "u" and values.itemsize > 1:  # stored by its bits
                 entry["unsigned"], values = True, values.view(f"i{values.itemsize}")
             try:
-                self.used.append((entry, _C.tensor(values), path))
+                self.used.append((entry, _C.tensor(values, device="cpu"), path))
             except (TypeError, ValueError):
                 raise _C.TypeError(f"save: cannot store NumPy's {x.dtype}{at}") from None
             return entry
@@ -372,7 +372,10 @@ def lay_out(obj: Any) -> tuple[list[tuple[str, Tensor]], dict[str, str]]:
     writer = _Writer()
     tree = writer.encode(obj, "")
     writer.finish()
-    return writer.tensors, {"format": FORMAT, "tree": json.dumps(tree, separators=(",", ":"))}
+    metadata = {"format": FORMAT, "tree": json.dumps(tree, separators=(",", ":"))}
+    if places := {name: str(t.device) for name, t in writer.tensors if t.device.type != "cpu"}:
+        metadata["devices"] = json.dumps(places, separators=(",", ":"))
+    return writer.tensors, metadata
 
 
 def save(
@@ -415,11 +418,14 @@ def mapper(map_location: Any) -> Callable[[Tensor, str], Tensor]:
         )
 
     def move(t: Tensor, location: str) -> Tensor:
-        if map_location is None and location != "cpu":
+        if map_location is not None or location == "cpu":
+            return t if map_location is None else t.to(map_location)
+        try:
+            return t.to(location)
+        except _C.Error:
             raise _C.DeviceError(
                 f"load: the file holds tensors of device {location[:40]!r}, which is not there; use map_location='cpu'"
-            )
-        return t if map_location is None else t.to(map_location)
+            ) from None
 
     return move
 
@@ -461,7 +467,23 @@ def load(
         tensors, metadata = _C._from_safetensors(data, getattr(f, "name", None) or "load")
     else:
         raise _C.TypeError(f"load(): argument 'f' must be a path or a file, not {type(f).__name__}")
-    return content([(k, move(t, "cpu")) for k, t in tensors], metadata)
+    places = devices(metadata)
+    return content([(k, move(t, places.get(k, "cpu"))) for k, t in tensors], metadata)
+
+
+def devices(metadata: dict[str, str]) -> dict[str, str]:
+    """The devices of a file's tensors that were not on the CPU, by name."""
+    import json
+
+    if metadata.get("format") != FORMAT or "devices" not in metadata:
+        return {}
+    try:
+        places = json.loads(metadata["devices"])
+    except (json.JSONDecodeError, RecursionError):
+        places = None
+    if not isinstance(places, dict) or not all(isinstance(d, str) for d in places.values()):
+        raise _C.FormatError("load: the file's list of devices is damaged")
+    return places
 
 
 def content(tensors: list[tuple[str, Tensor]], metadata: dict[str, str]) -> Any:

@@ -596,8 +596,11 @@ def test_functions_of_pytorch_beyond_the_table():
     assert x.contiguous(memory_format=tg.contiguous_format).shape == (2,)
     assert tg.zeros(2, layout=tg.strided).shape == (2,)
     tg.set_default_device("cpu")
-    with pytest.raises(tg.NotImplementedError, match="set_default_device"):
-        tg.set_default_device("cuda")
+    assert tg.get_default_device() == tg.device("cpu")
+    if not tg.cuda.is_available():
+        with pytest.raises(tg.DeviceError, match="no device|not available|CUDA"):
+            tg.set_default_device("cuda")
+    tg.set_default_device(None)
 
 
 def test_in_place_functions_take_one_tensor():

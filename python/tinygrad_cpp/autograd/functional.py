@@ -117,7 +117,7 @@ def jacobian(
             whole = [
                 _C.ops.stack([p[k] for p in parts]).reshape(tuple(y.shape) + tuple(x.shape))
                 if parts
-                else _C.ops.zeros(tuple(y.shape) + tuple(x.shape), dtype=y.dtype)
+                else _C.ops.zeros(tuple(y.shape) + tuple(x.shape), dtype=y.dtype, device=y.device)
                 for k, x in enumerate(xs)
             ]
             rows.append(_give(whole, many_in, create_graph))
@@ -137,7 +137,7 @@ def hessian(
     def gradient(*xs: Tensor) -> Any:
         ys, _ = _call(func, xs)
         _one_number(ys, "hessian")
-        return _grad([ys[0].reshape(())], xs, [_C.ops.ones((), dtype=ys[0].dtype)], True)
+        return _grad([ys[0].reshape(())], xs, [_C.ops.ones((), dtype=ys[0].dtype, device=ys[0].device)], True)
 
     xs, many = _tuple(inputs, "inputs")
     result = jacobian(gradient, xs, create_graph)

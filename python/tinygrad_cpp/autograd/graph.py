@@ -83,7 +83,7 @@ class _OnDisk:
         self._folder = folder  # a temporary folder lives as long as a file in it
 
     def load(self) -> Tensor:
-        raw = _C.ops.empty(self.shape, dtype=self.dtype)
+        raw = _C.ops.empty(self.shape, dtype=self.dtype, device="cpu")
         _C._read_into(self.path, raw.reshape(-1).view(_C.uint8).numpy())
         return raw.to(self.device)
 

@@ -86,7 +86,9 @@ class Bernoulli(_Binary):
         return binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none")
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        values = ops.arange(2, dtype=self._given.dtype).reshape([2] + [1] * len(self._batch_shape))
+        values = ops.arange(2, dtype=self._given.dtype, device=self._given.device).reshape(
+            [2] + [1] * len(self._batch_shape)
+        )
         return values.expand([2, *self._batch_shape]) if expand else values
 
     @property
@@ -173,7 +175,9 @@ class Binomial(_Binary):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         n = self._same_count("enumerate_support")
-        values = ops.arange(n + 1, dtype=self._given.dtype).reshape([-1] + [1] * len(self._batch_shape))
+        values = ops.arange(n + 1, dtype=self._given.dtype, device=self._given.device).reshape(
+            [-1] + [1] * len(self._batch_shape)
+        )
         return values.expand([-1, *self._batch_shape]) if expand else values
 
     def _same_count(self, what: str) -> int:
@@ -265,11 +269,11 @@ class _Choice(_Probs):
             rows = self.probs.reshape(-1, self._num_events)
             n = math.prod(shape)
             if n == 0 or rows.shape[0] == 0:
-                return ops.zeros([*shape, *self._batch_shape], dtype=_C.int64)
+                return ops.zeros([*shape, *self._batch_shape], dtype=_C.int64, device=self._given.device)
             return ops.multinomial(rows, n, True).t().reshape([*shape, *self._batch_shape])
 
     def _one_hot(self, index: Tensor) -> Tensor:
-        zeros = ops.zeros([*index.shape, self._num_events], dtype=self._given.dtype)
+        zeros = ops.zeros([*index.shape, self._num_events], dtype=self._given.dtype, device=self._given.device)
         return zeros.scatter(-1, index.unsqueeze(-1), 1.0)
 
     def _entropy(self) -> Tensor:
@@ -304,12 +308,12 @@ class Categorical(_Choice):
         return self._entropy()
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
-        values = ops.arange(self._num_events).reshape([-1] + [1] * len(self._batch_shape))
+        values = ops.arange(self._num_events, device=self._given.device).reshape([-1] + [1] * len(self._batch_shape))
         return values.expand([-1, *self._batch_shape]) if expand else values
 
     @property
     def mean(self) -> Tensor:
-        return ops.full(list(self._batch_shape), math.nan, dtype=self._given.dtype)
+        return ops.full(list(self._batch_shape), math.nan, dtype=self._given.dtype, device=self._given.device)
 
     @property
     def mode(self) -> Tensor:
@@ -340,7 +344,9 @@ class OneHotCategorical(_Choice):
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         n = self._num_events
-        values = ops.eye(n, dtype=self._given.dtype).reshape([n] + [1] * len(self._batch_shape) + [n])
+        values = ops.eye(n, dtype=self._given.dtype, device=self._given.device).reshape(
+            [n] + [1] * len(self._batch_shape) + [n]
+        )
         return values.expand([n, *self._batch_shape, n]) if expand else values
 
     @property
@@ -384,7 +390,7 @@ class Multinomial(_Choice):
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         index = self._draw([self.total_count, *sample_shape]).movedim(0, -1)
-        counts = ops.zeros(self._extended_shape(sample_shape), dtype=self._given.dtype)
+        counts = ops.zeros(self._extended_shape(sample_shape), dtype=self._given.dtype, device=self._given.device)
         return counts.scatter_add(-1, index, ops.ones_like(index, dtype=counts.dtype))
 
     def log_prob(self, value: Any) -> Tensor:

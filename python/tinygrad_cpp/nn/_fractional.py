@@ -23,11 +23,12 @@ def _fractional_sizes(name: str, input: Tensor | None, size: Any, ratio: Any) ->
 def _starts(samples: Tensor, size: int, out: int, kernel: int) -> Tensor:
     """Where the windows of one dimension begin; samples (N, C) give (N, C, out)."""
     if out == 1:
-        return ops.full([*samples.shape, 1], size - kernel, dtype=_C.int64)
+        return ops.full([*samples.shape, 1], size - kernel, dtype=_C.int64, device=samples.device)
     alpha = (size - kernel) / (out - 1)
     u = samples.unsqueeze(-1)
-    starts = ((ops.arange(out, dtype=samples.dtype) + u) * alpha).to(_C.int64) - (u * alpha).to(_C.int64)
-    last = ops.full([*samples.shape, 1], size - kernel, dtype=_C.int64)
+    at = ops.arange(out, dtype=samples.dtype, device=samples.device)
+    starts = ((at + u) * alpha).to(_C.int64) - (u * alpha).to(_C.int64)
+    last = ops.full([*samples.shape, 1], size - kernel, dtype=_C.int64, device=samples.device)
     return ops.cat([starts[..., :-1], last], -1)
 
 
@@ -42,14 +43,15 @@ def _pool(nd: int, input: Tensor, kernel: Any, size: Any, ratio: Any, return_ind
     if any(o + k - 1 > n or o < 1 for o, k, n in zip(out, kernel, x.shape[2:])):
         raise ShapeError(f"{name}: windows of {tuple(kernel)} and output {tuple(out)} do not fit in {tuple(x.shape)}")
     if samples is None:
-        samples = ops.rand([*x.shape[:2], nd], dtype=x.dtype)
+        samples = ops.rand([*x.shape[:2], nd], dtype=x.dtype, device=x.device)
     # PyTorch's order of the samples: width first for images, depth first for volumes
     order = reversed(range(nd)) if nd == 2 else range(nd)
-    at = ops.zeros([1] * (2 + 2 * nd), dtype=_C.int64)  # (N, C, *out, *kernel): positions in one channel
+    # (N, C, *out, *kernel): positions in one channel
+    at = ops.zeros([1] * (2 + 2 * nd), dtype=_C.int64, device=x.device)
     for d, s in enumerate(order):
         starts = _starts(samples[..., s], x.shape[2 + d], out[d], kernel[d])
         starts = starts.reshape([*x.shape[:2], *(out[d] if i == d else 1 for i in range(nd)), *[1] * nd])
-        step = ops.arange(kernel[d]).reshape([kernel[d] if i == d else 1 for i in range(nd)])
+        step = ops.arange(kernel[d], device=x.device).reshape([kernel[d] if i == d else 1 for i in range(nd)])
         at = at * x.shape[2 + d] + starts + step
     at = at.reshape([*x.shape[:2], *out, -1])
     windows = x.flatten(2).gather(2, at.flatten(2)).reshape(at.shape)

@@ -55,7 +55,7 @@ class Adafactor(Optimizer):
         for group, p, grad in self._with_grad():
             state = self.state[p]
             if not state:
-                state["step"] = _C.tensor(0.0)
+                state["step"] = _C.tensor(0.0, device="cpu")
                 if p.dim() > 1:
                     state["row_var"], state["col_var"] = _mean_squares(grad * 0)
                 else:

@@ -372,7 +372,7 @@ def _check_state(param: Any, state: Any) -> None:
         raise _C.TypeError(f"load_state_dict: the state of a parameter must be a dict, got {type(state).__name__}")
     for key, value in state.items():
         if isinstance(value, (int, float)):
-            state[key] = _C.tensor(float(value))
+            state[key] = _C.tensor(float(value), device="cpu")
         elif not isinstance(value, _C.Tensor) and value is not None:
             raise _C.TypeError(f"load_state_dict: {key!r} must be a tensor, got {type(value).__name__}")
         elif value is not None and value.numel() != 1 and value.shape != param.shape:

@@ -41,8 +41,9 @@ class _SpectralNorm(Module):
         if weight.dim() > 1:
             with no_grad():
                 matrix = as_matrix(weight, dim)
-                self.register_buffer("_u", normalize(_C.ops.randn(matrix.shape[0]).to(weight.dtype), dim=0, eps=eps))
-                self.register_buffer("_v", normalize(_C.ops.randn(matrix.shape[1]).to(weight.dtype), dim=0, eps=eps))
+                start = lambda n: normalize(_C.ops.randn(n, device=weight.device).to(weight.dtype), dim=0, eps=eps)
+                self.register_buffer("_u", start(matrix.shape[0]))
+                self.register_buffer("_v", start(matrix.shape[1]))
                 self._iterate(matrix, 15)
 
     def _iterate(self, matrix: Any, steps: int) -> None:
@@ -85,7 +86,7 @@ class _Orthogonal(Module):
         tall = x.shape[-2] >= x.shape[-1]
         a = x if tall else x.mT
         n, k = a.shape[-2:]
-        eye = _C.ops.eye(n, dtype=a.dtype)
+        eye = _C.ops.eye(n, dtype=a.dtype, device=a.device)
         square = a.tril() if n == k else _C.ops.cat([a.tril(), a.new_zeros((n, n - k))], 1)
         skew = square - square.mT
         q = _C.linalg.solve(eye + skew / 2, eye - skew / 2)[:, :k]

@@ -55,7 +55,9 @@ def spectral_norm(
     weight = getattr(module, name)
     with no_grad():
         matrix = as_matrix(weight, hook.dim)
-        u, v = (normalize(_C.ops.randn(n, dtype=weight.dtype), dim=0, eps=eps) for n in matrix.shape)
+        u, v = (
+            normalize(_C.ops.randn(n, dtype=weight.dtype, device=weight.device), dim=0, eps=eps) for n in matrix.shape
+        )
     del module._parameters[name]
     module.register_parameter(name + "_orig", weight)
     setattr(module, name, weight.detach().clone())

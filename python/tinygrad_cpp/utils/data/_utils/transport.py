@@ -67,7 +67,7 @@ def receive(connection: Connection) -> Any:
     with open(recv_handle(connection), "rb", buffering=0) as file:
         file.seek(0)
         # memory that earlier batches have left: fresh pages cost more than the copy
-        parts = [_C.ops.empty([size], dtype=_C.uint8).numpy().data for size in message.sizes]
+        parts = [_C.ops.empty([size], dtype=_C.uint8, device="cpu").numpy().data for size in message.sizes]
         for part in parts:
             _read(file, part)
     return pickle.loads(parts[0], buffers=parts[1:])
