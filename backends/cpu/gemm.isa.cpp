@@ -50,11 +50,11 @@ TG_IN void transpose(V (&r)[L]) {
 template <int P, class Row>
 TG_IN void pack_square(Row row, int64_t rows, int64_t count, float* dst) {
   V r[L];
-  if (rows >= L && count >= L) {
+  if (count >= L) {
 #pragma GCC unroll 16
-    for (int w = 0; w < L; ++w) r[w] = load(row(w));
+    for (int w = 0; w < L; ++w) r[w] = w < rows ? load(row(w)) : V{};
   } else {
-    for (int w = 0; w < L; ++w) r[w] = w < rows ? load_some(row(w), count) : V{};
+    for (int w = 0; w < L; ++w) r[w] = w < rows ? load_part(row(w), count) : V{};
   }
   transpose(r);
   if (count >= L) {
@@ -223,19 +223,30 @@ TG_IN V step(V a, V b, V sum) {
   return fma(a, b, sum);
 }
 
+// Memory that will be wanted: in step k of a tile, the line (k mod 2^shift) of row k / 2^shift.
+struct Ahead {
+  const char* from = nullptr;
+  int64_t row = 0;
+  int shift = 0;
+};
+
 struct Tile {
   const float *a, *b;
   int64_t b_stride, depth;
   float* c;
   int64_t ldc, cols;
   float alpha, beta;
+  Ahead ahead;
 };
 
 template <bool Pairs, int R, int N>
 void tile(const Tile& t) {
   V sum[R][N] = {};
   const float *a = t.a, *b = t.b;
+  const Ahead h = t.ahead;
+  const int64_t line = (int64_t(1) << h.shift) - 1;
   for (int64_t k = 0; k < t.depth; ++k, a += L, b += t.b_stride) {
+    __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & line) * 64, 0, 2);
     V column[N];
 #pragma GCC unroll 2
     for (int j = 0; j < N; ++j) column[j] = load(b + j * L);
@@ -297,11 +308,34 @@ struct Stretch {
   int64_t k0, elements, lines;
 };
 
+// An operand of this size is not in the second-level cache when its turn comes, and its next panel is fetched while two
+// tiles of this one are computed.
+constexpr int64_t kFarBytes = 512 << 10;
+
+// What tile `i` fetches of the columns from `col` on: half the rows of 1 KB where k is contiguous, else half of each
+// row.
+template <bool Pairs>
+Ahead ahead_of(const GemmProduct& p, const Stretch& s, int64_t col, int64_t i) {
+  const GemmOperand& b = p.b;
+  const int64_t item = itemsize(b.dtype), left = p.n - col;
+  const bool along_k = b.k_stride == 1 && (left >= 2 * L), along_w = b.w_stride == 1 && left >= 2 * L;
+  if (i > 1 || b.windows || !(along_k || along_w) || p.k * p.n * item < kFarBytes) return {};
+  Ahead h{static_cast<const char*>(b.data) + (s.k0 * b.k_stride + col * b.w_stride) * item};
+  if (along_k) {
+    h.shift = 4, h.row = b.w_stride * item;
+    h.from += i * L * h.row;
+  } else {
+    h.row = b.k_stride * item;
+    h.from += Pairs ? i * s.lines * h.row : i * 64;
+  }
+  return h;
+}
+
 // Columns [col, col + cols) of all packed rows, N vectors wide.
 template <bool Pairs, int N>
 void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int64_t col, int64_t cols, const Stretch& s,
                   const float* left, float* right) {
-  Tile t{nullptr, right, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f};
+  Tile t{nullptr, right, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, {}};
   if (!Pairs && cols == N * L && direct(p)) {
     t.b = static_cast<const float*>(p.b.data) + s.k0 * p.b.k_stride + col;
     t.b_stride = p.b.k_stride;
@@ -309,6 +343,8 @@ void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int6
     pack_lines<Pairs, N * L>(p.b, s.k0, s.elements, col, cols, right);
   }
   for (int64_t i = 0; i < panels.count; ++i) {
+    t.ahead = ahead_of<Pairs>(p, s, col + cols, i);
+    if (!t.ahead.from) t.ahead.from = reinterpret_cast<const char*>(right);
     const int64_t row = panels.row(i);
     t.a = left + i * s.lines * L;
     t.c = p.c + (row0 + row) * p.ldc + col;
