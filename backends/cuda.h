@@ -51,16 +51,18 @@ class TG_API Runtime {
   virtual StreamHandle current_stream(int device) = 0;
   virtual void set_current_stream(int device, StreamHandle s) = 0;
 
-  virtual StreamHandle stream_create(int device, int priority) = 0;
-  virtual void stream_destroy(StreamHandle s) noexcept = 0;
-  virtual void stream_synchronize(StreamHandle s) = 0;
-  virtual bool stream_query(StreamHandle s) = 0;  // true when its work is done
-  virtual void stream_wait_event(StreamHandle s, EventHandle e) = 0;
+  // One of at most 32 streams per device and priority (0, or -1 for urgent work), which live as long as the process.
+  virtual StreamHandle stream_from_pool(int device, int priority) = 0;
+  virtual void stream_synchronize(int device, StreamHandle s) = 0;
+  virtual bool stream_query(int device, StreamHandle s) = 0;  // true when its work is done
+  virtual void stream_wait_event(int device, StreamHandle s, EventHandle e) = 0;
+  // Work on `s` uses memory that was allocated on another stream: once freed, it is reused when that work is done.
+  virtual void record_stream(int device, const void* p, StreamHandle s) = 0;
   virtual void device_synchronize(int device) = 0;
 
   virtual EventHandle event_create(int device, bool timing, bool blocking) = 0;
   virtual void event_destroy(EventHandle e) noexcept = 0;
-  virtual void event_record(EventHandle e, StreamHandle s) = 0;
+  virtual void event_record(EventHandle e, int device, StreamHandle s) = 0;
   virtual bool event_query(EventHandle e) = 0;
   virtual void event_synchronize(EventHandle e) = 0;
   virtual float event_elapsed_ms(EventHandle from, EventHandle to) = 0;
@@ -82,7 +84,7 @@ class TG_API Runtime {
 
 // Raised with every change of the interface above or of Backend and Allocator. A plug-in of another number, or of
 // another version of the library, is refused.
-inline constexpr int kPluginAbi = 1;
+inline constexpr int kPluginAbi = 2;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

@@ -1,5 +1,6 @@
 #include "core/caching_allocator.h"
 
+#include <algorithm>
 #include <new>
 
 #include "core/error.h"
@@ -7,48 +8,115 @@
 #include "core/size_class.h"
 
 namespace tg {
-size_t CachingAllocator::block_size(size_t bytes) const { return caches() ? class_bytes(size_class(bytes)) : bytes; }
+
+size_t CachingAllocator::block_size(size_t bytes, uint64_t order) const {
+  return keeps(order) ? class_bytes(size_class(bytes)) : bytes;
+}
 
 void* CachingAllocator::allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
   allocations_.fetch_add(1, std::memory_order_relaxed);
   TG_CHECK(!injected_failure(), OutOfMemoryError, "out of memory (injected): tried to allocate ", bytes, " bytes");
   TG_CHECK(bytes < (size_t(1) << 60), OutOfMemoryError, "out of memory: tried to allocate ", bytes, " bytes");
-  int64_t size = int64_t(block_size(bytes));
+  const uint64_t at = order();
+  int64_t size = int64_t(block_size(bytes, at));
   int64_t live = live_.fetch_add(size, std::memory_order_relaxed) + size;
   int64_t limit = limit_.load(std::memory_order_relaxed);
   if (TG_UNLIKELY(limit > 0 && live > limit)) refuse(bytes, size);
-  void* p = caches() ? take(size_class(bytes), order()) : nullptr;
+  if (TG_UNLIKELY(n_waiting_.load(std::memory_order_relaxed) > 0)) settle(false);
+  void* p = keeps(at) ? take(size_class(bytes), at) : nullptr;
   if (!p) p = raw_allocate(size_t(size));
   if (TG_UNLIKELY(!p)) {
+    settle(true);
     release_cached();
     p = raw_allocate(size_t(size));
     if (!p) refuse(bytes, size);
   }
+  if (TG_UNLIKELY(at != 0)) note_order(p, bytes, at);
   int64_t peak = peak_.load(std::memory_order_relaxed);
   while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
   }
   return p;
 }
 
+void CachingAllocator::note_order(void* p, size_t bytes, uint64_t order) {
+  try {
+    std::lock_guard lock(mutex_);
+    apart_[p].order = order;
+    ++n_apart_;
+  } catch (const std::bad_alloc&) {  // without a note the block would be handed out in the wrong order
+    raw_free(p, order);
+    refuse(bytes, int64_t(block_size(bytes, order)));
+  }
+}
+
+void CachingAllocator::record_use(const void* p, uint64_t order) {
+  std::lock_guard lock(mutex_);
+  auto [it, added] = apart_.try_emplace(p);
+  if (added) ++n_apart_;
+  auto& users = it->second.users;
+  if (order != it->second.order && std::find(users.begin(), users.end(), order) == users.end()) users.push_back(order);
+}
+
+CachingAllocator::Block CachingAllocator::forget(void* p) {
+  if (TG_LIKELY(n_apart_.load(std::memory_order_relaxed) == 0)) return {};
+  std::lock_guard lock(mutex_);
+  auto it = apart_.find(p);
+  if (it == apart_.end()) return {};
+  Block b = std::move(it->second);
+  apart_.erase(it);
+  --n_apart_;
+  return b;
+}
+
 void CachingAllocator::deallocate(void* p, size_t bytes) {
   if (!p) return;
-  int64_t size = int64_t(block_size(bytes));
-  live_.fetch_sub(size, std::memory_order_relaxed);
-  if (!caches()) return raw_free(p);
+  const Block block = forget(p);
+  live_.fetch_sub(int64_t(block_size(bytes, block.order)), std::memory_order_relaxed);
+  std::vector<void*> marks;
+  for (uint64_t user : block.users)
+    if (void* m = mark(user)) marks.push_back(m);
+  if (marks.empty()) return give_back(p, bytes, block.order);
+  std::lock_guard lock(mutex_);
+  waiting_.push_back({p, bytes, block.order, std::move(marks)});
+  ++n_waiting_;
+}
+
+// Puts a block that nothing uses any more where its order finds it, or gives it back to the system.
+void CachingAllocator::give_back(void* p, size_t bytes, uint64_t order) {
+  if (!keeps(order)) return raw_free(p, order);
   {
     std::lock_guard lock(mutex_);
+    int64_t size = int64_t(block_size(bytes, order));
+    bool ended = std::find(ended_.begin(), ended_.end(), order) != ended_.end();
     // Past the peak of what was ever live at once, caching more cannot help.
-    if (cached_.load(std::memory_order_relaxed) + size <= std::max<int64_t>(peak_.load(), 1 << 20)) {
+    bool room = cached_.load(std::memory_order_relaxed) + size <= std::max<int64_t>(peak_.load(), 1 << 20);
+    if ((room || (order & kPrivate)) && !ended) {
       try {
-        pool(order()).free[size_class(bytes)].push_back(p);
+        pool(order).free[size_class(bytes)].push_back(p);
         cached_.fetch_add(size, std::memory_order_relaxed);
         return;
       } catch (const std::bad_alloc&) {  // no room to remember the block: give it back
       }
     }
   }
-  raw_free(p);
+  raw_free(p, order);
+}
+
+// Gives back the blocks whose other users are done; with `wait`, all of them.
+void CachingAllocator::settle(bool wait) {
+  std::vector<Waiting> done;
+  {
+    std::lock_guard lock(mutex_);
+    std::erase_if(waiting_, [&](Waiting& w) {
+      std::erase_if(w.marks, [&](void* m) { return reached(m, wait); });
+      if (!w.marks.empty()) return false;
+      done.push_back(std::move(w));
+      return true;
+    });
+    n_waiting_ = int(waiting_.size());
+  }
+  for (Waiting& w : done) give_back(w.p, w.bytes, w.order);
 }
 
 MemoryStats CachingAllocator::stats() const {
@@ -56,13 +124,29 @@ MemoryStats CachingAllocator::stats() const {
 }
 
 void CachingAllocator::release_cached() {
+  settle(false);
   std::lock_guard lock(mutex_);
   for (auto& [order, p] : pools_)
-    for (auto& list : p.free) {
-      for (void* block : list) raw_free(block);
-      list.clear();
-    }
-  cached_.store(0);
+    if (!(order & kPrivate)) empty(order, p);
+}
+
+void CachingAllocator::end_private(uint64_t order) {
+  settle(true);
+  std::lock_guard lock(mutex_);
+  ended_.push_back(order);
+  if (auto it = pools_.find(order); it != pools_.end()) {
+    empty(order, it->second);
+    pools_.erase(it);
+    last_pool_ = nullptr;
+  }
+}
+
+void CachingAllocator::empty(uint64_t order, Pool& pool) {
+  for (int c = 0; c < kSizeClasses; ++c) {
+    cached_.fetch_sub(int64_t(class_bytes(c) * pool.free[c].size()), std::memory_order_relaxed);
+    for (void* block : pool.free[c]) raw_free(block, order);
+    pool.free[c].clear();
+  }
 }
 
 CachingAllocator::Pool& CachingAllocator::pool(uint64_t order) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "core/allocator.h"
@@ -22,16 +23,27 @@ class TG_API CachingAllocator : public Allocator {
   void set_limit(int64_t bytes) override { limit_.store(bytes); }
   void fail_at(int64_t i) override { fail_in_.store(i); }
   void share_blocks_of_thread() override {}  // no thread keeps any
+  // Work of `order` uses the block too: once deallocated, it is handed out again when what that order has queued by
+  // then is done.
+  void record_use(const void* p, uint64_t order);
+  // Gives back what a private order keeps. Its blocks that are still live follow when they are deallocated.
+  void end_private(uint64_t order);
 
  protected:
+  // Orders with this bit set keep their freed blocks until end_private(), whatever else happens.
+  static constexpr uint64_t kPrivate = uint64_t(1) << 63;
   // Fresh memory of at least `bytes`, 64-byte aligned; nullptr when there is none.
   virtual void* raw_allocate(size_t bytes) = 0;
-  virtual void raw_free(void* p) = 0;
-  // The order of work that the caller's next kernel joins: a block freed in one order is only handed out in the same,
-  // where work on the old contents is known to come first. 0 where all work is done when a call returns.
+  virtual void raw_free(void* p, uint64_t order) = 0;
+  // The order of work that the caller's next kernel joins: a block is only handed out in the order it was first handed
+  // out in, where work on the old contents is known to come first. 0 where all work is done when a call returns.
   virtual uint64_t order() const { return 0; }
   // Whether freed blocks are kept for reuse; without, sizes are exact, so that checkers see every byte too much.
   virtual bool caches() const { return true; }
+  // A mark behind all that an order has queued, nullptr if there is nothing to wait for; and whether work got there
+  // (with `wait`: always, later). A mark that was reached is gone.
+  virtual void* mark(uint64_t) noexcept { return nullptr; }
+  virtual bool reached(void*, bool /*wait*/) noexcept { return true; }
   // More text for the out-of-memory error, such as how much the device has.
   virtual std::string memory_note() const { return {}; }
 
@@ -39,15 +51,37 @@ class TG_API CachingAllocator : public Allocator {
   struct Pool {
     std::vector<void*> free[kSizeClasses];
   };
-  size_t block_size(size_t bytes) const;
+  // What is known of a live block of an order other than 0, or that other orders use.
+  struct Block {
+    uint64_t order = 0;
+    std::vector<uint64_t> users;
+  };
+  // A deallocated block that work of other orders may still use.
+  struct Waiting {
+    void* p;
+    size_t bytes;
+    uint64_t order;
+    std::vector<void*> marks;
+  };
+  bool keeps(uint64_t order) const { return caches() || (order & kPrivate); }
+  size_t block_size(size_t bytes, uint64_t order) const;
   void* take(int c, uint64_t order);
+  void note_order(void* p, size_t bytes, uint64_t order);
+  Block forget(void* p);
+  void give_back(void* p, size_t bytes, uint64_t order);
+  void settle(bool wait);
+  void empty(uint64_t order, Pool& pool);
   bool injected_failure();
   [[noreturn]] void refuse(size_t asked, int64_t size);
 
   const Device device_;
   std::mutex mutex_;
   std::map<uint64_t, Pool> pools_;  // by order
-  Pool* last_pool_ = nullptr;       // and the one used last, with its order
+  std::unordered_map<const void*, Block> apart_;
+  std::vector<Waiting> waiting_;
+  std::atomic<int> n_apart_{0}, n_waiting_{0};
+  std::vector<uint64_t> ended_;  // private orders that have ended, but have live blocks
+  Pool* last_pool_ = nullptr;    // and the one used last, with its order
   uint64_t last_order_ = 0;
   Pool& pool(uint64_t order);
   std::atomic<int64_t> live_{0}, cached_{0}, peak_{0}, allocations_{0}, limit_{0}, fail_in_{0};

@@ -19,10 +19,83 @@ std::vector<std::string> package_folders() {
   }
 }
 
+// An event of a device; made when it is first recorded, as only then its device is known.
+class EventObject {
+ public:
+  EventObject(bool timing, bool blocking) : timing_(timing), blocking_(blocking) {}
+  EventObject(const EventObject&) = delete;
+  EventObject& operator=(const EventObject&) = delete;
+  ~EventObject() {
+    if (handle_) cuda::runtime().event_destroy(handle_);
+  }
+  void record(int device, uintptr_t stream) {
+    if (!handle_) handle_ = cuda::runtime().event_create(device_ = device, timing_, blocking_);
+    TG_CHECK(device == device_, ValueError, "Event.record: the event belongs to cuda:", device_,
+             ", the stream to cuda:", device);
+    cuda::runtime().event_record(handle_, device, to_handle(stream));
+  }
+  void wait(int device, uintptr_t stream) const {
+    if (handle_) cuda::runtime().stream_wait_event(device, to_handle(stream), handle_);
+  }
+  bool query() const { return !handle_ || cuda::runtime().event_query(handle_); }
+  void synchronize() const {
+    if (handle_) cuda::runtime().event_synchronize(handle_);
+  }
+  float elapsed(const EventObject& end) const {
+    TG_CHECK(handle_ && end.handle_ && timing_ && end.timing_, ValueError,
+             "Event.elapsed_time: both events need enable_timing=True and a record() before");
+    TG_CHECK(query() && end.query(), ValueError,
+             "Event.elapsed_time: work has not reached both events yet; synchronize() first");
+    return cuda::runtime().event_elapsed_ms(handle_, end.handle_);
+  }
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(handle_); }
+  int device() const { return device_; }
+  static cuda::StreamHandle to_handle(uintptr_t s) { return reinterpret_cast<cuda::StreamHandle>(s); }
+
+ private:
+  cuda::EventHandle handle_ = nullptr;
+  int device_ = -1;
+  bool timing_, blocking_;
+};
+
+void bind_streams(py::module_& m) {
+  using E = EventObject;
+  auto no_gil = py::call_guard<py::gil_scoped_release>();
+  auto address = [](cuda::StreamHandle s) { return reinterpret_cast<uintptr_t>(s); };
+  m.def("_cuda_new_stream",
+        [=](int device, int priority) { return address(cuda::runtime().stream_from_pool(device, priority)); });
+  m.def("_cuda_current_stream", [=](int device) { return address(cuda::runtime().current_stream(device)); });
+  m.def("_cuda_set_stream",
+        [](int device, uintptr_t s) { cuda::runtime().set_current_stream(device, E::to_handle(s)); });
+  m.def(
+      "_cuda_stream_synchronize",
+      [](int device, uintptr_t s) { cuda::runtime().stream_synchronize(device, E::to_handle(s)); }, no_gil);
+  m.def("_cuda_stream_query",
+        [](int device, uintptr_t s) { return cuda::runtime().stream_query(device, E::to_handle(s)); });
+  m.def("_cuda_record_stream", [](const Tensor& t, int device, uintptr_t s) {
+    TG_CHECK(t.defined() && !t.device().is_cpu(), DeviceError,
+             "record_stream: only tensors of a CUDA device have streams");
+    TG_CHECK(t.device().index == device, DeviceError, "record_stream: the tensor is on ", t.device(),
+             ", the stream on cuda:", device);
+    const Storage& storage = *t.impl()->storage;
+    if (storage.data && !storage.free_external) cuda::runtime().record_stream(device, storage.data, E::to_handle(s));
+  });
+  py::class_<E>(m, "_CudaEvent")
+      .def(py::init<bool, bool>())
+      .def("record", &E::record)
+      .def("wait", &E::wait)
+      .def("query", &E::query)
+      .def("synchronize", &E::synchronize, no_gil)
+      .def("elapsed", &E::elapsed)
+      .def_property_readonly("address", &E::address)
+      .def_property_readonly("device", &E::device);
+}
+
 }  // namespace
 
 void init_cuda(py::module_& m) {
   python_vendor_folders = package_folders;
+  bind_streams(m);
   m.def(
       "_find_vendor",
       [](const std::vector<std::string>& names, const std::vector<std::string>& before) {

@@ -41,8 +41,8 @@ KernelArg to_kernel_arg(py::handle o, size_t i) {
 }
 
 // None, or an object with the attribute cuda_stream.
-void* to_stream(py::handle o) {
-  if (o.is_none()) return nullptr;
+std::optional<void*> to_stream(py::handle o) {
+  if (o.is_none()) return std::nullopt;
   return reinterpret_cast<void*>(o.attr("cuda_stream").cast<uintptr_t>());
 }
 
@@ -52,7 +52,7 @@ void launch(const cuda::RawKernel& k, py::handle grid, py::handle block, py::tup
   std::vector<KernelArg> all;
   for (size_t i = 0; i < args.size(); ++i) all.push_back(to_kernel_arg(args[i], i));
   const Dim3 g = to_dim3(grid, "grid"), b = to_dim3(block, "block");
-  void* s = to_stream(stream);
+  std::optional<void*> s = to_stream(stream);
   py::gil_scoped_release no_gil;  // the first launch compiles
   k(g, b, all, size_t(shared_mem), s);
 }

@@ -1,6 +1,8 @@
 // The plug-in's runtime: devices, streams, events and memory.
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "backends/cuda/cuda_backend.h"
@@ -22,10 +24,14 @@ constexpr bool kEmulated = true;
 constexpr bool kEmulated = false;
 #endif
 
+bool env_on(const char* name) {
+  const char* v = std::getenv(name);
+  return v && *v && *v != '0';
+}
 cudaStream_t as_stream(StreamHandle s) { return static_cast<cudaStream_t>(s); }
 cudaEvent_t as_event(EventHandle e) { return static_cast<cudaEvent_t>(e); }
 
-// A block freed by a thread goes back to the stream that the thread was on: its next user on that stream comes later.
+// Blocks belong to the stream that was current when they were allocated.
 class DeviceAllocator final : public CachingAllocator {
  public:
   explicit DeviceAllocator(int device) : CachingAllocator(Device(DeviceType::CUDA, device)), device_(device) {}
@@ -47,14 +53,36 @@ class DeviceAllocator final : public CachingAllocator {
     return p;
   }
   // Waits for the work that may still use the block: cudaFree does, and the emulation frees in stream order.
-  void raw_free(void* p) override {
-    if (kEmulated)
-      cudaFreeAsync(p, as_stream(t_streams[device_]));
+  void raw_free(void* p, uint64_t order) override {
+    DeviceGuard guard(device_);
+    if (kEmulated && !caches() && !(order & kPrivate))
+      cudaFreeAsync(p, stream_of(order));
     else
       cudaFree(p);
   }
   uint64_t order() const override { return reinterpret_cast<uintptr_t>(t_streams[device_]); }
-  bool caches() const override { return !kEmulated; }
+  // The emulation gives every block pages of its own, unless the reuse of blocks itself is to be tested.
+  bool caches() const override {
+    static const bool on = !kEmulated || env_on("TG_EMU_CACHE");
+    return on;
+  }
+  void* mark(uint64_t order) noexcept override {
+    DeviceGuard guard(device_);
+    cudaEvent_t e;
+    if (cudaEventCreateWithFlags(&e, cudaEventDisableTiming) != cudaSuccess) return nullptr;
+    if (cudaEventRecord(e, stream_of(order)) == cudaSuccess) return e;
+    cudaEventDestroy(e);
+    return nullptr;
+  }
+  bool reached(void* mark, bool wait) noexcept override {
+    auto e = static_cast<cudaEvent_t>(mark);
+    if (wait)
+      cudaEventSynchronize(e);
+    else if (cudaEventQuery(e) == cudaErrorNotReady)
+      return false;
+    cudaEventDestroy(e);
+    return true;
+  }
   std::string memory_note() const override {
     DeviceGuard guard(device_);
     size_t free = 0, total = 0;
@@ -63,6 +91,7 @@ class DeviceAllocator final : public CachingAllocator {
   }
 
  private:
+  static cudaStream_t stream_of(uint64_t order) { return reinterpret_cast<cudaStream_t>(order); }
   const int device_;
 };
 
@@ -145,19 +174,31 @@ class PluginRuntime final : public Runtime {
   StreamHandle current_stream(int device) override { return stream_slot(device); }
   void set_current_stream(int device, StreamHandle s) override { stream_slot(device) = s; }
 
-  StreamHandle stream_create(int device, int priority) override {
+  StreamHandle stream_from_pool(int device, int priority) override {
+    Slot& s = slot(device);
+    std::lock_guard lock(s.mutex);
+    auto& [streams, next] = s.streams[priority < 0];
+    if (streams.size() == kStreams) return streams[next++ % kStreams];
     DeviceGuard guard(device);
-    cudaStream_t s;
-    check(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, priority), "cudaStreamCreate");
-    return s;
+    cudaStream_t made;
+    check(cudaStreamCreateWithPriority(&made, cudaStreamNonBlocking, priority < 0 ? -1 : 0), "cudaStreamCreate");
+    streams.push_back(made);
+    return made;
   }
-  void stream_destroy(StreamHandle s) noexcept override { cudaStreamDestroy(as_stream(s)); }
-  void stream_synchronize(StreamHandle s) override {
+  void stream_synchronize(int device, StreamHandle s) override {
+    DeviceGuard guard(device);
     check(cudaStreamSynchronize(as_stream(s)), "cudaStreamSynchronize");
   }
-  bool stream_query(StreamHandle s) override { return done(cudaStreamQuery(as_stream(s)), "cudaStreamQuery"); }
-  void stream_wait_event(StreamHandle s, EventHandle e) override {
+  bool stream_query(int device, StreamHandle s) override {
+    DeviceGuard guard(device);
+    return done(cudaStreamQuery(as_stream(s)), "cudaStreamQuery");
+  }
+  void stream_wait_event(int device, StreamHandle s, EventHandle e) override {
+    DeviceGuard guard(device);
     check(cudaStreamWaitEvent(as_stream(s), as_event(e), 0), "cudaStreamWaitEvent");
+  }
+  void record_stream(int device, const void* p, StreamHandle s) override {
+    slot(device).memory->record_use(p, reinterpret_cast<uintptr_t>(s));
   }
   void device_synchronize(int device) override {
     DeviceGuard guard(device);
@@ -172,7 +213,8 @@ class PluginRuntime final : public Runtime {
     return e;
   }
   void event_destroy(EventHandle e) noexcept override { cudaEventDestroy(as_event(e)); }
-  void event_record(EventHandle e, StreamHandle s) override {
+  void event_record(EventHandle e, int device, StreamHandle s) override {
+    DeviceGuard guard(device);
     check(cudaEventRecord(as_event(e), as_stream(s)), "cudaEventRecord");
   }
   bool event_query(EventHandle e) override { return done(cudaEventQuery(as_event(e)), "cudaEventQuery"); }
@@ -216,9 +258,16 @@ class PluginRuntime final : public Runtime {
   }
 
  private:
+  static constexpr size_t kStreams = 32;
+  struct StreamPool {
+    std::vector<StreamHandle> streams;
+    size_t next = 0;
+  };
   struct Slot {
     std::unique_ptr<CudaBackend> backend;
     std::unique_ptr<DeviceAllocator> memory;
+    std::mutex mutex;
+    StreamPool streams[2];  // of priority 0 and -1
   };
   Slot slots_[kMaxDevices];
 
@@ -230,7 +279,7 @@ class PluginRuntime final : public Runtime {
     check(e, what);
     return true;
   }
-  Slot& slot(int device) { return slots_[device]; }
+  Slot& slot(int device) { return slots_[size_t(device)]; }
 
  public:
   PluginRuntime() {

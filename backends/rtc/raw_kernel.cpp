@@ -139,7 +139,7 @@ std::string RawKernel::ran_on() const {
 }
 
 void RawKernel::operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& args, size_t shared,
-                           void* stream) const {
+                           std::optional<void*> stream) const {
   const int device = device_of(name(), args);
   const DeviceProperties properties = runtime().properties(device);
   check_sizes(name(), grid, block, properties);
@@ -157,7 +157,7 @@ void RawKernel::operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& 
     addresses[i] = slots[i].bytes;
   }
   const unsigned g[] = {grid.x, grid.y, grid.z}, b[] = {block.x, block.y, block.z};
-  runtime().kernel_launch(kernel.handle, g, b, shared, stream ? stream : runtime().current_stream(device),
+  runtime().kernel_launch(kernel.handle, g, b, shared, stream ? *stream : runtime().current_stream(device),
                           addresses.data());
   for (size_t i = 0; i < args.size(); ++i)
     if (const Tensor* t = std::get_if<Tensor>(&args[i]); t && !kernel.params[i].constant) t->bump_version("RawKernel");

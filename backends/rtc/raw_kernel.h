@@ -8,6 +8,7 @@
 //   add(tg::cuda::Dim3(4), tg::cuda::Dim3(256), {a, b, out, int32_t(1000)});
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -31,14 +32,14 @@ class TG_API RawKernel {
   // NVRTC (the emulation takes -D, -U and -I of them).
   RawKernel(std::string source, std::string name, std::vector<std::string> options = {});
 
-  // Queues the kernel on `stream` (null: the device's current one). Tensors must be contiguous, on one CUDA device, and
+  // Queues the kernel on `stream` (none: the device's current one). Tensors must be contiguous, on one CUDA device, and
   // of the parameter's element type; those passed by non-const pointer count as written. `shared` is the dynamic shared
   // memory of a block in bytes. Without a GPU, tg::cuda::emulate(true) lets the CPU run it. CompileError; TypeError and
   // DTypeError for arguments that do not fit the parameters; ValueError for sizes that no GPU has; DeviceError;
   // AutogradError for a tensor that requires grad while gradients are recorded: the kernel has none, put it into a
   // Function that has.
   void operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& args, size_t shared = 0,
-                  void* stream = nullptr) const;
+                  std::optional<void*> stream = std::nullopt) const;
 
   // Compiles for the current device without running; CompileError, DeviceError.
   void compile() const;

@@ -99,7 +99,10 @@ def share_memory_(self: Tensor) -> Tensor:
 
 @_method
 def record_stream(self: Tensor, stream: Any) -> None:
-    """Accepted: memory on the CPU belongs to no stream."""
+    """Tells that work on a stream uses this tensor, which was made on another: its memory is not reused before that
+    work is done, however early the tensor goes. Memory of the CPU belongs to no stream."""
+    if self.is_cuda:
+        _C._cuda_record_stream(self, stream.device_index, stream.cuda_stream)
 
 
 @_method

@@ -7,7 +7,7 @@ from typing import Any
 from . import _C
 from ._C import Tensor
 
-NAMES = {
+NAMES: dict[str, Any] = {
     "BoolTensor": _C.bool,
     "ByteTensor": _C.uint8,
     "CharTensor": _C.int8,

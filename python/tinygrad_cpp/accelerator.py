@@ -1,42 +1,62 @@
-"""The accelerator of this machine: there is none."""
+"""The accelerator of this machine: its CUDA devices, or none."""
 
 from __future__ import annotations
 
-from . import _C
+from typing import Any
+
+from . import _C, cuda
+
+_Device = _C.device | str | int | None
 
 
 def is_available() -> bool:
-    """False."""
-    return False
+    """Whether there is a CUDA device."""
+    return cuda.is_available()
 
 
 def current_accelerator(check_available: bool = False) -> _C.device | None:
-    """None."""
-    return None
+    """The kind of device: device('cuda'), or None."""
+    return _C.device("cuda") if cuda.is_available() else None
 
 
 def device_count() -> int:
-    """0."""
-    return 0
+    """How many devices there are."""
+    return cuda.device_count()
 
 
-def _refuse(what: str) -> Exception:
-    return _C.DeviceError(f"accelerator.{what}: there is no accelerator; accelerator.is_available() is False")
+def _need(what: str) -> None:
+    if not cuda.is_available():
+        raise _C.DeviceError(f"accelerator.{what}: there is no accelerator; accelerator.is_available() is False")
 
 
 def current_device_index() -> int:
-    """Refused: there is none."""
-    raise _refuse("current_device_index")
+    """Number of the device that this thread's new work goes to."""
+    _need("current_device_index")
+    return cuda.current_device()
 
 
-def set_device_index(device: _C.device | str | int | None) -> None:
-    """Refused: there is none."""
-    raise _refuse("set_device_index")
+def set_device_index(device: _Device) -> None:
+    """Makes a device current for this thread."""
+    _need("set_device_index")
+    cuda.set_device(device)
 
 
-def synchronize(device: _C.device | str | int | None = None) -> None:
-    """Refused: there is none to wait for."""
-    raise _refuse("synchronize")
+def synchronize(device: _Device = None) -> None:
+    """Waits until all work of a device is done."""
+    _need("synchronize")
+    cuda.synchronize(device)
+
+
+def current_stream(device: _Device = None) -> cuda.Stream:
+    """The stream that this thread's next work on a device goes to."""
+    _need("current_stream")
+    return cuda.current_stream(device)
+
+
+def set_stream(stream: Any) -> None:
+    """Makes a stream and its device current for this thread."""
+    _need("set_stream")
+    cuda.set_stream(stream)
 
 
 current_device_idx = current_device_index

@@ -37,10 +37,12 @@ struct Stream {
   int device = 0;
   std::deque<Work> queue;
 };
-struct Event {
+// Queued work holds on to its events, so that destroying one is no reason to run anything.
+struct EventState {
   uint64_t recorded = 0, done = 0;
   double ms = 0;
 };
+using Event = std::shared_ptr<EventState>;
 struct Block {
   size_t size;
   int device;  // -1: page-locked host memory
@@ -81,6 +83,7 @@ cudaError_t error(cudaError_t e) {
   if (e) last_error = e;
   return e;
 }
+Event& event_of(cudaEvent_t e) { return *reinterpret_cast<Event*>(e); }
 Stream* stream_of(cudaStream_t s) {
   return s ? reinterpret_cast<Stream*>(s) : machine().defaults[size_t(this_device)].get();
 }
@@ -118,14 +121,14 @@ struct Access {
   }
 };
 
-// Runs queued work until `done` says so, each time of any stream whose turn it may be.
+// Runs queued work until `done` says so, each time of any stream whose turn it may be; with `once` at most one piece.
 template <class F>
-void drain(F done) {
+void drain(F done, bool once = false) {
   Machine& m = machine();
   if (done()) return;
   Access access;
   std::vector<Stream*> able;
-  while (!done()) {
+  do {
     able.clear();
     for (Stream* s : m.streams)
       if (!s->queue.empty() && (!s->queue.front().ready || s->queue.front().ready())) able.push_back(s);
@@ -135,7 +138,14 @@ void drain(F done) {
     s->queue.pop_front();
     --m.queued;
     w.run();
-  }
+  } while (!once && !done());
+}
+// A question about work lets some of it run, so that asking again and again has an end.
+template <class F>
+cudaError_t ask(F done) {
+  if (done()) return cudaSuccess;
+  drain(done, true);
+  return cudaErrorNotReady;
 }
 bool all_done() { return machine().queued == 0; }
 
@@ -391,26 +401,25 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) {
   Lock lock(machine().mutex);
-  return stream_of(s)->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+  return ask([x = stream_of(s)] { return x->queue.empty(); });
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   Lock lock(machine().mutex);
-  auto* x = reinterpret_cast<Event*>(e);
+  Event x = event_of(e);
   return put(stream_of(s), [] {}, [x, until = x->recorded] { return x->done >= until; });
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
-  *e = reinterpret_cast<cudaEvent_t>(new Event);
+  *e = reinterpret_cast<cudaEvent_t>(new Event(new EventState));
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t e) {
   Lock lock(machine().mutex);
-  drain(all_done);
-  delete reinterpret_cast<Event*>(e);
+  delete &event_of(e);
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   Lock lock(machine().mutex);
-  auto* x = reinterpret_cast<Event*>(e);
+  Event x = event_of(e);
   return put(stream_of(s), [x, n = ++x->recorded] {
     x->done = n;
     x->ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -418,16 +427,15 @@ cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
   Lock lock(machine().mutex);
-  auto* x = reinterpret_cast<Event*>(e);
-  return x->done >= x->recorded ? cudaSuccess : cudaErrorNotReady;
+  return ask([x = event_of(e)] { return x->done >= x->recorded; });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   Lock lock(machine().mutex);
-  drain([x = reinterpret_cast<Event*>(e)] { return x->done >= x->recorded; });
+  drain([x = event_of(e)] { return x->done >= x->recorded; });
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
-  *ms = float(reinterpret_cast<Event*>(to)->ms - reinterpret_cast<Event*>(from)->ms);
+  *ms = float(event_of(to)->ms - event_of(from)->ms);
   return cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* f, cudaFuncAttribute, int value) {

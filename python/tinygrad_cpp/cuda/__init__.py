@@ -6,62 +6,27 @@ speed. Names and reports then say "emulation".
 
 from __future__ import annotations
 
-import contextlib
-import time
 import types
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import _C
 from .._suggest import lazy
-
-Device = _C.device | str | int | None
-
-
-def _refuse(what: str) -> Exception:
-    if is_available():
-        return _C.NotImplementedError(f"{what}: not available here")
-    return _C.DeviceError(f"{what}: {_C._cuda_probe()['text']}; cuda.is_available() is False")
-
-
-def _index(device: Device, what: str) -> int:
-    """The number of a device; the current one for None."""
-    if not is_available():
-        raise _refuse(f"cuda.{what}")
-    if device is None:
-        return _C._cuda_current_device()
-    if not isinstance(device, int):
-        device = _C.device(device)
-        if device.type != "cuda":
-            raise _C.ValueError(f"cuda.{what}: expected a cuda device, got {device}")
-        if device.index is None:
-            return _C._cuda_current_device()
-        device = device.index
-    if not 0 <= device < device_count():
-        raise _C.DeviceError(f"cuda.{what}: there is no device {device}, only {device_count()}")
-    return device
-
-
-def _refused(name: str) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        """Refused: there is no device."""
-        raise _refuse(f"cuda.{name}")
-
-    call.__name__ = call.__qualname__ = name
-    return call
-
+from . import _devices
+from ._devices import Device, current_device, device_count, device_of, is_available, set_device
+from ._devices import index_of as _index
+from ._devices import refuse as _refuse
+from .streams import (
+    Event,
+    ExternalStream,
+    Stream,
+    StreamContext,
+    current_stream,
+    default_stream,
+    set_stream,
+    stream,
+)
 
 # ---- what there is
-
-
-def is_available() -> bool:
-    """True if there is a CUDA device, or emulation is on."""
-    return _C._cuda_device_count() > 0
-
-
-def device_count() -> int:
-    """How many CUDA devices there are."""
-    return _C._cuda_device_count()
 
 
 def emulate(on: bool = True) -> None:
@@ -89,21 +54,9 @@ def get_arch_list() -> list[str]:
     return []
 
 
-init = _refused("init")
-get_rng_state = _refused("get_rng_state")
-set_rng_state = _refused("set_rng_state")
-current_stream = _refused("current_stream")
-
-
-def current_device() -> int:
-    """Number of the device that new work goes to."""
-    return _index(None, "current_device")
-
-
-def set_device(device: Device) -> None:
-    """Makes a device current for this thread; a negative number changes nothing."""
-    if not isinstance(device, int) or device >= 0:
-        _C._cuda_set_device(_index(device, "set_device"))
+def init() -> None:
+    """Nothing has to be started: DeviceError if there is no device."""
+    _index(None, "init")
 
 
 def get_device_properties(device: Device = None) -> types.SimpleNamespace:
@@ -204,11 +157,13 @@ def set_per_process_memory_fraction(fraction: float, device: Device = None) -> N
     _C._set_memory_limit(max(int(fraction * total), 1), _C.device("cuda", index))
 
 
-# ---- random numbers
+# ---- random numbers: one generator serves all devices, the CPU among them
 
 
 def manual_seed(seed: int) -> None:
-    """There is no generator on a device; accepted, so that programs seed whatever there is."""
+    """Seeds the generator of all devices, if there is a CUDA device: as tg.manual_seed."""
+    if is_available():
+        _C.manual_seed(int(seed))
     int(seed)
 
 
@@ -216,90 +171,41 @@ manual_seed_all = manual_seed
 
 
 def seed() -> None:
-    """There is no generator to seed."""
+    """Seeds the generator of all devices by chance, if there is a CUDA device."""
+    if is_available():
+        _C.seed()
 
 
 seed_all = seed
 
 
+def initial_seed() -> int:
+    """The seed in use."""
+    _index(None, "initial_seed")
+    return _C.initial_seed()
+
+
+def get_rng_state(device: Device = "cuda") -> _C.Tensor:
+    """The state of the generator, which is one for all devices."""
+    _index(device, "get_rng_state")
+    return _C.get_rng_state()
+
+
+def set_rng_state(new_state: _C.Tensor, device: Device = "cuda") -> None:
+    """Puts the generator, which is one for all devices, into a state that get_rng_state() gave."""
+    _index(device, "set_rng_state")
+    _C.set_rng_state(new_state)
+
+
 def get_rng_state_all() -> list[_C.Tensor]:
-    """Empty: one state per device."""
-    return []
+    """The state of each device."""
+    return [get_rng_state(i) for i in range(device_count())]
 
 
 def set_rng_state_all(new_states: Any) -> None:
-    """Accepts the empty list."""
-    for _ in new_states:
-        raise _refuse("cuda.set_rng_state_all")
-
-
-# ---- devices, streams, events
-
-
-class device(contextlib.nullcontext[None]):
-    """Selects a device inside a with block: harmless for none (a negative number), else refused on entry."""
-
-    def __init__(self, device: Device) -> None:
-        super().__init__()
-        self.idx = device
-
-    def __enter__(self) -> None:
-        if isinstance(self.idx, int) and self.idx < 0 or self.idx is None:
-            return
-        raise _refuse("cuda.device")
-
-
-class Stream:
-    """Refused: there is no device to queue work on."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise _refuse("cuda.Stream")
-
-
-class Event:
-    """A moment at which all work before it is done. All work goes to one stream, and record() waits for it: the times
-    between events are right, but the host stands still at each. Without a device work is done when its call returns."""
-
-    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
-        self._timing = enable_timing
-        self._at: float | None = None
-
-    def record(self, stream: Any = None) -> None:
-        """Waits for what was queued and notes the time."""
-        if stream is not None:
-            raise _C.NotImplementedError("Event.record: there is one stream, and none can be given")
-        if is_available():
-            synchronize()
-        self._at = time.perf_counter()
-
-    def synchronize(self) -> None:
-        """Returns at once."""
-
-    def wait(self, stream: Any = None) -> None:
-        """Returns at once."""
-
-    def query(self) -> bool:
-        """True: nothing is outstanding."""
-        return True
-
-    def elapsed_time(self, end_event: Event) -> float:
-        """Milliseconds between two recorded events."""
-        if self._at is None or end_event._at is None or not (self._timing and end_event._timing):
-            raise _C.ValueError("Event.elapsed_time: both events need enable_timing=True and a record() before")
-        return (end_event._at - self._at) * 1e3
-
-
-def stream(stream: Any) -> contextlib.AbstractContextManager[None]:
-    """Queues work on a stream inside a with block; None is harmless."""
-    if stream is not None:
-        raise _refuse("cuda.stream")
-    return contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def device_of(obj: Any) -> Iterator[None]:
-    """Selects the device of a tensor; harmless for tensors on the CPU."""
-    yield
+    """Sets what get_rng_state_all() gave."""
+    for i, state in enumerate(new_states):
+        set_rng_state(state, i)
 
 
 _TENSORS = frozenset(t + "Tensor" for t in "Float Double Half BFloat16 Byte Char Short Int Long Bool".split())
@@ -313,6 +219,7 @@ class CUDAGraph:
 
 
 OutOfMemoryError = _C.OutOfMemoryError
+device = _devices.device
 
 # ---- kernels of users, compiled at run time
 
