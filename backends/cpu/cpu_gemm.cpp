@@ -213,22 +213,27 @@ void scale(double beta, const View& c) {
 
 }  // namespace
 
-// Parts of a product with our own kernel, whose bits do not depend on them.
+// Parts of a product with our own kernel. Bits do not depend on them, so they may depend on the number of threads: each
+// part packs its rows and its columns anew, and fewer parts pack less.
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
-  // Each part packs its rows and its columns anew, so it has enough of both.
-  constexpr double kPart = 8e6;  // multiply-adds
-  constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns, kMostColumns = 16 * kGemmColumns;
+  constexpr double kPart = 8e6;          // multiply-adds that are worth a part of their own
+  constexpr double kPartsPerThread = 4;  // so that none waits long for the last
+  constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
+  constexpr int64_t kMostResults = 1 << 18;  // floats of a part that stay close while k goes on
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
   auto even = [&](int64_t size, int64_t most, int64_t unit) {
     return pieces(pieces(size, pieces(size, most)), unit) * unit;
   };
+  const double work = double(m) * double(n) * double(k);
+  const int threads = num_threads();
+  const double part = std::max(kPart, threads == 1 ? work : work / (kPartsPerThread * threads));
   auto fit = [&](int64_t other, int64_t least, int64_t most) {
-    return int64_t(std::clamp(kPart / (double(other) * double(k)), double(least), double(most)));
+    return int64_t(std::clamp(part / (double(other) * double(k)), double(least), double(std::max(least, most))));
   };
   GemmGrid g{m, n, 1, 1};
-  if (double(m) * double(n) * double(k) > 2 * kPart) {
+  if (work > 2 * kPart) {
     g.m = even(m, kGemmRows, 1);
-    g.n = even(n, fit(g.m, kLeastColumns, kMostColumns), kGemmColumns);
+    g.n = even(n, fit(g.m, kLeastColumns, kMostResults / g.m), kGemmColumns);
     if (g.n >= n) g.m = even(m, fit(n, kLeastRows, kGemmRows), 1);
   }
   g.mb = pieces(m, g.m);

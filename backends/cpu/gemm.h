@@ -49,7 +49,7 @@ inline int64_t gemm_buffer_bytes(int64_t m) {
   return 4 * kGemmDepth * ((rows / 6 + 4) * 8 + kGemmColumns);
 }
 
-// A product is cut into parts of m x n, mb by nb of them, by its sizes alone.
+// A product is cut into parts of m x n, mb by nb of them.
 struct GemmGrid {
   int64_t m, n;
   int64_t mb, nb;
