@@ -75,6 +75,7 @@ class Parser {
       ++at_;
     }
     check(at_ > start, "unexpected character");
+    check(at_ == start + 1 || s_[start] != '0', "a number starts with 0");
     return n;
   }
   unsigned hex4() {
@@ -124,6 +125,8 @@ class Parser {
       unsigned low = hex4();
       check(low >= 0xDC00 && low < 0xE000, "lone surrogate");
       u = 0x10000 + ((u - 0xD800) << 10) + (low - 0xDC00);
+    } else {
+      check(u < 0xDC00 || u >= 0xE000, "lone surrogate");
     }
     utf8(out, u);
   }

@@ -36,8 +36,12 @@ struct Entry {
 Entry parse_entry(const std::string& name, const Json& j, const std::string& what) {
   const Json *dtype = j.find("dtype"), *shape = j.find("shape"), *offsets = j.find("data_offsets");
   TG_CHECK(dtype && dtype->kind == Json::Kind::String && shape && shape->kind == Json::Kind::Array && offsets &&
-               offsets->kind == Json::Kind::Array && offsets->items.size() == 2,
+               offsets->kind == Json::Kind::Array && offsets->items.size() == 2 &&
+               offsets->items[0].kind == Json::Kind::Int && offsets->items[1].kind == Json::Kind::Int,
            FormatError, what, ": tensor '", name, "' lacks dtype, shape or data_offsets");
+  for (const char* key : {"dtype", "shape", "data_offsets"})
+    TG_CHECK(std::count_if(j.members.begin(), j.members.end(), [&](auto& m) { return m.first == key; }) == 1, FormatError,
+             what, ": tensor '", name, "' has more than one ", key);
   Entry e{name, DType::F32, {}, offsets->items[0].number, offsets->items[1].number};
   bool known = false;
   for (auto& [n, d] : kTypes)
@@ -140,15 +144,16 @@ std::vector<std::string> take_sums(std::string header, TensorFile& f, size_t ten
 // Metadata into f, what the tensors are into the result, in the order of their data.
 std::vector<Entry> parse_header(const std::string& header, TensorFile& f, const std::string& what) {
   Json j = parse_json(header, what);
-  TG_CHECK(j.kind == Json::Kind::Object, FormatError, what, ": header is not an object");
+  TG_CHECK(j.kind == Json::Kind::Object && header[0] == '{', FormatError, what, ": header is not an object, from its first byte on");
   std::vector<Entry> entries;
   std::set<std::string> seen;
   for (auto& [name, v] : j.members) {
     TG_CHECK(seen.insert(name).second, FormatError, what, ": tensor '", name, "' appears twice");
     if (name == "__metadata__") {
+      TG_CHECK(v.kind == Json::Kind::Object, FormatError, what, ": the metadata is not an object");
       for (auto& [k, m] : v.members) {
         TG_CHECK(m.kind == Json::Kind::String, FormatError, what, ": metadata '", k, "' is not a string");
-        f.metadata[k] = m.text;
+        TG_CHECK(f.metadata.emplace(k, m.text).second, FormatError, what, ": metadata '", k, "' appears twice");
       }
       continue;
     }

@@ -20,6 +20,7 @@ import signal
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Iterable
 from types import FrameType
 from typing import Any
@@ -46,7 +47,8 @@ class Training:
     after(step), called at the end of each step, saves every `every` steps, or as often as best_interval() says for
     `mean_time_between_failures` (seconds) and the time that saves take here. After SIGTERM it saves and ends the
     program by SystemExit(143); `on_sigterm=False` leaves the signal alone. With `background`, the state is copied and
-    a thread writes it while training goes on; an error of it is raised by the next call of save, after, wait or close.
+    a thread writes it while training goes on; an error of it is raised by the next call of save, after, wait or close,
+    and is a warning if there is none.
     """
 
     def __init__(
@@ -82,7 +84,8 @@ class Training:
         self.save_seconds = 0.0  # how long the last save kept training waiting
         self.preempted = False
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._errors: list[BaseException] = []  # of saves in the background, until one of the calls raises it
+        weakref.finalize(self, _never_raised, self._errors)
         self._since = time.monotonic()
         self._pid = os.getpid()
         self._old_handler: Any = None
@@ -142,7 +145,7 @@ class Training:
             self.save(step)
             self.close()
             raise SystemExit(128 + signal.SIGTERM)
-        if self._error is not None:
+        if self._errors:
             self.wait()
         waited = time.monotonic() - self._since
         if step % self.every != 0 if self.every else waited < self.interval():
@@ -159,9 +162,8 @@ class Training:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        if self._errors:
+            raise self._errors.pop()
 
     def close(self) -> None:
         """Waits for a save in the background, and gives SIGTERM back to who had it."""
@@ -188,7 +190,7 @@ class Training:
         try:
             self._write(*work)
         except BaseException as error:  # raised by wait()
-            self._error = error
+            self._errors.append(error)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a forked process, which has no training to save
@@ -218,6 +220,11 @@ class Training:
         set_generator_states(content["generators"])
         self._since = time.monotonic()
         return step
+
+
+def _never_raised(errors: list[BaseException]) -> None:
+    for error in errors:
+        warnings.warn(f"checkpoint: a save in the background failed, and close() was not called: {error}", stacklevel=2)
 
 
 def _items(part: Any) -> Iterable[tuple[Any, Any]] | None:

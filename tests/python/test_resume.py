@@ -495,6 +495,41 @@ def test_every_flipped_bit_is_found():
     print(f"{len(flips)} flipped bits and {len(good)} truncations found")
 
 
+ENTRY = '"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+
+
+@pytest.mark.parametrize(
+    "header, message",
+    [
+        ("{" + ENTRY + "}", None),
+        ("{" + ENTRY + "}  ", None),  # padding
+        ('{"__metadata__":{"k":"v"},' + ENTRY + "}", None),
+        (" {" + ENTRY + "}", "from its first byte"),
+        ("[1]", "not an object"),
+        ("{" + ENTRY + "," + ENTRY + "}", "appears twice"),
+        ('{"__metadata__":5,' + ENTRY + "}", "metadata is not an object"),
+        ('{"__metadata__":{"k":1},' + ENTRY + "}", "is not a string"),
+        ('{"__metadata__":{"k":"a","k":"b"},' + ENTRY + "}", "'k' appears twice"),
+        ("{" + ENTRY.replace("}", ',"dtype":"I32"}') + "}", "more than one dtype"),
+        ("{" + ENTRY.replace("[0,8]", '["x","y"]').replace("[2]", "[0]") + "}", "lacks"),
+        ("{" + ENTRY.replace("[2]", "[02]") + "}", "starts with 0"),
+        ("{" + ENTRY.replace("[2]", "[-2]") + "}", "not valid JSON"),
+        ("{" + ENTRY.replace("[2]", "[2.0]") + "}", "not valid JSON"),
+        ("{" + ENTRY.replace("[2]", "[4611686018427387904,4]") + "}", "too large"),
+        ("{" + ENTRY.replace("[0,8]", "[4,12]") + "}", "starts at 4"),
+        ("{" + ENTRY.replace("[0,8]", "[0,4]").replace("[2]", "[1]") + "}", "after the last tensor"),
+        ("{" + ENTRY.replace('"a"', '"\\udc00"') + "}", "lone surrogate"),
+    ],
+)
+def test_headers_are_read_strictly(header, message):
+    data = len(header).to_bytes(8, "little") + header.encode() + bytes(8)
+    if message is None:
+        assert tg._C._from_safetensors(data, "x")[0][0][1].tolist() == [0, 0]
+        return
+    with pytest.raises(tg.FormatError, match=message):
+        tg._C._from_safetensors(data, "x")
+
+
 def damage(path, at=-1):
     data = bytearray(Path(path).read_bytes())
     data[at] ^= 16
@@ -557,6 +592,22 @@ def test_background_saves_copy_first_and_report_errors(tmp_path):
     run.training.save(3)
     run.training.close()
     assert run.training.steps() == [1, 3]
+
+
+def test_an_error_in_the_background_is_told_when_nobody_asks(tmp_path):
+    program = """
+        import errno, sys
+        import tinygrad_cpp as tg
+        training = tg.checkpoint.Training(tg.nn.Linear(2, 2), folder=sys.argv[1], background=True)
+        training.save(1)
+        training.wait()
+        with tg._C._FaultyFiles(2, errno.ENOSPC):
+            training.save(2)
+            training._thread.join()
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program), tmp_path]
+    ended = subprocess.run([str(a) for a in run], capture_output=True, text=True)
+    assert ended.returncode == 0 and re.search("close.. was not called: .*No space left", ended.stderr)
 
 
 # ---- how often
