@@ -50,6 +50,9 @@ class TG_API GradScaler {
   // 1 when off.
   double get_scale() const { return enabled_ ? loss_scale.scale : 1; }
 
+  // Nothing has been unscaled or stepped since the last update().
+  bool is_between_iterations() const { return progress_.empty(); }
+
   // Steps left out, and why the last one was.
   int64_t skipped_steps = 0;
   std::string last_skip;

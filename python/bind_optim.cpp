@@ -197,6 +197,7 @@ void bind_grad_scaler(py::module_& m) {
              return s.begin_step(t);
            })
       .def("update", [](GradScaler& s) { s.update(); })
+      .def("is_between_iterations", &GradScaler::is_between_iterations)
       .def("set_scale", [](GradScaler& s, double scale) { s.update(scale); })
       .def("get_scale", &GradScaler::get_scale)
       .def("state_dict",
@@ -255,6 +256,12 @@ void bind_optim(py::module_& m) {
       .def_readwrite("backoff", &tg::optim::LossScale::backoff)
       .def_readwrite("interval", &tg::optim::LossScale::interval)
       .def_readwrite("tracker", &tg::optim::LossScale::tracker);
+  m.def(
+      "_check_unscaled",
+      [](const py::object& parameters, const std::string& op) {
+        tg::optim::check_unscaled(to_tensors(parameters), op.c_str());
+      },
+      py::arg("parameters"), py::arg("op"), "Error if a gradient still carries the scale of a GradScaler.");
   bind_grad_scaler(m);
   bind_schedule(m);
 }

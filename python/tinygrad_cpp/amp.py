@@ -98,9 +98,25 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ) -> None:
-        enabled = bool(enabled) and (device == "cpu" or (device == "cuda" and _cuda_works()))
+        enabled = bool(enabled)
+        if enabled and device != "cpu" and not (device == "cuda" and _cuda_works()):
+            tell_once(f"GradScaler: device is {device!r}, but there is no such device: it is switched off")
+            enabled = False
         self._core = _C._GradScaler(init_scale, growth_factor, backoff_factor, growth_interval, enabled)
         self._loss_scale = self._core.loss_scale
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._core.is_between_iterations():
+            raise _C.Error("GradScaler: can be copied and pickled only before an iteration or after its update()")
+        s = self._loss_scale
+        settings = (s.scale, s.growth, s.backoff, s.interval, self.is_enabled())
+        return dict(settings=settings, tracker=s.tracker, skipped=(self.skipped_steps, self.last_skip))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._core = _C._GradScaler(*state["settings"])
+        self._loss_scale = self._core.loss_scale
+        self._loss_scale.tracker = state["tracker"]
+        self._core.skipped_steps, self._core.last_skip = state["skipped"]
 
     @property
     def skipped_steps(self) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 import threading
 import warnings
 
@@ -375,11 +376,42 @@ def test_clipping_scaled_gradients_is_refused():
         with pytest.raises(tg.Error, match=r"65536 times too large.*unscale_"):
             clip([w], 1.0)
         clip([other], 1.0)  # not in the graph of the scaled loss
+    with pytest.raises(tg.Error, match=r"clip_grads_with_norm_.*unscale_"):
+        nn.utils.clip_grads_with_norm_([w], 1.0, tg.tensor(5.0))
+    nn.utils.clip_grads_with_norm_([other], 1.0, tg.tensor(0.5))
     scaler.unscale_(optimizer)
     assert nn.utils.clip_grad_norm_([w], 1.0).item() == pytest.approx(math.sqrt(12))
     scaler.step(optimizer)
     scaler.update()
     nn.utils.clip_grad_norm_([w], 1.0)
+
+
+def test_scalers_are_copied_and_pickled_between_iterations():
+    w = tg.ones(3).requires_grad_()
+    optimizer = tg.optim.SGD([w], lr=0.1)
+    scaler = tg.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+    for loss in (w.sum() * math.inf, w.sum()):
+        w.grad = None
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        with pytest.raises(tg.Error, match="after its update"):
+            copy.deepcopy(scaler)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scaler.step(optimizer)
+        scaler.update()
+    for again in (copy.deepcopy(scaler), pickle.loads(pickle.dumps(scaler))):
+        assert again.state_dict() == scaler.state_dict() and again.get_scale() == 4
+        assert again._get_growth_tracker() == 1 and again.skipped_steps == 1 and "infinite" in again.last_skip
+    off = copy.deepcopy(tg.amp.GradScaler("cpu", enabled=False))
+    assert not off.is_enabled() and off.state_dict() == {}
+
+
+def test_scaler_for_a_device_that_is_missing_says_so(monkeypatch):
+    monkeypatch.setattr("tinygrad_cpp._suggest._told", set())
+    monkeypatch.setattr(amp, "_cuda_works", lambda: False)
+    with pytest.warns(UserWarning, match="device is 'cuda', but there is no such device"):
+        assert not tg.amp.GradScaler().is_enabled()
 
 
 def test_bfloat16_needs_no_scaler(monkeypatch):

@@ -52,9 +52,11 @@ def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scales gradients, in place, by max_norm / total_norm where that is less than 1."""
+    parameters = _tensors(parameters)
+    _C._check_unscaled(parameters, "clip_grads_with_norm_")
     scale = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
     with no_grad():
-        for p in _tensors(parameters):
+        for p in parameters:
             if p.grad is not None:
                 p.grad.mul_(scale.to(p.grad.device))
 
