@@ -33,6 +33,7 @@ void* CachingAllocator::allocate(size_t bytes) {
     if (!p) refuse(bytes, size);
   }
   if (TG_UNLIKELY(at != 0)) note_order(p, bytes, at);
+  count_used(bytes, 1);
   int64_t peak = peak_.load(std::memory_order_relaxed);
   while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
   }
@@ -73,6 +74,7 @@ void CachingAllocator::deallocate(void* p, size_t bytes) {
   if (!p) return;
   const Block block = forget(p);
   live_.fetch_sub(int64_t(block_size(bytes, block.order)), std::memory_order_relaxed);
+  count_used(bytes, -1);
   std::vector<void*> marks;
   for (uint64_t user : block.users)
     if (void* m = mark(user)) marks.push_back(m);
@@ -176,7 +178,10 @@ bool CachingAllocator::injected_failure() {
 
 void CachingAllocator::refuse(size_t asked, int64_t size) {
   live_.fetch_sub(size);
-  out_of_memory(device_, asked, stats(), limit_.load(), {}, memory_note());
+  std::vector<std::pair<int64_t, int64_t>> blocks;
+  for (int c = kSizeClasses; c-- > 0;)
+    if (int64_t n = used_[c].load(); n > 0) blocks.push_back({int64_t(class_bytes(c)), n});
+  out_of_memory(device_, asked, stats(), limit_.load(), blocks, memory_note());
 }
 
 }  // namespace tg

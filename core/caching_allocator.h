@@ -65,6 +65,7 @@ class TG_API CachingAllocator : public Allocator {
   };
   bool keeps(uint64_t order) const { return caches() || (order & kPrivate); }
   size_t block_size(size_t bytes, uint64_t order) const;
+  void count_used(size_t bytes, int64_t by) { used_[size_class(bytes)].fetch_add(by, std::memory_order_relaxed); }
   void* take(int c, uint64_t order);
   void note_order(void* p, size_t bytes, uint64_t order);
   Block forget(void* p);
@@ -84,6 +85,7 @@ class TG_API CachingAllocator : public Allocator {
   Pool* last_pool_ = nullptr;    // and the one used last, with its order
   uint64_t last_order_ = 0;
   Pool& pool(uint64_t order);
+  std::atomic<int64_t> used_[kSizeClasses] = {};  // blocks handed out, for the text of an error
   std::atomic<int64_t> live_{0}, cached_{0}, peak_{0}, allocations_{0}, limit_{0}, fail_in_{0};
 };
 

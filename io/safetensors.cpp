@@ -40,8 +40,8 @@ Entry parse_entry(const std::string& name, const Json& j, const std::string& wha
                offsets->items[0].kind == Json::Kind::Int && offsets->items[1].kind == Json::Kind::Int,
            FormatError, what, ": tensor '", name, "' lacks dtype, shape or data_offsets");
   for (const char* key : {"dtype", "shape", "data_offsets"})
-    TG_CHECK(std::count_if(j.members.begin(), j.members.end(), [&](auto& m) { return m.first == key; }) == 1, FormatError,
-             what, ": tensor '", name, "' has more than one ", key);
+    TG_CHECK(std::count_if(j.members.begin(), j.members.end(), [&](auto& m) { return m.first == key; }) == 1,
+             FormatError, what, ": tensor '", name, "' has more than one ", key);
   Entry e{name, DType::F32, {}, offsets->items[0].number, offsets->items[1].number};
   bool known = false;
   for (auto& [n, d] : kTypes)
@@ -144,7 +144,8 @@ std::vector<std::string> take_sums(std::string header, TensorFile& f, size_t ten
 // Metadata into f, what the tensors are into the result, in the order of their data.
 std::vector<Entry> parse_header(const std::string& header, TensorFile& f, const std::string& what) {
   Json j = parse_json(header, what);
-  TG_CHECK(j.kind == Json::Kind::Object && header[0] == '{', FormatError, what, ": header is not an object, from its first byte on");
+  TG_CHECK(j.kind == Json::Kind::Object && header[0] == '{', FormatError, what,
+           ": header is not an object, from its first byte on");
   std::vector<Entry> entries;
   std::set<std::string> seen;
   for (auto& [name, v] : j.members) {

@@ -10,6 +10,7 @@
 #include "backends/cuda/kernels.h"
 #include "core/caching_allocator.h"
 #include "core/error.h"
+#include "core/memory_log.h"
 #include "core/version.h"
 
 namespace tg::cuda {
@@ -87,7 +88,7 @@ class DeviceAllocator final : public CachingAllocator {
     DeviceGuard guard(device_);
     size_t free = 0, total = 0;
     if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
-    return str("; the device has ", free, " of ", total, " bytes free");
+    return str("; the device has ", bytes_text(double(free)), " of ", bytes_text(double(total)), " free");
   }
 
  private:

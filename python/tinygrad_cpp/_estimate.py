@@ -109,10 +109,11 @@ def _of_config(
 def _of_model(
     model: Any, batch: int, seq_len: int | None, inputs: Any, loss: Callable[[Any], _C.Tensor] | None, optimizer: Any
 ) -> Estimate:
+    device = memory._device_of(model)
     if inputs is None:
         if seq_len is None:
             raise _C.ValueError("estimate: a model needs seq_len (of a model of tokens) or inputs, a function of batch")
-        inputs = lambda n: _C.ops.zeros((n, seq_len), dtype=_C.int64)
+        inputs = lambda n: _C.ops.zeros((n, seq_len), dtype=_C.int64, device=device)
     parameters = list(model.parameters())
     state, buffers = _C.get_rng_state(), [(b, b.detach().clone()) for b in model.buffers()]
 
@@ -122,7 +123,7 @@ def _of_model(
             return loss(out)
         if out.ndim == 3 and not xs[0].is_floating_point():
             flat = out.flatten(0, 1)
-            return _C.nn_functional.cross_entropy(flat, _C.ops.zeros(flat.shape[:1], dtype=_C.int64))
+            return _C.nn_functional.cross_entropy(flat, _C.ops.zeros(flat.shape[:1], dtype=_C.int64, device=device))
         return out.square().mean()
 
     trained = [p for p in parameters if p.requires_grad]
@@ -132,13 +133,13 @@ def _of_model(
     small = [p for i, p in enumerate(small) if i == 0 or sum(q.numel() for q in small[: i + 1]) <= room]
 
     def peak_of(work: Callable[[], Any], before: int) -> int:
-        memory.reset_peak()
+        memory.reset_peak(device)
         work()
-        return memory.peak() - before
+        return memory.peak(device) - before
 
     def measured(n: int) -> list[int]:
         """Bytes kept for backward, of the largest of them, and at the peaks with all gradients and with few."""
-        before = memory.live()
+        before = memory.live(device)
         xs = inputs(n)
         xs = xs if isinstance(xs, tuple) else (xs,)
         if optimizer is None or not trained:
@@ -223,24 +224,26 @@ class BatchSize(NamedTuple):
         return f"batch {self.batch} fits, with a peak of {memory.text(self.peak)}"
 
 
-def find_batch_size(step_fn: Callable[[int], Any], start: int = 1, largest: int = 1 << 16) -> BatchSize:
+def find_batch_size(
+    step_fn: Callable[[int], Any], start: int = 1, largest: int = 1 << 16, device: _C.device | str = "cpu"
+) -> BatchSize:
     """Calls step_fn(batch) with a batch that doubles until memory is out; gives the last one that fitted.
 
     Set a bound with memory.set_limit() first: a computer without one starts to swap. Raises the OutOfMemoryError where
-    not even `start` fits. Starts the count of the peak anew.
+    not even `start` fits. Starts the count of the peak anew, which is that of `device`.
     """
     if start < 1:
         raise _C.ValueError(f"find_batch_size: start must be positive, got {start}")
     best, batch = None, start
     while batch <= largest:
-        memory.reset_peak()
+        memory.reset_peak(device)
         try:
             step_fn(batch)
         except _C.OutOfMemoryError:
             if best is None:
                 raise
             break
-        best = BatchSize(batch, memory.peak())
+        best = BatchSize(batch, memory.peak(device))
         batch *= 2
     if best is None:
         raise _C.ValueError(f"find_batch_size: start {start} is beyond largest {largest}")

@@ -139,14 +139,24 @@ class Record(saved_tensors_hooks):
 record = Record
 
 
-def largest(n: int = 10) -> list[Tensor]:
-    """The largest pieces of memory among the tensors that Python sees; what only the graph holds is in a record()."""
-    tensors = {_place(t): t for t in gc.get_objects() if issubclass(type(t), Tensor) and not _odd(t)}
+def largest(n: int = 10, device: Device | None = None) -> list[Tensor]:
+    """The largest pieces of memory among the tensors that Python sees; what only the graph holds is in a record().
+
+    Those of one device, or of all.
+    """
+    at = None if device is None else _C.device(device)
+    tensors = {_place(t): t for t in gc.get_objects() if issubclass(type(t), Tensor) and _counts(t, at)}
     return sorted(tensors.values(), key=lambda t: -t.untyped_storage().nbytes())[:n]
 
 
-def _odd(t: Any) -> bool:
-    return getattr(t, "is_sparse", False) or t.device.type != "cpu"
+def _counts(t: Any, device: _C.device | None) -> bool:
+    return not getattr(t, "is_sparse", False) and device in (None, t.device)
+
+
+def _device_of(model: Any) -> _C.device:
+    """Where the memory of a model is: the device of its first parameter."""
+    first = next(iter(model.parameters()), None) if model is not None else None
+    return _C.device("cpu") if first is None else first.device
 
 
 def _state_tensors(optimizer: Any) -> list[Tensor]:
@@ -161,45 +171,54 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum({_place(t): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def summary(model: Any = None, optimizer: Any = None, record: Record | None = None, top: int = 8) -> str:
-    """What the live memory is used for: by kind, by module, and the largest tensors.
+def summary(
+    model: Any = None,
+    optimizer: Any = None,
+    record: Record | None = None,
+    top: int = 8,
+    device: Device | None = None,
+) -> str:
+    """What the live memory of a device (the model's) is used for: by kind, by module, and the largest tensors.
 
     Activations (what is kept for backward), their modules and lines need a record(); else they are among "other".
     """
-    parameters = list(model.parameters()) if model is not None else []
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    at = _device_of(model) if device is None else _C.device(device)
+    here = lambda tensors: [t for t in tensors if _counts(t, at)]
+    parameters = here(model.parameters()) if model is not None else []
+    buffers = here(model.buffers()) if model is not None else []
+    gradients = here(p.grad for p in parameters if p.grad is not None)
     kinds = {
         "parameters": _bytes(parameters),
-        "buffers": _bytes(model.buffers()) if model is not None else 0,
+        "buffers": _bytes(buffers),
         "gradients": _bytes(gradients),
-        "optimizer state": _bytes(_state_tensors(optimizer)) if optimizer is not None else 0,
+        "optimizer state": _bytes(here(_state_tensors(optimizer))) if optimizer is not None else 0,
     }
-    known = [*parameters, *gradients, *(model.buffers() if model is not None else [])]
+    held = []
     if record is not None:
-        kinds["activations"] = record.bytes(known)
-    now = stats()
+        held = [k for k in record.live([*parameters, *gradients, *buffers]) if _counts(k.tensor, at)]
+        kinds["activations"] = _bytes(k.tensor for k in held)
+    now = stats(at)
     kinds["workspace, other"] = max(0, now["live"] - sum(kinds.values()))
-    lines = [f"live {text(now['live'])}, peak {text(now['peak'])}, cached {text(now['cached'])}"]
+    lines = [f"{at}: live {text(now['live'])}, peak {text(now['peak'])}, cached {text(now['cached'])}"]
     lines += [f"  {name:<18}{text(n):>12}" for name, n in kinds.items()]
     if model is not None:
         lines.append(f"by module{'parameters':>21}{'gradients':>12}{'activations':>13}")
         acts: dict[str, int] = {}
-        for kept in record.live(known) if record is not None else ():
+        for kept in held:
             acts[kept.module] = acts.get(kept.module, 0) + kept.tensor.untyped_storage().nbytes()
         for name, module in model.named_modules():
-            own = list(module.parameters(recurse=False))
+            own = here(module.parameters(recurse=False))
             if own or name in acts:
-                grads = _bytes(p.grad for p in own if p.grad is not None)
+                grads = _bytes(here(p.grad for p in own if p.grad is not None))
                 row = f"{text(_bytes(own)):>12}{text(grads):>12}{text(acts.get(name, 0)):>13}"
                 lines.append(f"  {name or '(model)':<16}{row}")
-    held = record.live(known) if record is not None else []
-    return "\n".join([*lines, "largest", *_largest_lines({_place(k.tensor): k for k in held}, top)])
+    return "\n".join([*lines, "largest", *_largest_lines({_place(k.tensor): k for k in held}, top, at)])
 
 
-def _largest_lines(kept: dict[int, _Kept], top: int) -> Iterator[str]:
+def _largest_lines(kept: dict[int, _Kept], top: int, device: _C.device) -> Iterator[str]:
     """The largest pieces of memory: size, the tensor where one is known, and who made and keeps it where noted."""
-    tensors = {_place(t): t for t in largest(top + len(kept))} | {at: k.tensor for at, k in kept.items()}
-    notes = {at: (size, f"made by {op} at {line}") for at, size, op, line in _C._memory_holders()}
+    tensors = {_place(t): t for t in largest(top + len(kept), device)} | {at: k.tensor for at, k in kept.items()}
+    notes = {at: (size, f"made by {op} at {line}") for at, size, op, line in _C._memory_holders(device)}
     sizes = {at: t.untyped_storage().nbytes() for at, t in tensors.items()} | {at: n for at, (n, _) in notes.items()}
     for at in sorted(sizes, key=lambda at: -sizes[at])[:top]:
         t = tensors.get(at)
@@ -231,7 +250,8 @@ def phase(name: str) -> Iterator[None]:
 class Timeline:
     """Live bytes during a call: `samples` of (seconds, bytes, phase), `peaks` of each phase in bytes (exact)."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: Device = "cpu") -> None:
+        self.device = device
         self.samples: list[tuple[float, int, str]] = []
         self.peaks: dict[str, int] = {}
         self.result: Any = None
@@ -240,12 +260,12 @@ class Timeline:
 
     def _sample(self) -> None:
         with self._lock:
-            self.samples.append((time.perf_counter() - self._start, live(), self._phase))
+            self.samples.append((time.perf_counter() - self._start, live(self.device), self._phase))
 
     def _switch(self, name: str) -> str:
         self._sample()
-        self.peaks[self._phase] = max(self.peaks.get(self._phase, 0), peak())
-        reset_peak()
+        self.peaks[self._phase] = max(self.peaks.get(self._phase, 0), peak(self.device))
+        reset_peak(self.device)
         before, self._phase = self._phase, name
         self._sample()
         return before
@@ -267,20 +287,23 @@ class Timeline:
 
 
 def timeline(
-    step_fn: Callable[[], Any], path: str | os.PathLike[str] | None = None, interval: float = 0.001
+    step_fn: Callable[[], Any],
+    path: str | os.PathLike[str] | None = None,
+    interval: float = 0.001,
+    device: Device = "cpu",
 ) -> Timeline:
     """Calls step_fn() and watches live memory: a sample every `interval` seconds and at each phase(); draws to `path`.
 
     Starts the count of the peak anew.
     """
-    watch, stop = Timeline(), threading.Event()
+    watch, stop = Timeline(device), threading.Event()
 
     def loop() -> None:
         while not stop.wait(interval):
             watch._sample()
 
     thread = threading.Thread(target=loop, daemon=True)
-    reset_peak()
+    reset_peak(device)
     _watching.append(watch)
     thread.start()
     try:

@@ -70,7 +70,7 @@ class save_on_disk(saved_tensors_hooks):
             return t
         path = os.path.join(self.folder, f"saved-{uuid.uuid4().hex}.bin")
         file = _C._OutputFile(path)
-        file.write(t.contiguous().reshape(-1).view(_C.uint8).numpy())
+        file.write(t.cpu().contiguous().reshape(-1).view(_C.uint8).numpy())
         file.close()
         return _OnDisk(path, t, self._own)
 
