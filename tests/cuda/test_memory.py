@@ -15,9 +15,8 @@ def test_statistics_follow_tensors():
     before = tg.cuda.memory_allocated()
     tg.cuda.reset_peak_memory_stats()
     x = tg.zeros(MEGABYTE // 4, device="cuda")
-    assert (
-        MEGABYTE <= tg.cuda.memory_allocated() - before <= 1.25 * MEGABYTE
-    )  # sizes are rounded up by a quarter at most
+    # sizes are rounded up by a quarter at most
+    assert MEGABYTE <= tg.cuda.memory_allocated() - before <= 1.25 * MEGABYTE
     del x
     assert tg.cuda.memory_allocated() == before and tg.cuda.max_memory_allocated() >= before + MEGABYTE
     tg.cuda.reset_peak_memory_stats()
