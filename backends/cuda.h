@@ -73,11 +73,14 @@ class TG_API Runtime {
   virtual void kernel_launch(void* kernel, const unsigned* grid, const unsigned* block, size_t shared, StreamHandle s,
                              void** args) = 0;
 
-  // Page-locked host memory, from which copies run beside other work.
+  // Page-locked host memory, from which copies run beside other work; kept for reuse like memory of a device.
   virtual void* pinned_allocate(size_t bytes) = 0;
-  virtual void pinned_free(void* p) noexcept = 0;
-  // Queued on the current stream of `device`; the host's side must stay alive until the stream got there.
+  virtual void pinned_free(void* p, size_t bytes) noexcept = 0;
+  virtual bool is_pinned(const void* p) noexcept = 0;  // anywhere inside of such memory, whoever made it
+  // Queued on the current stream of `device`. Memory of the host must be page-locked; what pinned_allocate() gave may
+  // be freed at once, other memory must stay alive until the stream got there.
   virtual void copy_async(int device, void* dst, const void* src, size_t bytes) = 0;
+  // Queued on the current stream of `to_device`, behind what that of `from_device` has queued, whose later work waits.
   virtual void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) = 0;
   virtual bool can_access_peer(int device, int peer) = 0;
 };

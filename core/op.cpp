@@ -323,7 +323,7 @@ void call(const OpDef& op, Args args, Outputs& out) {
   try {
     run(op, args, out);
   } catch (Error& e) {
-    if (e.text.starts_with("out of memory")) {
+    if (e.text.starts_with("out of memory") || e.text.starts_with("cuda: ")) {
       e.text = op.base + ": " + e.text + operands_text(op, args);  // the op that asked
     } else if (e.text.find('@') == std::string::npos) {
       e.text += operands_text(op, args);

@@ -2,6 +2,7 @@
 // place.
 #include <limits>
 
+#include "backends/cuda.h"
 #include "ops/create.h"
 #include "ops/fast_path.h"
 #include "ops/grads.h"
@@ -81,25 +82,36 @@ Tensor cast_body(const Tensor& x, DType dtype) {
   return y;
 }
 
-Tensor device_copy_body(const Tensor& x, Device device) {
+// Only from page-locked memory to a device does a copy return before it is done: whatever is read of the result waits
+// for it in the device's order. A copy to the CPU has arrived when it returns, as nothing would tell when to read it.
+Tensor device_copy_body(const Tensor& x, Device device, bool non_blocking) {
   Tensor from = contiguous(x), to = empty_tensor(x.sizes(), x.dtype(), device);
-  Backend& b = backend(device.is_cpu() ? x.device() : device);
-  if (x.numel() > 0) b.copy_bytes(to.data(), from.data(), size_t(x.numel() * itemsize(x.dtype())));
+  const size_t bytes = size_t(x.numel() * itemsize(x.dtype()));
+  if (bytes == 0) return to;
+  if (!device.is_cpu() && !x.device().is_cpu() && device != x.device())
+    cuda::runtime().copy_peer(device.index, to.data(), x.device().index, from.data(), bytes);
+  else if (non_blocking && !device.is_cpu() && x.device().is_cpu() && cuda::runtime().is_pinned(from.data()))
+    cuda::runtime().copy_async(device.index, to.data(), from.data(), bytes);
+  else
+    backend(device.is_cpu() ? x.device() : device).copy_bytes(to.data(), from.data(), bytes);
   return to;
 }
 
-Tensor convert_to(const Tensor& x, Device device, DType dtype, bool copy) {
+Tensor convert_to(const Tensor& x, Device device, DType dtype, bool non_blocking, bool copy) {
   Tensor y = x;
   if (dtype != x.dtype()) y = cast(y, dtype);
-  if (device != x.device()) y = device_copy(y, device);
+  if (device != x.device()) y = device_copy(y, device, non_blocking);
   return copy && y.is_same(x) ? clone(x) : y;
 }
-Tensor to_dtype(const Tensor& x, DType dtype, bool, bool copy) { return convert_to(x, x.device(), dtype, copy); }
-Tensor to_device(const Tensor& x, std::optional<Device> device, std::optional<DType> dtype, bool, bool copy) {
-  return convert_to(x, device.value_or(x.device()), dtype.value_or(x.dtype()), copy);
+Tensor to_dtype(const Tensor& x, DType dtype, bool non_blocking, bool copy) {
+  return convert_to(x, x.device(), dtype, non_blocking, copy);
 }
-Tensor to_other(const Tensor& x, const Tensor& other, bool, bool copy) {
-  return convert_to(x, other.device(), other.dtype(), copy);
+Tensor to_device(const Tensor& x, std::optional<Device> device, std::optional<DType> dtype, bool non_blocking,
+                 bool copy) {
+  return convert_to(x, device.value_or(x.device()), dtype.value_or(x.dtype()), non_blocking, copy);
+}
+Tensor to_other(const Tensor& x, const Tensor& other, bool non_blocking, bool copy) {
+  return convert_to(x, other.device(), other.dtype(), non_blocking, copy);
 }
 Tensor type_as_body(const Tensor& x, const Tensor& other) { return to(x, other); }
 
@@ -153,9 +165,9 @@ TG_OP("cast(Tensor input, dtype dtype) -> Tensor",
       .samples =
           "T(3,4), DT('float64'); C(3,4), DT('float32'); C(3), DT('float16'); C(2,2), DT('bfloat16'); I(3, lo=-3, "
           "hi=5), DT('float32'); C(5), DT('int64'); C(4), DT('bool'); B(3), DT('float64'); I(3, hi=300), DT('uint8')");
-TG_OP("device_copy(Tensor input, device device) -> Tensor", .doc = "A copy in the memory of another device.",
-      .primitive = box<device_copy_body>, .grads = {{0, device_copy_grad}}, .flags = kHidden, .torch = "none",
-      .samples = "T(3,4), 'cpu'");
+TG_OP("device_copy(Tensor input, device device, bool non_blocking=False) -> Tensor",
+      .doc = "A copy in the memory of another device.", .primitive = box<device_copy_body>,
+      .grads = {{0, device_copy_grad}}, .flags = kHidden, .torch = "none", .samples = "T(3,4), 'cpu'");
 TG_OP("to.dtype(Tensor input, dtype dtype, bool non_blocking=False, bool copy=False) -> Tensor",
       .doc = "input converted to dtype; input itself if it has that dtype already and copy is False.",
       .composite = box<to_dtype>, .flags = kMethodOnly,

@@ -1,6 +1,9 @@
 // Attributes and methods of Tensor that are no ops: geometry, type, conversion, copying and pickling.
 
+#include <memory>
+
 #include "backends/backend.h"
+#include "backends/cuda.h"
 #include "ops/ops.h"
 #include "python/casters.h"
 
@@ -61,10 +64,41 @@ py::object convert_to(const py::object& self, DType dtype) {
   static const OpDef& op = find_op("to.dtype");
   return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(dtype), Value(false), Value(false)}));
 }
-py::object convert_to(const py::object& self, Device device) {
+py::object convert_to(const py::object& self, Device device, bool non_blocking = false) {
   static const OpDef& op = find_op("to.device");
-  return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(device), Value(), Value(false), Value(false)}));
+  return wrap_object(
+      run_op1(op, {Value(unwrap(self.ptr())), Value(device), Value(), Value(non_blocking), Value(false)}));
 }
+bool non_blocking_of(const py::kwargs& options) {
+  return options.contains("non_blocking") && py::bool_(options["non_blocking"]);
+}
+
+struct PinnedBlock {
+  void* p;
+  size_t bytes;
+};
+
+}  // namespace
+
+py::object pin_memory(const py::object& self) {
+  const Tensor& t = unwrap(self.ptr());
+  if (!cuda::is_available() || t.numel() == 0) return self;
+  TG_CHECK(t.device().is_cpu(), DeviceError,
+           "pin_memory: only memory of the CPU can be page-locked; self=", describe(t));
+  cuda::Runtime& r = cuda::runtime();
+  if (r.is_pinned(t.data())) return self;
+  size_t bytes = size_t(t.numel() * itemsize(t.dtype()));
+  auto* block = new PinnedBlock{r.pinned_allocate(bytes), bytes};
+  Tensor out = from_blob(block->p, t.sizes(), contiguous_strides(t.sizes()), t.dtype(), Device(), block, [](void* b) {
+    std::unique_ptr<PinnedBlock> own(static_cast<PinnedBlock*>(b));
+    cuda::runtime().pinned_free(own->p, own->bytes);
+  });
+  static const OpDef& copy = find_op("copy_");
+  run_op1(copy, {Value(out), Value(t)});  // gradients flow through it
+  return wrap_object(out);
+}
+
+namespace {
 
 // The name PyTorch gives the type, its module included: programs compare with it.
 std::string type_name(const Tensor& t) {
@@ -241,11 +275,21 @@ void bind_geometry() {
       "is_signed", [](const Tensor& t) { return t.dtype() != DType::Bool && t.dtype() != DType::U8; },
       "True if the type holds negative numbers.");
   method("is_inference", [](const Tensor& t) { return t.impl()->is_inference; }, "Made under inference_mode.");
-  method("is_pinned", [](const Tensor&) { return false; }, "False: memory is never page-locked.");
+  method(
+      "is_pinned",
+      [](const Tensor& t, py::object) {
+        return t.device().is_cpu() && t.numel() > 0 && cuda::is_available() && cuda::runtime().is_pinned(t.data());
+      },
+      py::arg("device") = py::none(),
+      "Whether the memory is page-locked, so that copies from it run beside other work.");
   method(
       "get_device", [](const Tensor& t) { return t.device().is_cpu() ? -1 : int(t.device().index); },
       "Number of the CUDA device, -1 on the CPU.");
-  method("pin_memory", [](py::object self, py::kwargs) { return self; }, "The tensor itself.");
+  method(
+      "pin_memory", [](py::object self, py::object) { return pin_memory(self); }, py::arg("device") = py::none(),
+      "A copy in page-locked memory, from which `to(device, non_blocking=True)` runs beside other work; the tensor "
+      "itself "
+      "if it lies there, or if there is no CUDA device.");
 }
 
 void bind_values() {
@@ -277,13 +321,15 @@ void bind_values() {
 }
 
 void bind_conversion() {
-  method("cpu", [](py::object self, py::kwargs) { return convert_to(self, Device()); }, "On the CPU.");
+  method(
+      "cpu", [](py::object self, py::kwargs) { return convert_to(self, Device()); },
+      "On the CPU; the values have arrived when this returns.");
   method(
       "cuda",
-      [](py::object self, py::object device, py::kwargs) {
+      [](py::object self, py::object device, py::kwargs options) {
         Device d = device_argument("cuda", "device", device.is_none() ? py::str("cuda") : device);
         TG_CHECK(!d.is_cpu(), ValueError, "cuda: expected a cuda device, got ", d);
-        return convert_to(self, d);
+        return convert_to(self, d, non_blocking_of(options));
       },
       py::arg("device") = py::none(), "On a CUDA device, the current one unless told otherwise.");
   method("type", &type_method, py::arg("dtype") = py::none(), "Name of the type, or the values as another type.");

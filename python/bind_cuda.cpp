@@ -138,6 +138,7 @@ void init_cuda(py::module_& m) {
   });
   m.def("_cuda_current_device", [] { return cuda::runtime().current_device(); });
   m.def("_cuda_set_device", [](int device) { cuda::runtime().set_current_device(device); });
+  m.def("_cuda_can_access_peer", [](int a, int b) { return cuda::runtime().can_access_peer(a, b); });
   m.def("_cuda_memory", [](int device) { return cuda::runtime().free_and_total_memory(device); });
   m.def(
       "_cuda_synchronize", [](int device) { cuda::runtime().device_synchronize(device); },

@@ -80,6 +80,8 @@ std::vector<IndexItem> to_index(PyObject* key);
 
 // tg.tensor: copies nested lists, numbers, arrays, tensors.
 Tensor tensor_from(PyObject* data, std::optional<DType> dtype, Device device);
+// The tensor, or a copy of it, in page-locked memory; itself where there is no CUDA device.
+py::object pin_memory(const py::object& self);
 // Shares the array's memory (which stays alive), negative strides included.
 Tensor from_numpy(PyObject* array, bool warn_read_only = true);
 PyObject* to_numpy(const Tensor& t);

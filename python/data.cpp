@@ -273,16 +273,17 @@ Tensor as_tensor(const py::object& data, const py::object& type, const py::objec
   if (same) return t;
   static const OpDef &cast = find_op("cast"), &move = find_op("device_copy");
   if (dtype && *dtype != t.dtype()) t = run_op1(cast, {Value(t), Value(*dtype)});
-  return device && *device != t.device() ? run_op1(move, {Value(t), Value(*device)}) : t;
+  return device && *device != t.device() ? run_op1(move, {Value(t), Value(*device), Value(false)}) : t;
 }
 }  // namespace
 
 void init_data(py::module_& m) {
   m.def(
       "tensor",
-      [](const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad, bool) {
+      [](const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad, bool pinned) {
         Tensor t = tensor_from(data.ptr(), optional_dtype("tensor", dtype),
                                optional_device("tensor", device).value_or(Device()));
+        if (pinned) t = unwrap(pin_memory(wrap_object(t)).ptr());
         if (requires_grad) t.set_requires_grad(true);
         return t;
       },

@@ -1,4 +1,5 @@
 // DLPack, the exchange of tensors between libraries without copying: https://dmlc.github.io/dlpack/latest/
+#include "backends/cuda.h"
 #include "ops/ops.h"
 #include "python/casters.h"
 
@@ -35,9 +36,28 @@ struct DLManagedTensorVersioned {
   uint64_t flags;
   DLTensor tensor;
 };
-constexpr int32_t kCpu = 1;
+constexpr int32_t kCpu = 1, kCuda = 2, kCudaHost = 3;
 constexpr uint64_t kReadOnly = 1, kCopied = 2;
 enum Code : uint8_t { kInt = 0, kUInt = 1, kFloat = 2, kBFloat = 4, kBool = 6 };
+
+DLDevice dl_device_of(Device d) { return {d.is_cpu() ? kCpu : kCuda, d.index}; }
+
+// The CUDA stream that the protocol's number stands for: 1 is the default one.
+cuda::StreamHandle stream_of(int64_t number) {
+  return number == 1 ? nullptr : reinterpret_cast<cuda::StreamHandle>(uintptr_t(number));
+}
+int64_t number_of(cuda::StreamHandle s) { return s ? int64_t(reinterpret_cast<uintptr_t>(s)) : 1; }
+
+// The consumer's stream waits for what this thread's current stream has queued.
+void make_wait(int device, cuda::StreamHandle consumer) {
+  cuda::Runtime& r = cuda::runtime();
+  cuda::StreamHandle own = r.current_stream(device);
+  if (own == consumer) return;
+  cuda::EventHandle e = r.event_create(device, false, false);
+  r.event_record(e, device, own);
+  r.stream_wait_event(device, consumer, e);
+  r.event_destroy(e);
+}
 
 DLDataType type_of(DType t) {
   uint8_t code = t == DType::Bool   ? kBool
@@ -72,7 +92,7 @@ M* export_tensor(const Tensor& t) {
   e->sizes = t.sizes();
   e->strides = t.strides();
   DLTensor& d = e->managed.tensor;
-  d = {t.data(), {kCpu, 0}, t.ndim(), type_of(t.dtype()), e->sizes.begin(), e->strides.begin(), 0};
+  d = {t.data(), dl_device_of(t.device()), t.ndim(), type_of(t.dtype()), e->sizes.begin(), e->strides.begin(), 0};
   e->managed.context = e;
   e->managed.deleter = [](M* m) { delete static_cast<Exported<M>*>(m->context); };
   return &e->managed;
@@ -102,12 +122,24 @@ py::object to_dlpack(py::object self, const py::object& stream, const py::object
                      const py::object& dl_device, const py::object& copy) {
   Tensor t = unwrap(self.ptr());
   if (t.requires_grad()) buffer_error("__dlpack__: a tensor that requires grad cannot be exported, use detach()");
-  if (!t.device().is_cpu()) buffer_error("__dlpack__: only CPU tensors can be exported; self=" + describe(t));
-  if (!stream.is_none()) buffer_error("__dlpack__: a CPU tensor takes no stream");
-  if (!dl_device.is_none() && int_pair(dl_device, "dl_device") != std::pair{int(kCpu), 0})
-    buffer_error("__dlpack__: cannot export to another device");
+  if (t.device().is_cpu() && !stream.is_none()) buffer_error("__dlpack__: a CPU tensor takes no stream");
   bool copied = !copy.is_none() && copy.cast<bool>();
-  if (copied) t = run_op1(find_op("clone"), {Value(t)});
+  DLDevice here = dl_device_of(t.device());
+  auto wanted = dl_device.is_none() ? std::pair{int(here.type), int(here.id)} : int_pair(dl_device, "dl_device");
+  if (wanted != std::pair{int(here.type), int(here.id)}) {
+    bool forbidden = !copy.is_none() && !copied;
+    if (forbidden || wanted != std::pair{int(kCpu), 0}) buffer_error("__dlpack__: cannot export to another device");
+    t = run_op1(find_op("device_copy"), {Value(t), Value(Device()), Value(false)});
+    copied = true;
+  } else if (copied) {
+    t = run_op1(find_op("clone"), {Value(t)});
+  }
+  if (!t.device().is_cpu()) {
+    int64_t number = 1;  // the default stream, as the protocol says
+    if (!stream.is_none() && (!to_int(stream.ptr(), number) || number == 0 || number == 2 || number < -1))
+      buffer_error("__dlpack__: stream is None, -1 (no wait), 1 (the default stream) or a stream's address");
+    if (number != -1) make_wait(t.device().index, stream_of(number));
+  }
   bool versioned = !max_version.is_none() && int_pair(max_version, "max_version").first >= 1;
   if (!versioned) {
     return checked(PyCapsule_New(export_tensor<DLManagedTensor>(t), "dltensor",
@@ -127,8 +159,10 @@ template <class M>
 Tensor import_managed(M* m, bool& read_only) {
   const DLTensor& d = m->tensor;
   auto fail_import = [](const std::string& text) { buffer_error("from_dlpack: " + text); };
-  if (d.device.type != kCpu)
-    fail_import("only CPU memory can be imported, got device type " + std::to_string(d.device.type));
+  const bool host = d.device.type == kCpu || d.device.type == kCudaHost;
+  if (!host && (d.device.type != kCuda || d.device.id < 0 || d.device.id >= cuda::device_count()))
+    fail_import(str("there is no device of type ", d.device.type, " and number ", d.device.id));
+  const Device device = host ? Device() : Device(DeviceType::CUDA, d.device.id);
   auto dtype = dtype_of(d.dtype);
   if (!dtype)
     fail_import(str("unsupported element type: code ", int(d.dtype.code), ", bits ", int(d.dtype.bits), ", lanes ",
@@ -140,7 +174,7 @@ Tensor import_managed(M* m, bool& read_only) {
   char* data = static_cast<char*>(d.data) + d.byte_offset;
   if (reinterpret_cast<uintptr_t>(data) % uintptr_t(itemsize(*dtype))) fail_import("the memory is not aligned");
   if constexpr (std::is_same_v<M, DLManagedTensorVersioned>) read_only = m->flags & kReadOnly;
-  return from_blob(data, sizes, strides, *dtype, Device(), m, [](void* p) {
+  return from_blob(data, sizes, strides, *dtype, device, m, [](void* p) {
     // the exporter may be a Python library
     if (!Py_IsInitialized()) return;
     PyGILState_STATE gil = PyGILState_Ensure();
@@ -153,18 +187,23 @@ Tensor import_managed(M* m, bool& read_only) {
 py::object request_capsule(const py::object& x) {
   TG_CHECK(py::hasattr(x, "__dlpack__"), TypeError, "from_dlpack: expected an object with __dlpack__, not ",
            Py_TYPE(x.ptr())->tp_name);
+  py::dict options;
+  if (py::hasattr(x, "__dlpack_device__")) {
+    auto [type, index] = int_pair(x.attr("__dlpack_device__")(), "the result of __dlpack_device__");
+    if (type == kCuda && index >= 0 && index < cuda::device_count())
+      options["stream"] = number_of(cuda::runtime().current_stream(index));
+  }
   try {
-    return x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
+    return x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0), **options);
   } catch (py::error_already_set& e) {
     if (!e.matches(PyExc_TypeError)) throw;  // an exporter from before versions existed
   }
-  return x.attr("__dlpack__")();
+  return x.attr("__dlpack__")(**options);
 }
 
 Tensor from_dlpack(const py::object& x, const py::object& device, const py::object& copy) {
-  Device d;
-  TG_CHECK(device.is_none() || (to_device(device.ptr(), d) && d.is_cpu()), DeviceError,
-           "from_dlpack: only the CPU is supported");
+  std::optional<Device> wanted;
+  if (!device.is_none()) wanted = device_argument("from_dlpack", "device", device);
   py::object capsule = PyCapsule_CheckExact(x.ptr()) ? x : request_capsule(x);
   PyObject* c = capsule.ptr();
   bool read_only = false;
@@ -180,6 +219,10 @@ Tensor from_dlpack(const py::object& x, const py::object& device, const py::obje
   } else {
     fail<ValueError>("from_dlpack: not a DLPack capsule, or one that was used already");
   }
+  if (wanted && *wanted != t.device()) {
+    if (!copy.is_none() && !copy.cast<bool>()) buffer_error(str("from_dlpack: the memory is on ", t.device()));
+    return run_op1(find_op("device_copy"), {Value(t), Value(*wanted), Value(false)});
+  }
   bool must_copy = read_only || (!copy.is_none() && copy.cast<bool>());
   if (read_only && !copy.is_none() && !copy.cast<bool>()) buffer_error("from_dlpack: the memory is read-only");
   return must_copy ? run_op1(find_op("clone"), {Value(t)}) : t;
@@ -193,7 +236,7 @@ void init_dlpack(py::module_& m) {
                                              py::arg("stream") = py::none(), py::arg("max_version") = py::none(),
                                              py::arg("dl_device") = py::none(), py::arg("copy") = py::none());
   type.attr("__dlpack_device__") = py::cpp_function(
-      [](const Tensor& t) { return std::pair(t.device().is_cpu() ? int(kCpu) : 2, int(t.device().index)); },
+      [](const Tensor& t) { return std::pair(int(dl_device_of(t.device()).type), int(t.device().index)); },
       py::name("__dlpack_device__"), py::is_method(type));
   m.def("from_dlpack", &from_dlpack, py::arg("x"), py::kw_only(), py::arg("device") = py::none(),
         py::arg("copy") = py::none(), "A tensor over the memory of an object that speaks DLPack, or of a capsule.");

@@ -388,7 +388,7 @@ PyObject* try_overloads(const OpGroup& g, PyObject* const* args, size_t n, PyObj
 
 struct Extras {
   PyObject* out = nullptr;
-  bool requires_grad = false;
+  bool requires_grad = false, pin_memory = false;
   std::vector<PyObject*> args;
   py::object kwnames, reduction;
 };
@@ -399,7 +399,7 @@ bool truth(PyObject* o) {
   return r == 1;
 }
 
-// Takes out=, requires_grad= and keywords without effect here (pin_memory, layout, memory_format) off the arguments. A
+// Takes out=, requires_grad=, pin_memory= and keywords without effect here (layout, memory_format) off the arguments. A
 // loss's size_average= and reduce=, which PyTorch keeps from its early days, become reduction=.
 bool strip_extras(const OpGroup& g, PyObject* const* args, size_t n, PyObject* kwnames, Extras& e) {
   if (!kwnames) return false;
@@ -418,8 +418,9 @@ bool strip_extras(const OpGroup& g, PyObject* const* args, size_t n, PyObject* k
       if (value == Py_None) continue;
       old_style = true;
       (same_text(keyword, "reduce") ? reduce : average) = truth(value);
-    } else if (!same_text(keyword, "pin_memory") && !same_text(keyword, "layout") &&
-               !same_text(keyword, "memory_format")) {
+    } else if (same_text(keyword, "pin_memory")) {
+      e.pin_memory = truth(value);
+    } else if (!same_text(keyword, "layout") && !same_text(keyword, "memory_format")) {
       rest.append(py::handle(keyword));
       e.args.push_back(value);
     }
@@ -465,7 +466,13 @@ PyObject* call_with_extras(const OpGroup& g, PyObject* const* args, size_t n, Py
   if (!r) fail_call(g, e.args.data(), n, e.kwnames.ptr(), frame);
   py::object result = py::reinterpret_steal<py::object>(r);
   if (e.out && e.out != Py_None) result = write_out(g, e.out, std::move(result));
-  if (e.requires_grad && is_tensor(r)) unwrap(r).set_requires_grad(true);
+  if (e.pin_memory && is_tensor(result.ptr())) {  // of a new tensor, which stays a leaf
+    NoGrad guard;
+    bool leaf = unwrap(result.ptr()).requires_grad();
+    result = pin_memory(result);
+    if (leaf) unwrap(result.ptr()).set_requires_grad(true);
+  }
+  if (e.requires_grad && is_tensor(result.ptr())) unwrap(result.ptr()).set_requires_grad(true);
   return result.release().ptr();
 }
 

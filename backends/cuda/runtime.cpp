@@ -1,6 +1,7 @@
 // The plug-in's runtime: devices, streams, events and memory.
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,6 +32,25 @@ bool env_on(const char* name) {
 }
 cudaStream_t as_stream(StreamHandle s) { return static_cast<cudaStream_t>(s); }
 cudaEvent_t as_event(EventHandle e) { return static_cast<cudaEvent_t>(e); }
+
+// An event behind all work of a stream; nullptr when the device answers with an error, and so has no work any more.
+void* mark_stream(int device, StreamHandle s) noexcept {
+  DeviceGuard guard(device);
+  cudaEvent_t e;
+  if (cudaEventCreateWithFlags(&e, cudaEventDisableTiming) != cudaSuccess) return nullptr;
+  if (cudaEventRecord(e, as_stream(s)) == cudaSuccess) return e;
+  cudaEventDestroy(e);
+  return nullptr;
+}
+bool mark_reached(void* mark, bool wait) noexcept {
+  auto e = static_cast<cudaEvent_t>(mark);
+  if (wait)
+    cudaEventSynchronize(e);
+  else if (cudaEventQuery(e) == cudaErrorNotReady)
+    return false;
+  cudaEventDestroy(e);
+  return true;
+}
 
 // Blocks belong to the stream that was current when they were allocated.
 class DeviceAllocator final : public CachingAllocator {
@@ -67,23 +87,8 @@ class DeviceAllocator final : public CachingAllocator {
     static const bool on = !kEmulated || env_on("TG_EMU_CACHE");
     return on;
   }
-  void* mark(uint64_t order) noexcept override {
-    DeviceGuard guard(device_);
-    cudaEvent_t e;
-    if (cudaEventCreateWithFlags(&e, cudaEventDisableTiming) != cudaSuccess) return nullptr;
-    if (cudaEventRecord(e, stream_of(order)) == cudaSuccess) return e;
-    cudaEventDestroy(e);
-    return nullptr;
-  }
-  bool reached(void* mark, bool wait) noexcept override {
-    auto e = static_cast<cudaEvent_t>(mark);
-    if (wait)
-      cudaEventSynchronize(e);
-    else if (cudaEventQuery(e) == cudaErrorNotReady)
-      return false;
-    cudaEventDestroy(e);
-    return true;
-  }
+  void* mark(uint64_t order) noexcept override { return mark_stream(device_, stream_of(order)); }
+  bool reached(void* mark, bool wait) noexcept override { return mark_reached(mark, wait); }
   std::string memory_note() const override {
     DeviceGuard guard(device_);
     size_t free = 0, total = 0;
@@ -94,6 +99,58 @@ class DeviceAllocator final : public CachingAllocator {
  private:
   static cudaStream_t stream_of(uint64_t order) { return reinterpret_cast<cudaStream_t>(order); }
   const int device_;
+};
+
+// Page-locked memory of the host. An order of work is a device and one of its streams.
+class PinnedAllocator final : public CachingAllocator {
+ public:
+  PinnedAllocator() : CachingAllocator(Device()) {}
+  static uint64_t order_of(int device, StreamHandle s) {
+    return uint64_t(device + 1) << kShift | reinterpret_cast<uintptr_t>(s);
+  }
+  void* allocate(size_t bytes) override {
+    void* p = CachingAllocator::allocate(bytes);
+    std::lock_guard lock(mutex_);
+    if (p) live_[static_cast<const char*>(p)] = bytes;
+    return p;
+  }
+  void deallocate(void* p, size_t bytes) override {
+    {
+      std::lock_guard lock(mutex_);
+      live_.erase(static_cast<const char*>(p));
+    }
+    CachingAllocator::deallocate(p, bytes);
+  }
+  // The block that an address lies in, nullptr if it is none of these.
+  const void* block_of(const void* p) {
+    std::lock_guard lock(mutex_);
+    auto it = live_.upper_bound(static_cast<const char*>(p));
+    if (it == live_.begin() || static_cast<const char*>(p) >= (--it)->first + it->second) return nullptr;
+    return it->first;
+  }
+  void copy(void* dst, const void* src, size_t n) override { std::memcpy(dst, src, n); }
+
+ protected:
+  void* raw_allocate(size_t bytes) override {
+    void* p = nullptr;
+    cudaError_t e = cudaHostAlloc(&p, bytes, cudaHostAllocPortable);
+    if (e == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      return nullptr;
+    }
+    check(e, "cudaHostAlloc");
+    return p;
+  }
+  void raw_free(void* p, uint64_t) override { cudaFreeHost(p); }
+  void* mark(uint64_t order) noexcept override {
+    return mark_stream(int(order >> kShift) - 1, reinterpret_cast<StreamHandle>(order & ((uint64_t(1) << kShift) - 1)));
+  }
+  bool reached(void* mark, bool wait) noexcept override { return mark_reached(mark, wait); }
+
+ private:
+  static constexpr int kShift = 56;  // above all addresses of programs
+  std::mutex mutex_;
+  std::map<const char*, size_t> live_;
 };
 
 // What cudaGetDeviceCount's answer means. CUDA says the same of no driver and of one that is too old; the driver's
@@ -234,23 +291,29 @@ class PluginRuntime final : public Runtime {
     launch_kernel(kernel, grid, block, shared, as_stream(s), args);
   }
 
-  void* pinned_allocate(size_t bytes) override {
-    void* p = nullptr;
-    cudaError_t e = cudaHostAlloc(&p, bytes, cudaHostAllocDefault);
-    TG_CHECK(e != cudaErrorMemoryAllocation, OutOfMemoryError, "out of page-locked memory: tried to allocate ", bytes,
-             " bytes");
-    check(e, "cudaHostAlloc");
-    return p;
+  void* pinned_allocate(size_t bytes) override { return pinned_.allocate(bytes); }
+  void pinned_free(void* p, size_t bytes) noexcept override { pinned_.deallocate(p, bytes); }
+  bool is_pinned(const void* p) noexcept override {
+    if (pinned_.block_of(p)) return true;
+    cudaPointerAttributes a{};
+    cudaError_t e = cudaPointerGetAttributes(&a, p);
+    if (e != cudaSuccess) cudaGetLastError();
+    return e == cudaSuccess && a.type == cudaMemoryTypeHost;
   }
-  void pinned_free(void* p) noexcept override { cudaFreeHost(p); }
   void copy_async(int device, void* dst, const void* src, size_t bytes) override {
     DeviceGuard guard(device);
     check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");
+    for (const void* side : {static_cast<const void*>(dst), src})
+      if (const void* block = pinned_.block_of(side))
+        pinned_.record_use(block, PinnedAllocator::order_of(device, stream()));
   }
   void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) override {
-    DeviceGuard guard(from_device);
-    check(cudaMemcpyPeerAsync(dst, to_device, src, from_device, bytes, stream()), "cudaMemcpyPeerAsync");
-    check(cudaStreamSynchronize(stream()), "cudaMemcpyPeerAsync");
+    join_streams(from_device, to_device);
+    {
+      DeviceGuard guard(to_device);
+      check(cudaMemcpyPeerAsync(dst, to_device, src, from_device, bytes, stream()), "cudaMemcpyPeerAsync");
+    }
+    join_streams(to_device, from_device);
   }
   bool can_access_peer(int device, int peer) override {
     int yes = 0;
@@ -272,6 +335,20 @@ class PluginRuntime final : public Runtime {
   };
   Slot slots_[kMaxDevices];
 
+  PinnedAllocator pinned_;
+
+  // The current stream of one device waits for what that of another has queued.
+  void join_streams(int before, int after) {
+    EventHandle e = event_create(before, false, false);
+    try {
+      event_record(e, before, stream_slot(before));
+      stream_wait_event(after, stream_slot(after), e);
+    } catch (...) {
+      event_destroy(e);
+      throw;
+    }
+    event_destroy(e);
+  }
   static bool done(cudaError_t e, const char* what) {
     if (e == cudaErrorNotReady) {
       cudaGetLastError();

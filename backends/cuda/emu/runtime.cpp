@@ -358,6 +358,16 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *free = *total - std::min(*total, machine().used[this_device]);
   return cudaSuccess;
 }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* a, const void* p) {
+  Lock lock(machine().mutex);
+  auto it = find(p);
+  bool live = it != machine().blocks.end() && it->second.live;
+  *a = {!live                   ? cudaMemoryTypeUnregistered
+        : it->second.device < 0 ? cudaMemoryTypeHost
+                                : cudaMemoryTypeDevice,
+        live ? std::max(it->second.device, 0) : 0};
+  return cudaSuccess;
+}
 // Pageable host memory is read before the call returns, and has been written when it does; page-locked is not.
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t n, cudaMemcpyKind, cudaStream_t stream) {
   Lock lock(machine().mutex);

@@ -85,6 +85,12 @@ def synchronize(device: Device = None) -> None:
     _C._cuda_synchronize(_index(device, "synchronize"))
 
 
+def can_device_access_peer(device: Device, peer_device: Device) -> bool:
+    """Whether kernels of one device could read another's memory; copies between the two then need not pass the host."""
+    a, b = (_index(d, "can_device_access_peer") for d in (device, peer_device))
+    return _C._cuda_can_access_peer(a, b)
+
+
 # ---- memory: what the caching allocator of a device has handed out and keeps; nothing where there is no device
 
 

@@ -77,14 +77,14 @@ class PackedSequence(_Fields):
         return self.to(*args, device="cuda", **kwargs)
 
     def pin_memory(self) -> PackedSequence:
-        return self
+        return self._replace(data=self.data.pin_memory())
 
     @property
     def is_cuda(self) -> bool:
         return self.data.device.type == "cuda"
 
     def is_pinned(self) -> bool:
-        return False
+        return self.data.is_pinned()
 
 
 def invert_permutation(permutation: Any) -> Any:

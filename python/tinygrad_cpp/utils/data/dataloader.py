@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ... import _C
-from ._utils.collate import default_collate, default_convert
+from ._utils.collate import default_collate, default_convert, pinned
 from ._utils.fetch import (
     EXHAUSTED,
     batch_seed,
@@ -51,7 +51,8 @@ class DataLoader(Generic[T_co]):
 
     Samples are taken in the order of `sampler` or `batch_sampler` (by default one after the other, with `shuffle` in
     random order), joined by `collate_fn` and, with num_workers > 0, made by that many processes, `prefetch_factor`
-    batches ahead per process. `batch_size=None` gives single samples. `pin_memory` has no effect on the CPU.
+    batches ahead per process. `batch_size=None` gives single samples. With `pin_memory`
+    and a CUDA device, the batches' tensors lie in page-locked memory, from which they are copied beside other work.
 
     Randomness: each pass draws one seed from `generator` (or the default generator). Before each batch the default
     generator, `random` and `numpy.random` are seeded from it and the batch's number, and set back afterwards. So a
@@ -232,11 +233,10 @@ class DataLoader(Generic[T_co]):
         # A stream cannot be entered in the middle: what was handed out is made again and left out.
         return self._counted(now, itertools.islice(self._batches(seed, tasks, 0), now.batches, None))
 
-    @staticmethod
-    def _counted(now: _Pass, batches: Iterator[Any]) -> Iterator[Any]:
+    def _counted(self, now: _Pass, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
             now.batches += 1
-            yield batch
+            yield pinned(batch) if self.pin_memory else batch
         now.ended = True
 
     def _batches(self, seed: int, tasks: Iterator[Any], first: int) -> Iterator[Any]:

@@ -49,6 +49,20 @@ def default_convert(data: Any) -> Any:
     return values if isinstance(data, tuple) else _rebuild(data, values, list)
 
 
+def pinned(data: Any) -> Any:
+    """The tensors in page-locked memory, at any depth of containers; what has a pin_memory() of its own is asked."""
+    if hasattr(data, "pin_memory"):
+        return data.pin_memory()
+    if isinstance(data, Mapping):
+        return _rebuild(data, {k: pinned(v) for k, v in data.items()}, dict)
+    if isinstance(data, (str, bytes)) or not isinstance(data, Sequence):
+        return data
+    values = [pinned(v) for v in data]
+    if _is_namedtuple(data):
+        return type(data)(*values)
+    return tuple(values) if isinstance(data, tuple) else _rebuild(data, values, list)
+
+
 def collate(batch: Sequence[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
     """Joins samples of the same structure into one batch.
 
