@@ -112,6 +112,11 @@ int device_count() noexcept {
   return n;
 }
 
+bool capturing() noexcept {
+  Runtime* r = state().runtime.load(std::memory_order_acquire);
+  return r && r->capturing();
+}
+
 Runtime& runtime() {
   Runtime* r = plugin();
   if (TG_UNLIKELY(!r || device_count() == 0)) fail<DeviceError>("cuda: ", probe().text, kFallback);

@@ -10,6 +10,7 @@ namespace tg::cuda {
 // Handles of the CUDA runtime (cudaStream_t, cudaEvent_t). A null stream is the device's default stream.
 using StreamHandle = void*;
 using EventHandle = void*;
+using GraphHandle = void*;  // cudaGraphExec_t
 
 struct DeviceProperties {
   std::string name;
@@ -67,6 +68,21 @@ class TG_API Runtime {
   virtual void event_synchronize(EventHandle e) = 0;
   virtual float event_elapsed_ms(EventHandle from, EventHandle to) = 0;
 
+  // What this thread queues on `s`, and on streams that wait for it, becomes a graph instead of being run. Memory that
+  // is allocated meanwhile belongs to `pool` (0: a new one), whose number is returned, until pool_release().
+  virtual uint64_t capture_begin(int device, StreamHandle s, uint64_t pool) = 0;
+  // The graph, ready to be launched; DeviceError if something was asked for that a graph cannot do.
+  virtual GraphHandle capture_end(int device, StreamHandle s) = 0;
+  virtual bool capturing() noexcept = 0;  // on any device, by this thread
+  virtual void graph_launch(GraphHandle g, int device, StreamHandle s) = 0;
+  virtual void graph_destroy(GraphHandle g) noexcept = 0;
+  virtual void pool_release(int device, uint64_t pool) = 0;
+
+  // Ranges and moments for the vendor's profilers; nothing in the emulation.
+  virtual void profile_push(const char* text) noexcept = 0;
+  virtual void profile_pop() noexcept = 0;
+  virtual void profile_mark(const char* text) noexcept = 0;
+
   // A kernel of an image that backends/rtc compiled for this device; it lives as long as the process.
   virtual void* kernel_load(int device, const std::string& image, const std::string& name) = 0;
   // Queued on `s`. grid and block have three numbers each, args the address of each argument.
@@ -100,6 +116,8 @@ TG_API Probe probe() noexcept;
 // True if there is a device, or emulation was asked for.
 TG_API bool is_available() noexcept;
 TG_API int device_count() noexcept;
+// Whether this thread is recording a graph.
+TG_API bool capturing() noexcept;
 // The backend of a CUDA device; DeviceError if there is none of that number.
 Backend& backend(Device d);
 

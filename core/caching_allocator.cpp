@@ -76,6 +76,13 @@ void CachingAllocator::deallocate(void* p, size_t bytes) {
   live_.fetch_sub(int64_t(block_size(bytes, block.order)), std::memory_order_relaxed);
   count_used(bytes, -1);
   std::vector<void*> marks;
+  if ((block.order & kPrivate) && !block.users.empty()) {  // it may be used each time that its work is repeated
+    std::lock_guard lock(mutex_);
+    if (!ended(block.order)) {
+      waiting_.push_back({p, bytes, block.order, {}});
+      return;
+    }
+  }
   for (uint64_t user : block.users)
     if (void* m = mark(user)) marks.push_back(m);
   if (marks.empty()) return give_back(p, bytes, block.order);
@@ -90,10 +97,9 @@ void CachingAllocator::give_back(void* p, size_t bytes, uint64_t order) {
   {
     std::lock_guard lock(mutex_);
     int64_t size = int64_t(block_size(bytes, order));
-    bool ended = std::find(ended_.begin(), ended_.end(), order) != ended_.end();
     // Past the peak of what was ever live at once, caching more cannot help.
     bool room = cached_.load(std::memory_order_relaxed) + size <= std::max<int64_t>(peak_.load(), 1 << 20);
-    if ((room || (order & kPrivate)) && !ended) {
+    if ((room || (order & kPrivate) || must_keep()) && !ended(order)) {
       try {
         pool(order).free[size_class(bytes)].push_back(p);
         cached_.fetch_add(size, std::memory_order_relaxed);
@@ -111,6 +117,7 @@ void CachingAllocator::settle(bool wait) {
   {
     std::lock_guard lock(mutex_);
     std::erase_if(waiting_, [&](Waiting& w) {
+      if ((w.order & kPrivate) && w.marks.empty() && !ended(w.order)) return false;
       std::erase_if(w.marks, [&](void* m) { return reached(m, wait); });
       if (!w.marks.empty()) return false;
       done.push_back(std::move(w));
@@ -132,15 +139,21 @@ void CachingAllocator::release_cached() {
     if (!(order & kPrivate)) empty(order, p);
 }
 
-void CachingAllocator::end_private(uint64_t order) {
-  settle(true);
+uint64_t CachingAllocator::new_private() {
   std::lock_guard lock(mutex_);
-  ended_.push_back(order);
-  if (auto it = pools_.find(order); it != pools_.end()) {
-    empty(order, it->second);
-    pools_.erase(it);
+  TG_CHECK(++n_private_ < (uint64_t(1) << (63 - kGroupShift)), ValueError, "too many private pools of memory");
+  return kPrivate | n_private_ << kGroupShift;
+}
+
+void CachingAllocator::end_private(uint64_t group) {
+  {
+    std::lock_guard lock(mutex_);
+    ended_.push_back(group >> kGroupShift);
+    for (auto it = pools_.lower_bound(group); it != pools_.end() && ended(it->first); it = pools_.erase(it))
+      empty(it->first, it->second);
     last_pool_ = nullptr;
   }
+  settle(false);
 }
 
 void CachingAllocator::empty(uint64_t order, Pool& pool) {

@@ -1,6 +1,7 @@
 // The caching allocator of devices other than the CPU: size classes, statistics, a bound and fault injection. A device
 // says where memory comes from, and which blocks may follow one another.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -26,12 +27,14 @@ class TG_API CachingAllocator : public Allocator {
   // Work of `order` uses the block too: once deallocated, it is handed out again when what that order has queued by
   // then is done.
   void record_use(const void* p, uint64_t order);
-  // Gives back what a private order keeps. Its blocks that are still live follow when they are deallocated.
-  void end_private(uint64_t order);
+  // A new group of private orders, group | n with n < 2^48: they keep their freed blocks until end_private(group).
+  // Blocks that are still live then follow when they are deallocated.
+  uint64_t new_private();
+  void end_private(uint64_t group);
 
  protected:
-  // Orders with this bit set keep their freed blocks until end_private(), whatever else happens.
   static constexpr uint64_t kPrivate = uint64_t(1) << 63;
+  static constexpr int kGroupShift = 48;
   // Fresh memory of at least `bytes`, 64-byte aligned; nullptr when there is none.
   virtual void* raw_allocate(size_t bytes) = 0;
   virtual void raw_free(void* p, uint64_t order) = 0;
@@ -40,6 +43,8 @@ class TG_API CachingAllocator : public Allocator {
   virtual uint64_t order() const { return 0; }
   // Whether freed blocks are kept for reuse; without, sizes are exact, so that checkers see every byte too much.
   virtual bool caches() const { return true; }
+  // Whether blocks must not go back to the system now.
+  virtual bool must_keep() const { return false; }
   // A mark behind all that an order has queued, nullptr if there is nothing to wait for; and whether work got there
   // (with `wait`: always, later). A mark that was reached is gone.
   virtual void* mark(uint64_t) noexcept { return nullptr; }
@@ -81,8 +86,12 @@ class TG_API CachingAllocator : public Allocator {
   std::unordered_map<const void*, Block> apart_;
   std::vector<Waiting> waiting_;
   std::atomic<int> n_apart_{0}, n_waiting_{0};
-  std::vector<uint64_t> ended_;  // private orders that have ended, but have live blocks
-  Pool* last_pool_ = nullptr;    // and the one used last, with its order
+  std::vector<uint64_t> ended_;  // groups of private orders
+  uint64_t n_private_ = 0;
+  bool ended(uint64_t order) const {
+    return (order & kPrivate) && std::find(ended_.begin(), ended_.end(), order >> kGroupShift) != ended_.end();
+  }
+  Pool* last_pool_ = nullptr;  // and the one used last, with its order
   uint64_t last_order_ = 0;
   Pool& pool(uint64_t order);
   std::atomic<int64_t> used_[kSizeClasses] = {};  // blocks handed out, for the text of an error

@@ -207,9 +207,13 @@ Dims trailing_dims(const char* op, const Tensor& x, IntList shape, const Tensor&
              " but normalized_shape=", shape, " expects ", shape[i], "; input=", describe(x));
     dims.push_back(d);
   }
-  for (const Tensor* t : {&weight, &bias})
-    TG_CHECK(!t->defined() || t->sizes() == shape.dims(), ShapeError, op, ": ",
-             t == &weight ? "weight=" : "bias=", describe(*t), " must have the shape ", shape);
+  for (const Tensor* t : {&weight, &bias}) {
+    const char* name = t == &weight ? "weight=" : "bias=";
+    TG_CHECK(!t->defined() || t->sizes() == shape.dims(), ShapeError, op, ": ", name, describe(*t),
+             " must have the shape ", shape);
+    TG_CHECK(!t->defined() || t->device() == x.device(), DeviceError, op,
+             ": expected all tensors on one device; input=", describe(x), ", ", name, describe(*t));
+  }
   return dims;
 }
 

@@ -58,6 +58,29 @@ class EventObject {
   bool timing_, blocking_;
 };
 
+void bind_graphs(py::module_& m) {
+  using E = EventObject;
+  m.def("_cuda_capture_begin", [](int device, uintptr_t s, uint64_t pool) {
+    return cuda::runtime().capture_begin(device, E::to_handle(s), pool);
+  });
+  m.def("_cuda_capture_end", [](int device, uintptr_t s) {
+    return reinterpret_cast<uintptr_t>(cuda::runtime().capture_end(device, E::to_handle(s)));
+  });
+  m.def("_cuda_capturing", &cuda::capturing);
+  m.def("_cuda_graph_launch", [](uintptr_t g, int device, uintptr_t s) {
+    cuda::runtime().graph_launch(reinterpret_cast<cuda::GraphHandle>(g), device, E::to_handle(s));
+  });
+  m.def("_cuda_graph_destroy",
+        [](uintptr_t g) { cuda::runtime().graph_destroy(reinterpret_cast<cuda::GraphHandle>(g)); });
+  m.def("_cuda_pool_release", [](int device, uint64_t pool) { cuda::runtime().pool_release(device, pool); });
+  m.def("_cuda_profile", [](const std::string& what, const std::string& text) {
+    cuda::Runtime* r = cuda::is_available() ? cuda::plugin() : nullptr;
+    if (!r) return;
+    if (what == "push") return r->profile_push(text.c_str());
+    return what == "pop" ? r->profile_pop() : r->profile_mark(text.c_str());
+  });
+}
+
 void bind_streams(py::module_& m) {
   using E = EventObject;
   auto no_gil = py::call_guard<py::gil_scoped_release>();
@@ -96,6 +119,7 @@ void bind_streams(py::module_& m) {
 void init_cuda(py::module_& m) {
   python_vendor_folders = package_folders;
   bind_streams(m);
+  bind_graphs(m);
   m.def(
       "_find_vendor",
       [](const std::vector<std::string>& names, const std::vector<std::string>& before) {

@@ -15,6 +15,8 @@ namespace tg::cuda {
 inline void check(cudaError_t e, const char* what) {
   if (TG_UNLIKELY(e != cudaSuccess)) fail_call(e, what);
 }
+// `kernel` is a name that lives as long as the process.
 void check_launch(cudaError_t e, const char* kernel);
+bool launch_blocking();
 
 }  // namespace tg::cuda

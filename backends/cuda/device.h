@@ -12,6 +12,8 @@ cudaStream_t stream();
 StreamHandle& stream_slot(int device);
 int current_device();
 void set_device(int device);
+// Whether this thread is recording a graph, on any device.
+bool recording_graph();
 
 // Makes a device current for a scope.
 class DeviceGuard {

@@ -6,6 +6,13 @@
 #include <mutex>
 #include <string>
 
+#if !defined(TG_CUDA_EMULATION) && __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>  // a header that asks the profiler, if one is there
+#define TG_NVTX(call) (void)(call)
+#else
+#define TG_NVTX(call)
+#endif
+
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/kernels.h"
@@ -19,6 +26,8 @@ namespace {
 
 thread_local int t_device = -1;  // what cudaSetDevice was last given in this thread
 thread_local StreamHandle t_streams[kMaxDevices] = {};
+thread_local uint64_t t_pools[kMaxDevices] = {};  // where memory comes from while a graph is recorded, else 0
+thread_local int t_captures = 0;
 
 #ifdef TG_CUDA_EMULATION
 constexpr bool kEmulated = true;
@@ -81,7 +90,8 @@ class DeviceAllocator final : public CachingAllocator {
     else
       cudaFree(p);
   }
-  uint64_t order() const override { return reinterpret_cast<uintptr_t>(t_streams[device_]); }
+  uint64_t order() const override { return t_pools[device_] | reinterpret_cast<uintptr_t>(t_streams[device_]); }
+  bool must_keep() const override { return t_captures > 0; }
   // The emulation gives every block pages of its own, unless the reuse of blocks itself is to be tested.
   bool caches() const override {
     static const bool on = !kEmulated || env_on("TG_EMU_CACHE");
@@ -97,7 +107,9 @@ class DeviceAllocator final : public CachingAllocator {
   }
 
  private:
-  static cudaStream_t stream_of(uint64_t order) { return reinterpret_cast<cudaStream_t>(order); }
+  static cudaStream_t stream_of(uint64_t order) {
+    return reinterpret_cast<cudaStream_t>(order & ((uint64_t(1) << kGroupShift) - 1));
+  }
   const int device_;
 };
 
@@ -283,6 +295,42 @@ class PluginRuntime final : public Runtime {
     return ms;
   }
 
+  // Relaxed: memory may be taken from the device while a graph is recorded.
+  uint64_t capture_begin(int device, StreamHandle s, uint64_t pool) override {
+    TG_CHECK(s, ValueError, "cuda: the default stream cannot record a graph");
+    TG_CHECK(!t_pools[device], ValueError, "cuda: this thread records a graph of cuda:", device, " already");
+    DeviceGuard guard(device);
+    if (!pool) pool = slot(device).memory->new_private();
+    check(cudaStreamBeginCapture(as_stream(s), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
+    t_pools[device] = pool;
+    ++t_captures;
+    return pool;
+  }
+  GraphHandle capture_end(int device, StreamHandle s) override {
+    TG_CHECK(t_pools[device], ValueError, "cuda: this thread records no graph of cuda:", device);
+    DeviceGuard guard(device);
+    t_pools[device] = 0;
+    --t_captures;
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(as_stream(s), &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t exec = nullptr;
+    cudaError_t e = cudaGraphInstantiate(&exec, graph, 0);
+    cudaGraphDestroy(graph);
+    check(e, "cudaGraphInstantiate");
+    return exec;
+  }
+  bool capturing() noexcept override { return t_captures > 0; }
+  void graph_launch(GraphHandle g, int device, StreamHandle s) override {
+    DeviceGuard guard(device);
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(g), as_stream(s)), "cudaGraphLaunch");
+  }
+  void graph_destroy(GraphHandle g) noexcept override { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(g)); }
+  void pool_release(int device, uint64_t pool) override { slot(device).memory->end_private(pool); }
+
+  void profile_push([[maybe_unused]] const char* text) noexcept override { TG_NVTX(nvtxRangePushA(text)); }
+  void profile_pop() noexcept override { TG_NVTX(nvtxRangePop()); }
+  void profile_mark([[maybe_unused]] const char* text) noexcept override { TG_NVTX(nvtxMarkA(text)); }
+
   void* kernel_load(int device, const std::string& image, const std::string& name) override {
     return load_kernel(device, image, name);
   }
@@ -382,6 +430,7 @@ void set_device(int device) {
   check(cudaSetDevice(device), "cudaSetDevice");
   t_device = device;
 }
+bool recording_graph() { return t_captures > 0; }
 StreamHandle& stream_slot(int device) { return t_streams[device]; }
 cudaStream_t stream() { return as_stream(t_streams[current_device()]); }
 Allocator& device_memory(int device) { return the_runtime().allocator(device); }

@@ -33,3 +33,37 @@ def test_wrong_device_is_refused():
         x.numpy()
     with pytest.raises(tg.DeviceError, match="cuda:9"):
         tg.ones(1, device="cuda:9")
+
+
+F = tg.nn.functional
+MIXED = {
+    "add": lambda a, b: a + b,
+    "matmul": lambda a, b: a @ b,
+    "cat": lambda a, b: tg.cat([a, b]),
+    "stack": lambda a, b: tg.stack([a, b]),
+    "where": lambda a, b: tg.where(a > 0, a, b),
+    "gather": lambda a, b: a.gather(0, b.long()),
+    "scatter": lambda a, b: a.scatter(0, b.long() * 0, a),
+    "index_select": lambda a, b: a.index_select(0, b[0].long()),
+    "linear": lambda a, b: F.linear(a, b),
+    "embedding": lambda a, b: F.embedding(b.long(), a),
+    "cross_entropy": lambda a, b: F.cross_entropy(a, b[:, 0].long()),
+    "layer_norm": lambda a, b: F.layer_norm(a, (2,), b[0]),
+    "rms_norm": lambda a, b: F.rms_norm(a, (2,), b[0]),
+    "group_norm": lambda a, b: F.group_norm(a, 2, b[0]),
+    "batch_norm": lambda a, b: F.batch_norm(a, b[0] * 0, b[0] * 1, training=True),
+    "prelu": lambda a, b: F.prelu(a, b[0]),
+    "conv1d": lambda a, b: F.conv1d(a[None], b[None]),
+    "mse_loss": lambda a, b: F.mse_loss(a, b),
+    "add_": lambda a, b: a.add_(b),
+    "lerp": lambda a, b: tg.lerp(a, b, 0.5),
+}
+
+
+@pytest.mark.parametrize("op", MIXED)
+def test_ops_name_the_devices_that_do_not_fit(op):
+    for a, b in [(tg.ones(2, 2, device=D), tg.ones(2, 2)), (tg.ones(2, 2), tg.ones(2, 2, device=D))]:
+        with pytest.raises(tg.DeviceError) as caught:
+            MIXED[op](a, b)
+        assert "cuda:0" in str(caught.value) and "cpu" in str(caught.value), caught.value
+        assert a.tolist() == [[1, 1], [1, 1]]

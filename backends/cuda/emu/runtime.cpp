@@ -33,14 +33,29 @@ struct Work {
   std::function<void()> run;
   std::function<bool()> ready;  // empty: at once
 };
+// Recorded work: what each piece comes after.
+struct GraphNode {
+  std::function<void()> run;
+  std::vector<size_t> after;
+};
+struct GraphState {
+  std::vector<GraphNode> nodes;
+  bool invalid = false;  // something was asked that a graph cannot do
+};
+using Graph = std::shared_ptr<GraphState>;
+
 struct Stream {
   int device = 0;
   std::deque<Work> queue;
+  Graph capture;             // while its work is recorded
+  std::vector<size_t> tail;  // what its next piece comes after
 };
 // Queued work holds on to its events, so that destroying one is no reason to run anything.
 struct EventState {
   uint64_t recorded = 0, done = 0;
   double ms = 0;
+  Graph capture;  // recorded in a graph, behind `tail`
+  std::vector<size_t> tail;
 };
 using Event = std::shared_ptr<EventState>;
 struct Block {
@@ -60,7 +75,8 @@ struct Machine {
   size_t used[16] = {};
   char *heap = nullptr, *top = nullptr;
   std::map<const void*, int> shared_limit;
-  int depth = 0;  // of running work
+  cudaError_t fault = cudaSuccess;  // of a kernel: every later call answers with it
+  int depth = 0;                    // of running work
   size_t queued = 0;
   Machine() {
     for (int d = 0; d < std::max(devices, 1); ++d) {
@@ -151,6 +167,11 @@ bool all_done() { return machine().queued == 0; }
 
 cudaError_t put(Stream* s, std::function<void()> run, std::function<bool()> ready = nullptr) {
   Machine& m = machine();
+  if (s->capture) {
+    s->capture->nodes.push_back({std::move(run), std::move(s->tail)});
+    s->tail = {s->capture->nodes.size() - 1};
+    return cudaSuccess;
+  }
   if (m.depth > 0 && !ready) {  // work started by work, such as a library's
     run();
     return cudaSuccess;
@@ -159,6 +180,35 @@ cudaError_t put(Stream* s, std::function<void()> run, std::function<bool()> read
   ++m.queued;
   if (!m.lazy || m.queued > kMaxQueued) drain(all_done);
   return cudaSuccess;
+}
+
+// A wait for recorded work has no end, and spoils the recording.
+bool spoiled(const Graph& g) {
+  if (g) g->invalid = true;
+  return g != nullptr;
+}
+bool any_capture() {
+  bool any = false;
+  for (Stream* s : machine().streams) any |= spoiled(s->capture);
+  return any;
+}
+
+// Runs a graph's pieces in one of the orders that it allows.
+void replay(const GraphState& g) {
+  std::vector<size_t> missing(g.nodes.size()), able;
+  std::vector<std::vector<size_t>> before(g.nodes.size());
+  for (size_t i = 0; i < g.nodes.size(); ++i) {
+    missing[i] = g.nodes[i].after.size();
+    for (size_t j : g.nodes[i].after) before[j].push_back(i);
+    if (missing[i] == 0) able.push_back(i);
+  }
+  while (!able.empty()) {
+    size_t at = seed() < 2 ? 0 : draw(uint32_t(able.size())), i = able[at];
+    able.erase(able.begin() + ptrdiff_t(at));
+    g.nodes[i].run();
+    for (size_t j : before[i])
+      if (--missing[j] == 0) able.push_back(j);
+  }
 }
 
 std::map<char*, Block>::iterator find(const void* p) {
@@ -202,6 +252,7 @@ void enqueue(cudaStream_t s, std::function<void()> work) {
 cudaError_t launch(const Launch& l, std::function<void()> body) {
   Machine& m = machine();
   Lock lock(m.mutex);
+  if (m.fault) return error(m.fault);
   const dim3 g = l.grid, b = l.block;
   if (!g.x || !g.y || !g.z || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535)
     return error(cudaErrorInvalidConfiguration);
@@ -210,8 +261,18 @@ cudaError_t launch(const Launch& l, std::function<void()> body) {
   if (l.shared_bytes > size_t(limit == m.shared_limit.end() ? 48 << 10 : limit->second))
     return error(cudaErrorInvalidValue);
   Stream* s = stream_of(l.stream);
+  static int until_fault = env_int("TG_EMU_FAULT", 0);  // the kernel of this number fails: when it runs, as on a GPU
+  if (until_fault > 0 && --until_fault == 0) return put(s, [&m] { m.fault = cudaErrorLaunchFailure; });
   for (int i = 0; i < l.n_pointers; ++i)
     if (l.pointers[i]) check_pointer(l.name, l.pointers[i], s->device);
+  if (s->capture) {  // what is freed before a replay shows then
+    std::vector<const void*> pointers(l.pointers, l.pointers + l.n_pointers);
+    return put(s, [=, name = l.name, device = s->device, shared = l.shared_bytes, body = std::move(body)] {
+      for (const void* p : pointers)
+        if (p) check_pointer(name, p, device);
+      run_grid(name, g, b, shared, body);
+    });
+  }
   return put(
       s, [=, name = l.name, shared = l.shared_bytes, body = std::move(body)] { run_grid(name, g, b, shared, body); });
 }
@@ -260,8 +321,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
 }
 cudaError_t cudaDeviceSynchronize() {
   Lock lock(machine().mutex);
+  if (any_capture()) return error(cudaErrorStreamCaptureUnsupported);
   drain(all_done);
-  return cudaSuccess;
+  return error(machine().fault);
 }
 cudaError_t cudaDeviceCanAccessPeer(int* yes, int device, int peer) {
   *yes = device != peer;
@@ -284,6 +346,15 @@ constexpr struct {
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorIllegalState, "cudaErrorIllegalState", "the operation cannot be performed in the present state"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
 };
 }  // namespace
 const char* cudaGetErrorName(cudaError_t e) {
@@ -330,6 +401,10 @@ cudaError_t cudaFreeAsync(void* p, cudaStream_t s) {
   auto it = machine().blocks.find(static_cast<char*>(p));
   if (it == machine().blocks.end() || !it->second.live) return error(cudaErrorInvalidValue);
   it->second.live = false;
+  if (stream_of(s)->capture) {  // no part of the recording
+    forget(p);
+    return cudaSuccess;
+  }
   return put(stream_of(s), [p] { forget(p); });
 }
 cudaError_t cudaFree(void* p) {
@@ -406,17 +481,29 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   Lock lock(machine().mutex);
+  if (spoiled(stream_of(s)->capture)) return error(cudaErrorStreamCaptureUnsupported);
   drain([x = stream_of(s)] { return x->queue.empty(); });
-  return cudaSuccess;
+  return error(machine().fault);
 }
 cudaError_t cudaStreamQuery(cudaStream_t s) {
   Lock lock(machine().mutex);
+  if (spoiled(stream_of(s)->capture)) return error(cudaErrorStreamCaptureUnsupported);
   return ask([x = stream_of(s)] { return x->queue.empty(); });
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
   Lock lock(machine().mutex);
   Event x = event_of(e);
-  return put(stream_of(s), [] {}, [x, until = x->recorded] { return x->done >= until; });
+  Stream* to = stream_of(s);
+  if (x->capture) {  // the stream takes part in the recording from here on
+    if (to->capture && to->capture != x->capture) return error(cudaErrorStreamCaptureIsolation);
+    to->capture = x->capture;
+    for (size_t i : x->tail)
+      if (std::find(to->tail.begin(), to->tail.end(), i) == to->tail.end()) to->tail.push_back(i);
+    return cudaSuccess;
+  }
+  if (to->capture && x->done < x->recorded) return error(cudaErrorStreamCaptureIsolation);
+  if (to->capture) return cudaSuccess;
+  return put(to, [] {}, [x, until = x->recorded] { return x->done >= until; });
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) {
   *e = reinterpret_cast<cudaEvent_t>(new Event(new EventState));
@@ -430,17 +517,23 @@ cudaError_t cudaEventDestroy(cudaEvent_t e) {
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
   Lock lock(machine().mutex);
   Event x = event_of(e);
-  return put(stream_of(s), [x, n = ++x->recorded] {
+  Stream* from = stream_of(s);
+  x->capture = from->capture;
+  x->tail = from->tail;
+  if (from->capture) return cudaSuccess;
+  return put(from, [x, n = ++x->recorded] {
     x->done = n;
     x->ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
   });
 }
 cudaError_t cudaEventQuery(cudaEvent_t e) {
   Lock lock(machine().mutex);
+  if (spoiled(event_of(e)->capture)) return error(cudaErrorStreamCaptureUnsupported);
   return ask([x = event_of(e)] { return x->done >= x->recorded; });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t e) {
   Lock lock(machine().mutex);
+  if (spoiled(event_of(e)->capture)) return error(cudaErrorStreamCaptureUnsupported);
   drain([x = event_of(e)] { return x->done >= x->recorded; });
   return cudaSuccess;
 }
@@ -452,5 +545,57 @@ cudaError_t cudaFuncSetAttribute(const void* f, cudaFuncAttribute, int value) {
   Lock lock(machine().mutex);
   if (value > 227 << 10) return error(cudaErrorInvalidValue);
   machine().shared_limit[f] = value;
+  return cudaSuccess;
+}
+
+// ---- graphs
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+  Lock lock(machine().mutex);
+  if (!s) return error(cudaErrorStreamCaptureUnsupported);
+  Stream* x = stream_of(s);
+  if (x->capture) return error(cudaErrorIllegalState);
+  x->capture = std::make_shared<GraphState>();
+  x->tail.clear();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
+  Lock lock(machine().mutex);
+  *graph = nullptr;
+  Graph g = stream_of(s)->capture;
+  if (!g) return error(cudaErrorIllegalState);
+  std::vector<bool> joined(g->nodes.size());
+  std::vector<size_t> open = stream_of(s)->tail;
+  while (!open.empty()) {
+    size_t i = open.back();
+    open.pop_back();
+    if (joined[i]) continue;
+    joined[i] = true;
+    open.insert(open.end(), g->nodes[i].after.begin(), g->nodes[i].after.end());
+  }
+  for (Stream* x : machine().streams)
+    if (x->capture == g) {
+      x->capture = nullptr;
+      x->tail.clear();
+    }
+  if (g->invalid) return error(cudaErrorStreamCaptureInvalidated);
+  if (std::find(joined.begin(), joined.end(), false) != joined.end()) return error(cudaErrorStreamCaptureUnjoined);
+  *graph = reinterpret_cast<cudaGraph_t>(new Graph(g));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = reinterpret_cast<cudaGraphExec_t>(new Graph(*reinterpret_cast<Graph*>(graph)));
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t s) {
+  Lock lock(machine().mutex);
+  return put(stream_of(s), [g = *reinterpret_cast<Graph*>(exec)] { replay(*g); });
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete reinterpret_cast<Graph*>(graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete reinterpret_cast<Graph*>(exec);
   return cudaSuccess;
 }

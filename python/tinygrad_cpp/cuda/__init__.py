@@ -15,6 +15,7 @@ from . import _devices
 from ._devices import Device, current_device, device_count, device_of, is_available, set_device
 from ._devices import index_of as _index
 from ._devices import refuse as _refuse
+from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing
 from .streams import (
     Event,
     ExternalStream,
@@ -215,13 +216,6 @@ def set_rng_state_all(new_states: Any) -> None:
 
 
 _TENSORS = frozenset(t + "Tensor" for t in "Float Double Half BFloat16 Byte Char Short Int Long Bool".split())
-
-
-class CUDAGraph:
-    """Refused: there is no device to capture work on."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise _refuse("cuda.CUDAGraph")
 
 
 OutOfMemoryError = _C.OutOfMemoryError
