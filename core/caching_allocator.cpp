@@ -74,21 +74,28 @@ void CachingAllocator::deallocate(void* p, size_t bytes) {
   if (!p) return;
   const Block block = forget(p);
   live_.fetch_sub(int64_t(block_size(bytes, block.order)), std::memory_order_relaxed);
-  count_used(bytes, -1);
+  if (block.users.empty() || !wait_for_users(p, bytes, block)) give_back(p, bytes, block.order);
+}
+
+// Puts a block where settle() finds it; false if nothing has to be waited for any more.
+bool CachingAllocator::wait_for_users(void* p, size_t bytes, const Block& block) {
   std::vector<void*> marks;
-  if ((block.order & kPrivate) && !block.users.empty()) {  // it may be used each time that its work is repeated
+  try {
     std::lock_guard lock(mutex_);
-    if (!ended(block.order)) {
-      waiting_.push_back({p, bytes, block.order, {}});
-      return;
-    }
+    waiting_.reserve(waiting_.size() + 1);
+    const bool repeated = (block.order & kPrivate) && !ended(block.order);  // used each time that its work is repeated
+    marks.reserve(block.users.size());
+    for (uint64_t user : block.users)
+      if (void* m = repeated ? nullptr : mark(user)) marks.push_back(m);
+    if (marks.empty() && !repeated) return false;
+    waiting_.push_back({p, bytes, block.order, std::move(marks)});
+    ++n_waiting_;
+    return true;
+  } catch (const std::bad_alloc&) {  // no room to remember the block: it can only be waited for
+    for (uint64_t user : block.users)
+      if (void* m = mark(user)) reached(m, true);
+    return false;
   }
-  for (uint64_t user : block.users)
-    if (void* m = mark(user)) marks.push_back(m);
-  if (marks.empty()) return give_back(p, bytes, block.order);
-  std::lock_guard lock(mutex_);
-  waiting_.push_back({p, bytes, block.order, std::move(marks)});
-  ++n_waiting_;
 }
 
 // Puts a block that nothing uses any more where its order finds it, or gives it back to the system.

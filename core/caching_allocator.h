@@ -75,6 +75,7 @@ class TG_API CachingAllocator : public Allocator {
   void note_order(void* p, size_t bytes, uint64_t order);
   Block forget(void* p);
   void give_back(void* p, size_t bytes, uint64_t order);
+  bool wait_for_users(void* p, size_t bytes, const Block& block);
   void settle(bool wait);
   void empty(uint64_t order, Pool& pool);
   bool injected_failure();
