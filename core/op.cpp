@@ -319,15 +319,50 @@ static std::string operands_text(const OpDef& op, Args args) {
   return s.empty() ? s : ";" + s.substr(1);
 }
 
+static void explain(Error& e, const OpDef& op, Args args) {
+  if (e.text.starts_with("out of memory") || e.text.starts_with("cuda: ")) {
+    e.text = op.base + ": " + e.text + operands_text(op, args);  // the op that asked
+  } else if (e.text.find('@') == std::string::npos) {
+    e.text += operands_text(op, args);
+  }
+}
+
+// A tensor without dimensions on the CPU is a number to tensors of a device, and goes to them. False if there is none.
+static bool run_with_numbers(const OpDef& op, Args args, Outputs& out) {
+  const Tensor* there = nullptr;
+  for (int i = 0; i < args.n && !there; ++i)
+    if (args[i].is_tensor() && !args[i].tensor().device().is_cpu()) there = &args[i].tensor();
+  if (!there) return false;
+  static const OpDef& move = find_op("device_copy");
+  std::vector<Value> values;
+  std::vector<Tensor> moved;
+  moved.reserve(size_t(args.n));  // values refer to its elements
+  for (int i = 0; i < args.n; ++i) {
+    values.push_back(args[i]);
+    if (!args[i].is_tensor() || (i == 0 && op.inplace_of)) continue;  // what is written to does not move
+    const Tensor& t = args[i].tensor();
+    if (!t.device().is_cpu() || t.ndim() != 0) continue;
+    const Value v[] = {args[i], Value(there->device()), Value(false)};
+    Outputs copy;
+    call(move, {v, 3}, copy);  // gradients come back by it
+    moved.push_back(copy[0]);
+    values.back() = Value(moved.back());
+  }
+  if (moved.empty()) return false;
+  out = Outputs();
+  call(op, {values.data(), int(values.size())}, out);
+  return true;
+}
+
 void call(const OpDef& op, Args args, Outputs& out) {
   try {
     run(op, args, out);
+  } catch (DeviceError& e) {  // so that calls that fit are not asked
+    if (run_with_numbers(op, args, out)) return;
+    explain(e, op, args);
+    throw;
   } catch (Error& e) {
-    if (e.text.starts_with("out of memory") || e.text.starts_with("cuda: ")) {
-      e.text = op.base + ": " + e.text + operands_text(op, args);  // the op that asked
-    } else if (e.text.find('@') == std::string::npos) {
-      e.text += operands_text(op, args);
-    }
+    explain(e, op, args);
     throw;
   }
 }

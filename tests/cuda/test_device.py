@@ -67,3 +67,23 @@ def test_ops_name_the_devices_that_do_not_fit(op):
             MIXED[op](a, b)
         assert "cuda:0" in str(caught.value) and "cpu" in str(caught.value), caught.value
         assert a.tolist() == [[1, 1], [1, 1]]
+
+
+def test_a_number_of_the_host_goes_to_the_device():
+    """A tensor without dimensions on the CPU counts as a number, as in PyTorch; its gradient comes back to the CPU."""
+    x = tg.arange(4.0, device=D, requires_grad=True)
+    s = tg.tensor(3.0, requires_grad=True)
+    y = x * s + tg.tensor(1)
+    assert y.is_cuda and y.tolist() == [1, 4, 7, 10]
+    y.sum().backward()
+    assert s.grad.device.type == "cpu" and s.grad.item() == 6 and x.grad.is_cuda and x.grad.tolist() == [3] * 4
+    assert (tg.tensor(2.0) - x).tolist() == [2, 1, 0, -1] and (x > tg.tensor(1.5)).tolist() == [False, False, True, True]
+    assert tg.where(x > 1, x, tg.tensor(0.0)).tolist() == [0, 0, 2, 3]
+    z = x.detach().clone()
+    assert z.mul_(tg.tensor(2)).tolist() == [0, 2, 4, 6] and z.clamp(max=tg.tensor(3.0)).tolist() == [0, 2, 3, 3]
+    host = tg.tensor(1.0)
+    with pytest.raises(tg.DeviceError):
+        host.add_(x[1].detach())  # what is written to does not move
+    assert host.item() == 1
+    with pytest.raises(tg.DeviceError):
+        x * tg.ones(1)
