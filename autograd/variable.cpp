@@ -52,17 +52,24 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
   return *this;
 }
 
-bool reaches(const Tensor& t, const std::vector<const TensorImpl*>& leaves) {
+std::vector<const TensorImpl*> leaves_reached(const Tensor& t) {
   std::unordered_set<const Node*> seen;
-  std::vector<Edge> todo{edge_of(t)};
+  std::vector<Ref<Node>> todo;
+  std::vector<std::pair<uint64_t, const TensorImpl*>> found;  // with the number of the node that leads there
+  auto follow = [&](const Edge& edge, uint64_t from) {
+    if (edge.leaf) found.push_back({from, edge.leaf.get()});
+    if (edge.node && seen.insert(edge.node.get()).second) todo.push_back(edge.node);
+  };
+  follow(edge_of(t), 0);
   while (!todo.empty()) {
-    const Edge edge = std::move(todo.back());
+    const Ref<Node> node = std::move(todo.back());
     todo.pop_back();
-    if (edge.leaf && std::find(leaves.begin(), leaves.end(), edge.leaf.get()) != leaves.end()) return true;
-    if (edge.node && seen.insert(edge.node.get()).second)
-      for (const Edge& next : edge.node->next) todo.push_back(next);
+    for (const Edge& next : node->next) follow(next, node->seq);
   }
-  return false;
+  std::stable_sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first > b.first; });  // as the engine
+  std::vector<const TensorImpl*> leaves;
+  for (auto& [seq, leaf] : found) leaves.push_back(leaf);
+  return leaves;
 }
 
 Ref<Node> Tensor::grad_fn() const {

@@ -6,7 +6,8 @@
 
 namespace tg {
 
-// Whether the gradient of `t` reaches one of these leaves. Walks the graph, also after backward has freed its values.
-TG_API bool reaches(const Tensor& t, const std::vector<const TensorImpl*>& leaves);
+// The leaves that the gradient of `t` reaches, in the order in which backward first gets to them. Walks the graph, also
+// after backward has freed its values.
+TG_API std::vector<const TensorImpl*> leaves_reached(const Tensor& t);
 
 }  // namespace tg

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <unordered_map>
 
 #include "core/graph.h"
 #include "ops/ops.h"
@@ -96,7 +97,26 @@ void GradScaler::unscale_(const Target& target) {
   progress.stage = Stage::Unscaled;
 }
 
-// From the last parameter to the first, which is the order in which backward gets to them.
+// Of the parameters whose gradients are not finite, the one that backward got to first; `known` is one of them, and the
+// answer where the loss was scaled elsewhere.
+size_t GradScaler::first_overflow(const Target& target, size_t known) {
+  std::vector<Tensor> losses;
+  {
+    std::lock_guard lock(scalers().mutex);
+    for (const auto& [thread, loss] : losses_) losses.push_back(loss);
+  }
+  std::unordered_map<const TensorImpl*, size_t> number;
+  for (size_t i = 0; i < target.params.size(); ++i) number.emplace(target.params[i].impl(), i);
+  for (const Tensor& loss : losses)
+    for (const TensorImpl* leaf : leaves_reached(loss)) {
+      auto at = number.find(leaf);
+      if (at == number.end()) continue;
+      const Tensor grad = target.params[at->second].grad();
+      if (grad.defined() && optim::unscale({grad}, 1) >= 0) return at->second;
+    }
+  return known;
+}
+
 void GradScaler::unscale(const Target& target, Progress& progress, bool in_step) {
   std::vector<Tensor> here, later;  // gradients to unscale now; and within the step, in float32
   std::vector<size_t> of_here, of_later;
@@ -118,7 +138,8 @@ void GradScaler::unscale(const Target& target, Progress& progress, bool in_step)
   progress.overflow = bad_later >= 0 || bad_here >= 0;
   if (progress.overflow)
     last_skip = str("the gradient of ",
-                    target.name_of(bad_later >= 0 ? of_later[size_t(bad_later)] : of_here[size_t(bad_here)]),
+                    target.name_of(first_overflow(
+                        target, bad_later >= 0 ? of_later[size_t(bad_later)] : of_here[size_t(bad_here)])),
                     " is infinite or NaN at a scale of ", get_scale());
   std::lock_guard lock(scalers().mutex);
   for (size_t i : of_here) unscaled_.insert(target.params[i].impl());
@@ -205,9 +226,12 @@ void check_unscaled(TensorList parameters, const char* op) {
     }
   }
   for (const Suspects& s : found)
-    for (const Tensor& loss : s.losses)
-      TG_CHECK(!reaches(loss, s.leaves), Error, op, ": the gradients are still ", s.scale,
+    for (const Tensor& loss : s.losses) {
+      const std::vector<const TensorImpl*> reached = leaves_reached(loss);
+      TG_CHECK(std::find_first_of(reached.begin(), reached.end(), s.leaves.begin(), s.leaves.end()) == reached.end(),
+               Error, op, ": the gradients are still ", s.scale,
                " times too large, because the loss was scaled; call scaler.unscale_(optimizer) first");
+    }
 }
 
 }  // namespace tg::optim

@@ -82,6 +82,7 @@ class TG_API GradScaler {
     double rest = 1;  // the scale that the step itself takes off
   };
   void unscale(const Target& target, Progress& progress, bool in_step);
+  size_t first_overflow(const Target& target, size_t known);
   friend TG_API void check_unscaled(TensorList parameters, const char* op);
 
   bool enabled_;

@@ -246,13 +246,16 @@ def _name_of(param: Any, optimizer: Any) -> str:
     from .nn import Module
 
     names = [
-        f"{name!r} of {type(m).__name__}"
+        (name, type(m).__name__)
         for m in gc.get_objects()
         if issubclass(type(m), Module)  # not isinstance, which asks proxies what they stand for
         for name, p in m.named_parameters()
         if p is param
     ]
-    return max(names, key=len, default=place)
+    if not names:
+        return place
+    name, kind = max(names, key=lambda n: n[0].count("."))  # the outermost module has the longest path to it
+    return f"{name!r} of {kind}"
 
 
 # ---- autograd.Function under autocast

@@ -366,6 +366,32 @@ def test_skipped_steps_are_reported():
     assert scaler.skipped_steps == 2 and "'alpha'" in scaler.last_skip
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_the_gradient_that_overflowed_first_is_named(half):
+    """By the order of backward, not that of the parameters; by the path from the outermost module."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.body, self.middle = nn.Linear(4, 4, bias=False), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.head(self.middle(self.body(x)))
+
+    model = Model()
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    for overflow, name in ((lambda y, h: y.float().sum() * 1e38, "head.weight"), (lambda y, h: h.float().sum() * 1e38, "middle")):
+        scaler = tg.amp.GradScaler("cpu", init_scale=2.0**16)
+        optimizer.zero_grad()
+        with tg.autocast("cpu", dtype=tg.float16, enabled=half):
+            h = model.middle(model.body(tg.ones(1, 4)))
+            y = model.head(h)
+        scaler.scale(overflow(y, h) + y.float().sum() * 0).backward()
+        with pytest.warns(UserWarning, match=rf"gradient of '{name}.* of Model is infinite"):
+            scaler.step(optimizer)
+        scaler.update()
+
+
 def test_clipping_scaled_gradients_is_refused():
     w, other = tg.ones(3).requires_grad_(), tg.ones(3).requires_grad_()
     optimizer = tg.optim.SGD([w], lr=0.1)
