@@ -33,6 +33,9 @@ TG_IN V load(const BFloat16* p) {
 TG_IN V load(const Half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 TG_IN V load_part(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(first(n), p); }
 TG_IN void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+TG_IN void store(Half* p, V v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 TG_IN void store_part(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
 #else
 constexpr int L = 8;
@@ -50,6 +53,9 @@ TG_IN V load(const BFloat16* p) {
 TG_IN V load(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 TG_IN V load_part(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
 TG_IN void store(float* p, V v) { _mm256_storeu_ps(p, v); }
+TG_IN void store(Half* p, V v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 TG_IN void store_part(float* p, V v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
 #endif
 template <class S>
