@@ -283,6 +283,48 @@ static void call_inplace(const OpDef& op, Args args, Outputs& out) {
   execute_inplace(op, args, out);
 }
 
+// The device of the tensors among the arguments; the CPU if there are none.
+static Device device_of(const OpDef& op, Args args) {
+  std::optional<Device> d;
+  auto see = [&](const Tensor& t) {
+    if (!t.defined()) return;
+    TG_CHECK(!d || *d == t.device(), DeviceError, op.base, ": expected all tensors on one device, got ", *d, " and ",
+             t.device());
+    d = t.device();
+  };
+  for (const Value& v : args) {
+    if (v.is_tensor()) see(v.tensor());
+    if (v.kind() == Value::Kind::Tensors)
+      for (const Tensor& t : v.tensors()) see(t);
+  }
+  return d.value_or(Device());
+}
+
+// An op of the CPU on tensors of another device: the copies are ops too, so gradients pass.
+static void call_on_host(const OpDef& op, Args args, Outputs& out, Device device) {
+  static const OpDef& move = find_op("device_copy");
+  auto moved = [](const Tensor& t, Device to) {
+    if (!t.defined() || t.device() == to) return t;
+    const Value v[] = {Value(t), Value(to)};
+    Outputs r;
+    call(move, {v, 2}, r);
+    return r[0];
+  };
+  std::vector<std::vector<Tensor>> held(size_t(args.n));
+  std::vector<Value> values(args.begin(), args.end());
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i].is_tensor()) {
+      held[i].push_back(moved(values[i].tensor(), Device()));
+      values[i] = Value(held[i][0]);
+    } else if (values[i].kind() == Value::Kind::Tensors) {
+      for (const Tensor& t : values[i].tensors()) held[i].push_back(moved(t, Device()));
+      values[i] = Value(TensorList(held[i]));
+    }
+  }
+  call(op, {values.data(), args.n}, out);
+  for (Tensor& t : out) t = moved(t, device);
+}
+
 static void run(const OpDef& op, Args args, Outputs& out) {
   Modes& m = modes();
   if (TG_UNLIKELY(m.autocast.on | uint8_t(m.intercept) | uint8_t(m.memory_log))) {
@@ -293,6 +335,8 @@ static void run(const OpDef& op, Args args, Outputs& out) {
     if (m.autocast.on && call_autocast(op, args, out)) return;
     if (m.intercept && slots().intercept && slots().intercept(op, args, out)) return;
   }
+  if (TG_UNLIKELY(op.spec.flags & kOnHost))
+    if (Device d = device_of(op, args); !d.is_cpu()) return call_on_host(op, args, out, d);
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
   if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
   if (op.shortcut && m.grad && any_requires_grad(args)) return op.spec.composite(args, out);

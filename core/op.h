@@ -40,6 +40,7 @@ enum OpFlags : uint32_t {
   kHidden = 128,       // not bound to Python
   kMakeInplace = 256,  // also has the in-place form `name_`, made automatically
   kAlsoNN = 512,       // also in nn.functional
+  kOnHost = 1024,      // computed on the CPU wherever its operands are: they are copied there, the results back
 };
 
 // The part an author writes. Exactly one of `composite` (a function of other ops, differentiated through them) and

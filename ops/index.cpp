@@ -97,9 +97,10 @@ class Parser {
       case Kind::Tensor:
         break;
     }
-    const Tensor& t = i.tensor;
-    TG_CHECK(t.device() == x_.device(), DeviceError, op_,
-             ": index must be on the device of input; input=", describe(x_), ", index=", describe(t));
+    const Tensor& given = i.tensor;  // indices on the CPU are copied to the device of input
+    TG_CHECK(given.device() == x_.device() || given.device().is_cpu(), DeviceError, op_,
+             ": index must be on the device of input or the CPU; input=", describe(x_), ", index=", describe(given));
+    const Tensor t = to(given, x_.device());
     if (is_mask(t)) return t.ndim() == 0 ? boolean(t.item_scalar().b()) : mask(t);
     if (t.ndim() == 0) return integer(t.item_scalar().i());
     tensor(Slice{}, checked_index(op_, t, x_.sizes()[axis_], axis_, true));

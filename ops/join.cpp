@@ -240,7 +240,7 @@ Tensor combinations_body(const Tensor& x, int64_t r, bool with_replacement) {
   if (r == 0) return empty_tensor({0}, x.dtype(), x.device());
   int64_t n = x.size(0), rows = with_replacement ? (n > 0 ? choose(n + r - 1, r) : 0) : choose(n, r);
   numel_of({rows, r}, "combinations");
-  Tensor index = empty_tensor({rows * r}, DType::I64, x.device());
+  Tensor index = empty_tensor({rows * r}, DType::I64);
   int64_t* pick = index.data<int64_t>();
   for (int64_t k = 0; k < rows; ++k, pick += r) {
     if (k == 0) {
@@ -254,7 +254,7 @@ Tensor combinations_body(const Tensor& x, int64_t r, bool with_replacement) {
     int64_t v = pick[i] + 1;
     for (; i < r; ++i) pick[i] = with_replacement ? v : v++;
   }
-  return reshape(index_select(x, 0, index), {rows, r});
+  return reshape(index_select(x, 0, to(index, x.device())), {rows, r});
 }
 TG_OP("combinations(Tensor input, int r=2, bool with_replacement=False) -> Tensor",
       .doc = "Combinations of length r of the elements of a 1-d tensor, one per row.",

@@ -60,14 +60,15 @@ TG_OP("linalg_qr(Tensor A, str mode='reduced') -> (Tensor Q, Tensor R)",
       .doc =
           "A = Q R with orthonormal columns in Q and an upper triangle R. 'reduced': Q (m, k), R (k, n), k = min(m, "
           "n); 'complete': Q (m, m), R (m, n); 'r': R alone.",
-      .primitive = box<qr_impl>, .grads = {{in(0) | out(0) | out(1), qr_grad}}, .autocast = Autocast::Float32,
+      .primitive = box<qr_impl>, .grads = {{in(0) | out(0) | out(1), qr_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32,
       .samples =
           "W(3,3); W(2,4,3); W(3,5); C(4,3), mode='complete'; W(3,4), 'complete'; C(2,4,3), 'r'; C(3,4), 'r'; C(0,3); "
           "C(3,0); C(3,0), 'complete'; C(0,3,3)");
 Two qr_legacy(const Tensor& a, bool some) { return linalg_qr(a, some ? "reduced" : "complete"); }
 TG_OP("qr(Tensor input, bool some=True) -> (Tensor Q, Tensor R)",
       .doc = "linalg.qr: the reduced form, or with some=False the complete one.", .composite = box<qr_legacy>,
-      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,4,3); C(4,3), False");
+      .flags = kOnHost, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,4,3); C(4,3), False");
 
 // ---- symmetric eigenvalues
 
@@ -114,12 +115,13 @@ TG_OP("linalg_eigh(Tensor A, str UPLO='L') -> (Tensor eigenvalues, Tensor eigenv
       .doc =
           "Ascending eigenvalues and orthonormal eigenvectors (in columns, whose signs are arbitrary) of symmetric "
           "matrices, of which one triangle is read. The gradient of the vectors needs distinct eigenvalues.",
-      .primitive = box<eigh_impl>, .grads = {{out(0) | out(1), eigh_grad}}, .autocast = Autocast::Float32,
-      .samples = "SYM(3,3); SYM(2,3,3); SYM(4,4), UPLO='U'; C(0,0); C(0,3,3)", .notes = "signs");
+      .primitive = box<eigh_impl>, .grads = {{out(0) | out(1), eigh_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32, .samples = "SYM(3,3); SYM(2,3,3); SYM(4,4), UPLO='U'; C(0,0); C(0,3,3)",
+      .notes = "signs");
 TG_OP("linalg_eigvalsh(Tensor A, str UPLO='L') -> Tensor",
       .doc = "Ascending eigenvalues of symmetric matrices, of which one triangle is read.",
-      .primitive = box<eigvalsh_impl>, .grads = {{in(0), eigvalsh_grad}}, .autocast = Autocast::Float32,
-      .samples = "SYM(3,3); SYM(2,3,3); SYM(4,4), UPLO='U'; C(0,0)");
+      .primitive = box<eigvalsh_impl>, .grads = {{in(0), eigvalsh_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32, .samples = "SYM(3,3); SYM(2,3,3); SYM(4,4), UPLO='U'; C(0,0)");
 
 // ---- singular values
 
@@ -183,13 +185,14 @@ TG_OP("linalg_svd(Tensor A, bool full_matrices=True, *, str? driver=None) -> (Te
       .doc =
           "A = U diag(S) Vh with descending S. Vectors come in pairs of arbitrary sign; full_matrices completes U and "
           "Vh to square ones. The gradient of the vectors needs distinct, non-zero singular values.",
-      .primitive = box<svd_impl>, .grads = {{out(0) | out(1) | out(2), svd_grad}}, .autocast = Autocast::Float32,
+      .primitive = box<svd_impl>, .grads = {{out(0) | out(1) | out(2), svd_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32,
       .samples =
           "W(3,3); W(2,3,3), False; T(4,3), full_matrices=False; T(3,4), False; C(4,3); C(3,4); C(0,3), False; C(0,3); "
           "C(3,0); C(0,2,2)",
       .notes = "signs");
 TG_OP("linalg_svdvals(Tensor A, *, str? driver=None) -> Tensor", .doc = "Descending singular values.",
-      .primitive = box<svdvals_impl>, .grads = {{in(0), svdvals_grad}}, .autocast = Autocast::Float32,
+      .primitive = box<svdvals_impl>, .grads = {{in(0), svdvals_grad}}, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3); T(4,3); T(2,3,4); C(0,3)");
 
 Three svd_legacy(const Tensor& a, bool some, bool compute_uv) {
@@ -204,7 +207,7 @@ Three svd_legacy(const Tensor& a, bool some, bool compute_uv) {
 }
 TG_OP("svd(Tensor input, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)",
       .doc = "input = U diag(S) V^T: linalg.svd with V instead of its transpose; some=False completes U and V.",
-      .composite = box<svd_legacy>, .autocast = Autocast::Float32,
+      .composite = box<svd_legacy>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3); T(4,3); T(2,3,4); C(4,3), False; T(4,3), True, False", .notes = "signs");
 
 }  // namespace

@@ -117,12 +117,12 @@ TG_OP("linalg_matrix_rank(Tensor A, *, Scalar? atol=None, Scalar? rtol=None, boo
       .doc =
           "Number of singular values above max(atol, rtol * the largest); rtol is epsilon times the larger size unless "
           "atol is given.",
-      .composite = box<matrix_rank_body>, .flags = kNoGrad, .autocast = Autocast::Float32,
+      .composite = box<matrix_rank_body>, .flags = kNoGrad | kOnHost, .autocast = Autocast::Float32,
       .samples =
           "T(3,4); T(2,3,3); T(4,4), rtol=0.5; T(4,4), atol=0.3; SYM(3,3), hermitian=True; T(0,3); T(4,4), rtol=0.1, "
           "atol=0.2");
 TG_OP("linalg_matrix_rank.tol(Tensor A, Scalar tol, bool hermitian=False) -> Tensor",
-      .doc = "Number of singular values above tol.", .composite = box<matrix_rank_tol>, .flags = kNoGrad,
+      .doc = "Number of singular values above tol.", .composite = box<matrix_rank_tol>, .flags = kNoGrad | kOnHost,
       .autocast = Autocast::Float32, .samples = "T(3,4), 0.3; SYM(3,3), 0.4, True");
 
 Tensor cond_number(const Tensor& a, OptScalar p) {
@@ -143,10 +143,11 @@ Tensor cond_named(const Tensor& a, std::string_view p) {
 }
 TG_OP("linalg_cond(Tensor A, Scalar? p=None) -> Tensor",
       .doc = "Condition number of matrices in the p-norm (2 when None); inf if singular.",
-      .composite = box<cond_number>, .autocast = Autocast::Float32,
+      .composite = box<cond_number>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3); T(4,3); W(2,3,3), -2; W(3,3), 1; W(3,3), float('inf'); W(3,3), -1");
 TG_OP("linalg_cond.str(Tensor A, str p) -> Tensor", .doc = "Condition number in the norm 'fro' or 'nuc'.",
-      .composite = box<cond_named>, .autocast = Autocast::Float32, .samples = "W(3,3), 'fro'; W(2,3,3), 'nuc'");
+      .composite = box<cond_named>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "W(3,3), 'fro'; W(2,3,3), 'nuc'");
 
 // ---- pseudo-inverse
 
@@ -178,17 +179,19 @@ TG_OP("linalg_pinv(Tensor A, *, Scalar? atol=None, Scalar? rtol=None, bool hermi
       .doc =
           "Pseudo-inverse (.., n, m) of matrices (.., m, n); singular values up to max(atol, rtol * the largest) count "
           "as zero. rtol is epsilon times the larger size unless atol is given.",
-      .primitive = box<pinv_impl>, .grads = {{in(0) | out(0), pinv_grad}}, .autocast = Autocast::Float32,
+      .primitive = box<pinv_impl>, .grads = {{in(0) | out(0), pinv_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32,
       .samples = "W(3,3); T(4,3); T(2,3,4); T(0,3); SPD(3,3), hermitian=True; C(4,4), rtol=0.5; C(4,4), atol=0.3");
 Tensor pinv_rcond(const Tensor& a, Scalar rcond, bool hermitian) { return linalg_pinv(a, Scalar(0), rcond, hermitian); }
 TG_OP("linalg_pinv.rcond(Tensor A, Scalar rcond, bool hermitian=False) -> Tensor",
       .doc = "Pseudo-inverse; singular values up to rcond times the largest count as zero.",
-      .composite = box<pinv_rcond>, .autocast = Autocast::Float32,
+      .composite = box<pinv_rcond>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3), 1e-6; T(4,3), 1e-6; SPD(3,3), 1e-6, True");
 Tensor pinverse_body(const Tensor& a, Scalar rcond) { return pinv_rcond(a, rcond, false); }
 TG_OP("pinverse(Tensor input, Scalar rcond=1e-15) -> Tensor",
       .doc = "Pseudo-inverse; singular values up to rcond times the largest count as zero.",
-      .composite = box<pinverse_body>, .autocast = Autocast::Float32, .samples = "W(3,3); T(4,3); T(2,3,4)");
+      .composite = box<pinverse_body>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "W(3,3); T(4,3); T(2,3,4)");
 
 // ---- least squares
 
@@ -230,7 +233,8 @@ TG_OP(
     "linalg_lstsq_solution(Tensor A, Tensor B, float rcond, str driver) -> (Tensor solution, Tensor rank, Tensor "
     "singular_values)",
     .doc = "The X of least |A X - B| for matrices, by a driver of LAPACK.", .primitive = box<least_squares_impl>,
-    .joint = {in(0) | in(1), least_squares_grad}, .flags = kHidden, .autocast = Autocast::Float32, .torch = "none",
+    .joint = {in(0) | in(1), least_squares_grad}, .flags = kHidden | kOnHost, .autocast = Autocast::Float32,
+    .torch = "none",
     .samples =
         "T(4,3), T(4,2), 1e-12, 'gelsy'; T(3,4), T(3,2), 1e-12, 'gels'; T(4,3), T(2,4,2), 1e-12, 'gelsy'; C(4,3), "
         "C(4,2), 1e-12, 'gelsd'");
@@ -261,7 +265,7 @@ TG_OP(
         "The X of least |A X - B| (of least |X| among them), B matrices or vectors. Residuals, the squared distances, "
         "come with more rows than columns and full rank from drivers other than 'gelsy'; the rank from all but 'gels', "
         "singular values from 'gelsd' and 'gelss'.",
-    .composite = box<lstsq_body>, .autocast = Autocast::Float32,
+    .composite = box<lstsq_body>, .flags = kOnHost, .autocast = Autocast::Float32,
     .samples =
         "T(4,3), T(4,2); T(3,4), T(3,2); T(2,4,3), T(2,4,2); T(4,3), T(4,2), driver='gels'; T(4,3), T(4,2), "
         "driver='gelsd'; T(2,4,3), T(2,4,1), driver='gelss'; C(4,4), C(4,2), 0.3");

@@ -52,7 +52,7 @@ void solve_matrix_grad(GradCtx& c) {
 }
 TG_OP("linalg_solve_matrix(Tensor A, Tensor B) -> (Tensor result, Tensor info)",
       .doc = "The X of A X = B for matrices, and where the factorisation of A failed (0: nowhere).",
-      .primitive = box<solve_matrix_impl>, .joint = {in(0) | out(0), solve_matrix_grad}, .flags = kHidden,
+      .primitive = box<solve_matrix_impl>, .joint = {in(0) | out(0), solve_matrix_grad}, .flags = kHidden | kOnHost,
       .autocast = Autocast::Float32, .torch = "linalg.solve_ex",
       .samples = "W(3,3), T(3,2); W(2,3,3), T(3,2); W(3,3), T(2,3,2); W(0,0), T(0,2); W(2,3,3), T(2,3,0)");
 
@@ -79,13 +79,13 @@ Tensor solve_body(const Tensor& a, const Tensor& b, bool left) {
 }
 TG_OP("linalg_solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)",
       .doc = "linalg.solve that reports singular matrices in info (0 where there is a solution) instead of raising.",
-      .composite = box<solve_ex_body>, .autocast = Autocast::Float32,
+      .composite = box<solve_ex_body>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3), T(3,2); W(2,3,3), T(2,3); W(3,3), T(2,3), left=False");
 TG_OP("linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor",
       .doc =
           "The X of A X = B (of X A = B with left=False). B holds matrices, or vectors where its sizes are those of A "
           "without the last. LinAlgError if A is singular.",
-      .composite = box<solve_body>, .autocast = Autocast::Float32,
+      .composite = box<solve_body>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples =
           "W(3,3), T(3); W(3,3), T(3,2); W(2,3,3), T(2,3); W(2,3,3), T(3,2); W(3,3), T(2,3,3), left=False; W(0,0), "
           "T(0); W(2,1,3,3), T(4,3,2)");
@@ -104,7 +104,7 @@ Tensor inv_grad(GradCtx& c) {
 }
 TG_OP("linalg_inv_ex(Tensor A, *, bool check_errors=False) -> (Tensor inverse, Tensor info)",
       .doc = "Inverses of square matrices; info is 0 where there is one. With check_errors singular matrices raise.",
-      .primitive = box<inv_ex_impl>, .grads = {{out(0), inv_grad}}, .autocast = Autocast::Float32,
+      .primitive = box<inv_ex_impl>, .grads = {{out(0), inv_grad}}, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3); W(2,2,3,3); W(0,0); W(0,3,3)");
 
 Tensor inv_of(const char* op, const Tensor& a) {
@@ -116,9 +116,10 @@ Tensor inv_of(const char* op, const Tensor& a) {
 Tensor inv_body(const Tensor& a) { return inv_of("linalg.inv", a); }
 Tensor inverse_body(const Tensor& a) { return inv_of("inverse", a); }
 TG_OP("linalg_inv(Tensor A) -> Tensor", .doc = "Inverses of square matrices; LinAlgError if one is singular.",
-      .composite = box<inv_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); W(0,0)");
+      .composite = box<inv_body>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "W(3,3); W(2,3,3); W(0,0)");
 TG_OP("inverse(Tensor input) -> Tensor", .doc = "Inverses of square matrices; LinAlgError if one is singular.",
-      .composite = box<inverse_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
+      .composite = box<inverse_body>, .flags = kOnHost, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 
 // ---- LU
 
@@ -171,8 +172,8 @@ TG_OP(
     "linalg_lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, Tensor pivots, Tensor "
     "info)",
     .doc = "L (below the diagonal, which is 1) and U in one matrix, row swaps counted from 1, and 0 or the zero pivot.",
-    .primitive = box<lu_factor_ex_impl>, .grads = {{out(0) | out(1), lu_grad}}, .autocast = Autocast::Float32,
-    .samples = "W(3,3); W(2,3,3); C(4,3); C(2,3,4); W(0,0)");
+    .primitive = box<lu_factor_ex_impl>, .grads = {{out(0) | out(1), lu_grad}}, .flags = kOnHost,
+    .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3); C(2,3,4); W(0,0)");
 Two lu_factor_body(const Tensor& a, bool pivot) {
   auto [lu, pivots, info] = linalg_lu_factor_ex(a, pivot);
   check_info("linalg.lu_factor", info, a, singular);
@@ -180,7 +181,8 @@ Two lu_factor_body(const Tensor& a, bool pivot) {
 }
 TG_OP("linalg_lu_factor(Tensor A, *, bool pivot=True) -> (Tensor LU, Tensor pivots)",
       .doc = "L (below the diagonal, which is 1) and U in one matrix, and the row swaps counted from 1.",
-      .composite = box<lu_factor_body>, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3)");
+      .composite = box<lu_factor_body>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "W(3,3); W(2,3,3); C(4,3)");
 
 Three lu_unpack_body(const Tensor& lu, const Tensor& pivots, bool data, bool swaps) {
   check_matrix("lu_unpack", "LU_data", lu);
@@ -196,7 +198,7 @@ TG_OP(
     "lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True) -> (Tensor P, Tensor "
     "L, Tensor U)",
     .doc = "The matrices P, L, U behind the result of linalg.lu_factor.", .composite = box<lu_unpack_body>,
-    .autocast = Autocast::Float32,
+    .flags = kOnHost, .autocast = Autocast::Float32,
     .samples = "T(3,3), PIV(3); T(2,4,3), PIV(2,3); T(3,4), PIV(3), unpack_pivots=False");
 Three lu_body(const Tensor& a, bool pivot) {
   auto [lu, pivots, info] = linalg_lu_factor_ex(a, pivot);
@@ -204,7 +206,7 @@ Three lu_body(const Tensor& a, bool pivot) {
 }
 TG_OP("linalg_lu(Tensor A, *, bool pivot=True) -> (Tensor P, Tensor L, Tensor U)",
       .doc = "A = P L U: a permutation, a unit lower and an upper triangle.", .composite = box<lu_body>,
-      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3); C(3,4)");
+      .flags = kOnHost, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); C(4,3); C(3,4)");
 Tensor lu_solve_body(const Tensor& lu, const Tensor& pivots, const Tensor& b, bool left, bool adjoint) {
   check_square("linalg.lu_solve", "LU", lu);
   auto [p, l, u] = lu_unpack(lu, pivots);
@@ -216,7 +218,7 @@ Tensor lu_solve_body(const Tensor& lu, const Tensor& pivots, const Tensor& b, bo
 }
 TG_OP("linalg_lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) -> Tensor",
       .doc = "The X of A X = B (X A = B; with adjoint A^T for A) from the result of linalg.lu_factor.",
-      .composite = box<lu_solve_body>, .autocast = Autocast::Float32,
+      .composite = box<lu_solve_body>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples =
           "W(3,3), PIV(3), T(3,2); W(2,3,3), PIV(2,3), T(2,2,3), left=False; W(3,3), PIV(3), T(3,2), "
           "adjoint=True");
@@ -225,7 +227,7 @@ Tensor lu_solve_legacy(const Tensor& b, const Tensor& lu, const Tensor& pivots) 
 }
 TG_OP("lu_solve(Tensor input, Tensor LU_data, Tensor LU_pivots) -> Tensor",
       .doc = "The X of A X = input from the result of linalg.lu_factor(A).", .composite = box<lu_solve_legacy>,
-      .autocast = Autocast::Float32, .samples = "T(3,2), W(3,3), PIV(3)");
+      .flags = kOnHost, .autocast = Autocast::Float32, .samples = "T(3,2), W(3,3), PIV(3)");
 
 // ---- determinants
 
@@ -261,7 +263,7 @@ Tensor det_grad(GradCtx& c) {
   return unsqueeze(unsqueeze(c.g() * d, -1), -1) * flipped(std::get<0>(linalg_inv_ex(a)));
 }
 TG_OP("linalg_det(Tensor A) -> Tensor", .doc = "Determinants of square matrices.", .primitive = box<det_impl>,
-      .grads = {{in(0) | out(0), det_grad}}, .autocast = Autocast::Float32,
+      .grads = {{in(0) | out(0), det_grad}}, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "W(3,3); W(2,3,3); T(4,4); T(1,1); W(0,0); W(2,0,0)");
 
 Two slogdet_impl(const Tensor& a) {
@@ -275,7 +277,8 @@ Tensor slogdet_grad(GradCtx& c) {
 }
 TG_OP("linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet)",
       .doc = "Sign and logarithm of the magnitude of determinants.", .primitive = box<slogdet_impl>,
-      .grads = {{in(0), slogdet_grad}}, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3); W(4,4); W(0,0)");
+      .grads = {{in(0), slogdet_grad}}, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "W(3,3); W(2,3,3); W(4,4); W(0,0)");
 
 Tensor det_legacy(const Tensor& a) { return linalg_det(a); }
 Two slogdet_legacy(const Tensor& a) { return linalg_slogdet(a); }
@@ -284,12 +287,13 @@ Tensor logdet_body(const Tensor& a) {
   return where(lt(sign, 0.0), std::numeric_limits<double>::quiet_NaN(), magnitude);
 }
 TG_OP("det(Tensor input) -> Tensor", .doc = "Determinants of square matrices.", .composite = box<det_legacy>,
-      .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
+      .flags = kOnHost, .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 TG_OP("slogdet(Tensor input) -> (Tensor sign, Tensor logabsdet)",
-      .doc = "Sign and logarithm of the magnitude of determinants.", .composite = box<slogdet_legacy>,
+      .doc = "Sign and logarithm of the magnitude of determinants.", .composite = box<slogdet_legacy>, .flags = kOnHost,
       .autocast = Autocast::Float32, .samples = "W(3,3); W(2,3,3)");
 TG_OP("logdet(Tensor input) -> Tensor", .doc = "Logarithm of determinants: NaN where one is negative.",
-      .composite = box<logdet_body>, .autocast = Autocast::Float32, .samples = "SPD(3,3); SPD(2,3,3)");
+      .composite = box<logdet_body>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "SPD(3,3); SPD(2,3,3)");
 
 }  // namespace
 }  // namespace tg

@@ -37,7 +37,7 @@ TG_OP(
     .doc =
         "The X of A X = B (X A = B with left=False), reading one triangle of A only, without its diagonal if "
         "unitriangular. A zero on the diagonal gives inf or nan.",
-    .primitive = box<solve_triangular_impl>, .joint = {in(0) | out(0), solve_triangular_grad},
+    .primitive = box<solve_triangular_impl>, .joint = {in(0) | out(0), solve_triangular_grad}, .flags = kOnHost,
     .autocast = Autocast::Float32,
     .samples =
         "W(3,3), T(3,2), upper=True; W(3,3), T(3,2), upper=False; W(2,3,3), T(3,2), upper=True, left=True; W(3,3), "
@@ -53,7 +53,7 @@ TG_OP(
     "triangular_solve(Tensor input, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False) -> "
     "(Tensor solution, Tensor cloned_coefficient)",
     .doc = "The X of A X = input (A^T X with transpose) for a triangular A, and a copy of A.",
-    .composite = box<triangular_solve_body>, .autocast = Autocast::Float32,
+    .composite = box<triangular_solve_body>, .flags = kOnHost, .autocast = Autocast::Float32,
     .samples = "T(3,2), W(3,3); T(2,3,2), W(3,3), False; T(3,2), W(3,3), transpose=True, unitriangular=True");
 
 // ---- Cholesky
@@ -83,8 +83,8 @@ TG_OP("linalg_cholesky_ex(Tensor A, *, bool upper=False, bool check_errors=False
       .doc =
           "Lower (upper) triangular L with A = L L^T (L^T L), reading that triangle of A only; info is 0, or the order "
           "of the leading minor that is not positive.",
-      .primitive = box<cholesky_ex_impl>, .grads = {{out(0), cholesky_grad}}, .autocast = Autocast::Float32,
-      .samples = "SPD(3,3); SPD(2,3,3); SPD(3,3), upper=True; W(0,0)");
+      .primitive = box<cholesky_ex_impl>, .grads = {{out(0), cholesky_grad}}, .flags = kOnHost,
+      .autocast = Autocast::Float32, .samples = "SPD(3,3); SPD(2,3,3); SPD(3,3), upper=True; W(0,0)");
 
 Tensor cholesky_of(const char* op, const Tensor& a, bool upper) {
   check_square(op, "A", a);
@@ -96,11 +96,12 @@ Tensor cholesky_body(const Tensor& a, bool upper) { return cholesky_of("linalg.c
 Tensor cholesky_legacy(const Tensor& a, bool upper) { return cholesky_of("cholesky", a, upper); }
 TG_OP("linalg_cholesky(Tensor A, *, bool upper=False) -> Tensor",
       .doc = "Lower triangular L with A = L L^T (upper: L^T L); LinAlgError if A is not positive definite.",
-      .composite = box<cholesky_body>, .autocast = Autocast::Float32,
+      .composite = box<cholesky_body>, .flags = kOnHost, .autocast = Autocast::Float32,
       .samples = "SPD(3,3); SPD(2,3,3); SPD(3,3), upper=True");
 TG_OP("cholesky(Tensor input, bool upper=False) -> Tensor",
       .doc = "Lower triangular L with input = L L^T (upper: L^T L); LinAlgError if input is not positive definite.",
-      .composite = box<cholesky_legacy>, .autocast = Autocast::Float32, .samples = "SPD(3,3); SPD(2,3,3), True");
+      .composite = box<cholesky_legacy>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "SPD(3,3); SPD(2,3,3), True");
 
 Tensor cholesky_solve_body(const Tensor& b, const Tensor& l, bool upper) {
   check_square("cholesky_solve", "input2", l);
@@ -109,14 +110,15 @@ Tensor cholesky_solve_body(const Tensor& b, const Tensor& l, bool upper) {
 }
 TG_OP("cholesky_solve(Tensor input, Tensor input2, bool upper=False) -> Tensor",
       .doc = "The X of A X = input, where input2 is the Cholesky factor of A.", .composite = box<cholesky_solve_body>,
-      .autocast = Autocast::Float32, .samples = "T(3,2), TRI(3,3); T(2,3,2), TRI(3,3, upper=True), True");
+      .flags = kOnHost, .autocast = Autocast::Float32,
+      .samples = "T(3,2), TRI(3,3); T(2,3,2), TRI(3,3, upper=True), True");
 Tensor cholesky_inverse_body(const Tensor& l, bool upper) {
   check_square("cholesky_inverse", "input", l);
   return cholesky_solve(eye(l.size(-1), std::nullopt, l.dtype(), l.device()), l, upper);
 }
 TG_OP("cholesky_inverse(Tensor input, bool upper=False) -> Tensor",
       .doc = "The inverse of the matrix whose Cholesky factor is input.", .composite = box<cholesky_inverse_body>,
-      .autocast = Autocast::Float32, .samples = "TRI(3,3); TRI(2,3,3, upper=True), True");
+      .flags = kOnHost, .autocast = Autocast::Float32, .samples = "TRI(3,3); TRI(2,3,3, upper=True), True");
 
 }  // namespace
 }  // namespace tg

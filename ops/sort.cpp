@@ -236,21 +236,21 @@ TG_OP(
     .doc =
         "Where each element would go into the sorted sequence (last dimension): before equals, or after them with "
         "right.",
-    .primitive = box<searchsorted_tensor>, .flags = kNoGrad | kFunctionOnly,
+    .primitive = box<searchsorted_tensor>, .flags = kNoGrad | kFunctionOnly | kOnHost,
     .samples = "I(1, hi=5), I(3,4, hi=5); T(1), T(3), right=True; T(2,1), T(2,4); T(1), T(), side='right'");
 TG_OP(
     "searchsorted.number(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool right=False, str? "
     "side=None, "
     "Tensor? sorter=None) -> Tensor",
     .doc = "Where a number would go into the sorted vector.", .primitive = box<searchsorted_number>,
-    .flags = kNoGrad | kFunctionOnly, .samples = "I(1, hi=5), 3; T(1), 0.5, right=True");
+    .flags = kNoGrad | kFunctionOnly | kOnHost, .samples = "I(1, hi=5), 3; T(1), 0.5, right=True");
 TG_OP("bucketize(Tensor input, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor",
       .doc = "Number of the bucket, bounded by the sorted boundaries, that each element falls into.",
-      .primitive = box<bucketize_tensor>, .flags = kNoGrad | kFunctionOnly,
+      .primitive = box<bucketize_tensor>, .flags = kNoGrad | kFunctionOnly | kOnHost,
       .samples = "T(3,4), T(1); I(5, hi=9), I(1, hi=5), right=True");
 TG_OP("bucketize.number(Scalar input, Tensor boundaries, *, bool out_int32=False, bool right=False) -> Tensor",
       .doc = "Number of the bucket a number falls into.", .primitive = box<bucketize_number>,
-      .flags = kNoGrad | kFunctionOnly, .samples = "3, I(1, hi=5); 0.5, T(1), right=True");
+      .flags = kNoGrad | kFunctionOnly | kOnHost, .samples = "3, I(1, hi=5); 0.5, T(1), right=True");
 
 // Through sorting: an element is in the set if the place it would go to holds it.
 Tensor isin_impl(const Tensor& elements, const Tensor& test, bool, bool invert) {

@@ -141,11 +141,11 @@ void bind_casts(py::handle type) {
 // ---- copying and pickling
 
 py::bytes raw_bytes(const Tensor& t) {
-  Tensor c = t;
-  if (!t.is_contiguous()) {
+  Tensor c = host_mirror(t);
+  if (!c.is_contiguous()) {
     NoGrad guard;
     static const OpDef& contiguous = find_op("contiguous");
-    c = run_op1(contiguous, {Value(t)});
+    c = run_op1(contiguous, {Value(c)});
   }
   return py::bytes(static_cast<const char*>(c.data()), size_t(c.numel() * itemsize(c.dtype())));
 }

@@ -6,8 +6,10 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define TG_UNROLL _Pragma("unroll")
+#define TG_NOINLINE __noinline__
 #else
 #define TG_UNROLL
+#define TG_NOINLINE [[gnu::noinline]]
 #endif
 
 namespace tg::cuda {

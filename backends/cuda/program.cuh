@@ -34,8 +34,9 @@ struct DeviceProgram {
   int registers() const { return n_inputs + n_consts + n_code; }
 };
 
+// Not inlined: the switch over all rows is compiled once per type and file.
 template <class T>
-__device__ T apply_row(Opc op, T a, [[maybe_unused]] T b, [[maybe_unused]] T c) {
+__device__ TG_NOINLINE T apply_row(Opc op, T a, [[maybe_unused]] T b, [[maybe_unused]] T c) {
   switch (op) {
 #define TG_ROW(name, rule, expr)                   \
   case Opc::name:                                  \

@@ -76,17 +76,14 @@ void dispatch(const ReduceCall& c, const Program* before, const Views& ins) {
 void reduce_any(const ReduceCall& c, const View& in) {
   visit_compute(c.compute, [&](auto compute) {
     using T = typename decltype(compute)::type;
-    visit_reducer<T>(c.op, [&](auto tag) {
-      using R = typename decltype(tag)::type;
-      run_reducer<R>(c, 1, [&](const Piece& kept, const Piece& reduced) {
-        AnyLoader<T> l;
-        l.data = static_cast<const char*>(in.data) + (kept.start[0] + reduced.start[0]) * itemsize(in.dtype);
-        l.dtype = in.dtype;
-        l.kept = Walk<1>(only_view(kept.nest, 0));
-        l.reduced = Walk<1>(only_view(reduced.nest, 0));
-        l.before = c.before;
-        return l;
-      });
+    run_reducer<AnyReducer<T>>(c, 1, [&](const Piece& kept, const Piece& reduced) {
+      AnyLoader<T> l;
+      l.data = static_cast<const char*>(in.data) + (kept.start[0] + reduced.start[0]) * itemsize(in.dtype);
+      l.dtype = in.dtype;
+      l.kept = Walk<1>(only_view(kept.nest, 0));
+      l.reduced = Walk<1>(only_view(reduced.nest, 0));
+      l.before = c.before;
+      return l;
     });
   });
 }
@@ -96,21 +93,17 @@ void reduce_program(const ReduceCall& c, const Program& before, const Views& ins
   const DeviceProgram program(before);
   auto run = [&](auto compute, auto registers) {
     using T = typename decltype(compute)::type;
-    visit_reducer<T>(c.op, [&](auto tag) {
-      using R = typename decltype(tag)::type;
-      run_reducer<R>(c, 1, [&](const Piece& kept, const Piece& reduced) {
-        ProgramLoader<T, decltype(registers)::value> l;
-        l.program = program;
-        for (int k = 0; k < ins.size(); ++k) {
-          l.views.data[k] =
-              static_cast<char*>(ins[k].data) + (kept.start[k] + reduced.start[k]) * itemsize(ins[k].dtype);
-          l.views.dtype[k] = ins[k].dtype;
-        }
-        l.kept = Walk<plan::kMaxViews>(kept.nest);
-        l.reduced = Walk<plan::kMaxViews>(reduced.nest);
-        l.first = kept.start[ins.size()] + reduced.start[ins.size()];
-        return l;
-      });
+    run_reducer<AnyReducer<T>>(c, 1, [&](const Piece& kept, const Piece& reduced) {
+      ProgramLoader<T, decltype(registers)::value> l;
+      l.program = program;
+      for (int k = 0; k < ins.size(); ++k) {
+        l.views.data[k] = static_cast<char*>(ins[k].data) + (kept.start[k] + reduced.start[k]) * itemsize(ins[k].dtype);
+        l.views.dtype[k] = ins[k].dtype;
+      }
+      l.kept = Walk<plan::kMaxViews>(kept.nest);
+      l.reduced = Walk<plan::kMaxViews>(reduced.nest);
+      l.first = kept.start[ins.size()] + reduced.start[ins.size()];
+      return l;
     });
   };
   visit_compute(c.compute, [&](auto compute) {

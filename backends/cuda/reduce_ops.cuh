@@ -28,7 +28,7 @@ struct Reducer {
   ResultView out;
   After after;
 
-  __device__ __forceinline__ Acc neutral() const {
+  static __device__ __forceinline__ Acc neutral() {
     if constexpr (Op == ReduceOp::Prod || Op == ReduceOp::All) return Acc(1);
     if constexpr (Op == ReduceOp::Max)
       return std::is_integral_v<Acc> ? std::numeric_limits<Acc>::min() : -std::numeric_limits<Acc>::infinity();
@@ -57,6 +57,53 @@ struct Reducer {
     }
   }
   __device__ __forceinline__ void finish(Acc acc, uint32_t result) const {
+    if constexpr (std::is_same_v<Acc, double>) {
+      if (after.kind == After::Multiply) acc *= after.number;
+      if (after.kind == After::Divide) acc /= after.number;
+    }
+    out.store(result, acc);
+  }
+};
+
+// The same with the op as a number, for sources whose own cost hides the branch.
+template <class T>
+struct AnyReducer {
+  using Acc = std::conditional_t<std::is_same_v<T, float>, double, T>;
+  ReduceOp op = ReduceOp::Sum;
+  ResultView out;
+  After after;
+
+  __device__ Acc neutral() const {
+    switch (op) {
+      case ReduceOp::Prod:
+      case ReduceOp::All:
+        return Acc(1);
+      case ReduceOp::Max:
+        return Reducer<ReduceOp::Max, Acc>::neutral();
+      case ReduceOp::Min:
+        return Reducer<ReduceOp::Min, Acc>::neutral();
+      default:
+        return Acc(0);
+    }
+  }
+  __device__ Acc join(Acc a, Acc b) const {
+    switch (op) {
+      case ReduceOp::Sum:
+        return a + b;
+      case ReduceOp::Prod:
+        return sm::mul(a, b);
+      case ReduceOp::Max:
+        return sm::max_nan(a, b);
+      case ReduceOp::Min:
+        return sm::min_nan(a, b);
+      case ReduceOp::Any:
+        return Acc(a != Acc(0) || b != Acc(0));
+      default:
+        return Acc(a != Acc(0) && b != Acc(0));
+    }
+  }
+  __device__ void add(Acc& acc, T x, uint32_t) const { acc = join(acc, Acc(x)); }
+  __device__ void finish(Acc acc, uint32_t result) const {
     if constexpr (std::is_same_v<Acc, double>) {
       if (after.kind == After::Multiply) acc *= after.number;
       if (after.kind == After::Divide) acc /= after.number;
@@ -98,6 +145,7 @@ void run_reducer(const ReduceCall& c, uint32_t width, F make_loader) {
     Piece kept{nest, {}};
     std::copy(start, start + nest.n_views, kept.start);
     R r;
+    if constexpr (requires { r.op; }) r.op = c.op;
     r.after = c.after;
     r.out = c.out;
     r.out.data = static_cast<char*>(c.out.data) + start[out_view] * itemsize(c.out.dtype);

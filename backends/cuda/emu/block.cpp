@@ -437,3 +437,14 @@ void fence() {
 }
 
 }  // namespace tg::emu
+
+#ifdef __SANITIZE_ADDRESS__
+// Called by AddressSanitizer before its report.
+extern "C" __attribute__((visibility("default"))) void __asan_on_error() {
+  using namespace tg::emu;
+  if (!current) return;
+  const uint3 b = current->block, t = current->thread;
+  std::fprintf(stderr, "== CUDA emulation: the report is of kernel %s, block (%u, %u, %u), thread (%u, %u, %u)\n",
+               block().name, b.x, b.y, b.z, t.x, t.y, t.z);
+}
+#endif

@@ -73,7 +73,7 @@ struct Machine {
   std::vector<Stream*> streams;
   std::map<char*, Block> blocks;  // by start
   size_t used[16] = {};
-  char *heap = nullptr, *top = nullptr;
+  char *heap = nullptr, *bottom = nullptr, *top = nullptr;  // live blocks lie in [bottom, top)
   std::map<const void*, int> shared_limit;
   cudaError_t fault = cudaSuccess;  // of a kernel: every later call answers with it
   int depth = 0;                    // of running work
@@ -117,7 +117,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
 void open_heap() {
   Machine& m = machine();
   if (m.heap) return;
-  m.heap = m.top = map_memory(kHeap, false);
+  m.heap = m.bottom = m.top = map_memory(kHeap, false);
   struct sigaction a{};
   a.sa_flags = SA_SIGINFO | SA_ONSTACK;
   a.sa_sigaction = on_fault;
@@ -125,7 +125,7 @@ void open_heap() {
 }
 void allow_access(bool on) {
   Machine& m = machine();
-  if (m.top > m.heap) mprotect(m.heap, size_t(m.top - m.heap), on ? PROT_READ | PROT_WRITE : PROT_NONE);
+  if (m.top > m.bottom) mprotect(m.bottom, size_t(m.top - m.bottom), on ? PROT_READ | PROT_WRITE : PROT_NONE);
 }
 
 struct Access {
@@ -240,6 +240,15 @@ void forget(void* p) {
   poison(p, n);
   madvise(p, n & ~(kPage - 1), MADV_DONTNEED);  // addresses are never used again, pages are
   m.blocks.erase(it);
+  // What lies below all live blocks stays out of reach for good, so that opening the heap costs what is in use.
+  auto first = m.blocks.lower_bound(m.heap);
+  while (first != m.blocks.end() && first->second.device < 0) ++first;
+  char* lowest = first != m.blocks.end() && first->first < m.top ? first->first : m.top;
+  lowest = m.heap + (size_t(lowest - m.heap) & ~(kPage - 1));
+  if (lowest > m.bottom) {
+    mprotect(m.bottom, size_t(lowest - m.bottom), PROT_NONE);
+    m.bottom = lowest;
+  }
 }
 
 }  // namespace
@@ -384,13 +393,12 @@ cudaError_t cudaMalloc(void** p, size_t n) {
   char* q = m.heap + start;
   poison(m.top, end - size_t(m.top - m.heap));
   unpoison(q, n);
+  const size_t fresh = size_t(m.heap + end - m.top);
+  mprotect(m.top, fresh, PROT_READ | PROT_WRITE);
+  fill_uninitialised(q, n);
+  if (m.depth == 0) mprotect(m.top, fresh, PROT_NONE);
   m.top = m.heap + end;
   used += n;
-  {
-    mprotect(m.heap, end, PROT_READ | PROT_WRITE);
-    fill_uninitialised(q, n);
-    if (m.depth == 0) allow_access(false);
-  }
   m.blocks[q] = {n, this_device, true};
   *p = q;
   return cudaSuccess;
