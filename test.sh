@@ -52,7 +52,8 @@ install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
 # exec: what ends the shell below ends ninja, which ends its compilers.
 build_sanitized() {
-  cmake --preset asan && exec nice -n 19 ninja -C build/asan -j "$CMAKE_BUILD_PARALLEL_LEVEL" tg_tests
+  cmake --preset asan && exec nice -n 19 ninja -C build/asan -j "$CMAKE_BUILD_PARALLEL_LEVEL" \
+    tg_tests tinygrad_cuda_emu cuda_planted
 }
 
 # The Python tests use one core; the sanitizer build takes what they leave.
@@ -60,6 +61,11 @@ test_python() {
   mkdir -p build
   build_sanitized >build/asan.log 2>&1 &
   python -m pytest -q tests/python
+}
+
+# Without the library, so it takes seconds.
+test_race_checker() {
+  cmake --preset tsan && ninja -C build/tsan cuda_planted && ctest --test-dir build/tsan -R cuda_planted --output-on-failure
 }
 
 finish_sanitized() { wait %% || { cat build/asan.log && false; }; }
@@ -75,5 +81,6 @@ step "install" install_package
 step "a CUDA device and kernels of users, by the emulation" test_emulated_device
 step "Python tests, beside the sanitizer build" test_python
 step "sanitizer build" finish_sanitized
-step "C++ tests under ASan and UBSan" ctest --test-dir build/asan --output-on-failure
+step "races that the emulation must report" test_race_checker
+step "C++ tests under ASan and UBSan, emulated kernels as well" ctest --test-dir build/asan --output-on-failure
 echo "all passed in $SECONDS s"

@@ -29,7 +29,7 @@ TG_SM void uniform_block(const Words& w, double* out) {
 TG_SM void normal_block(const Words& w, float* out) {
   for (int i = 0; i < 4; i += 2) {
     float u1 = float((w[i] >> 8) + 1) * 0x1p-24f, u2 = float(w[i + 1] >> 8) * 0x1p-24f;
-    float r = sm::sqrt(-2.0f * sm::log(u1)), angle = 6.283185307179586f * u2;
+    float r = sm::sqrt(-2.0f * float(sm::log_core(u1))), angle = 6.283185307179586f * u2;
     out[i] = r * sm::cos_core(angle);
     out[i + 1] = r * sm::sin_core(angle);
   }

@@ -472,12 +472,15 @@ TG_SM T mish(T a) {
 }
 template <class T>
 TG_SM T softplus(T a, T beta, T threshold) {
-  T y;
-  if constexpr (kCores<T>)
-    y = float(log1p_core(exp_core(double(a) * beta)) / beta);
-  else
-    y = std::log1p(std::exp(a * beta)) / beta;
-  return a * beta > threshold ? a : y;
+  // exp(z) overflows where the logarithm does not
+  T z = a * beta, y;
+  if constexpr (kCores<T>) {
+    double w = double(a) * beta;
+    y = float(((w > 0.0 ? w : 0.0) + log1p_core(exp_core(-std::fabs(w)))) / beta);
+  } else {
+    y = ((z > T(0) ? z : T(0)) + std::log1p(std::exp(-std::fabs(z)))) / beta;
+  }
+  return z > threshold ? a : y;
 }
 template <class T>
 TG_SM T logsigmoid(T a) {

@@ -130,7 +130,7 @@ if(TG_CUDA_EMULATION AND TG_BUILD_TESTS)
     tg_planted(no_event "wrong result")
     tg_planted(host_reads "the host touched device memory")
   elseif(TG_SANITIZE MATCHES "address")
-    tg_planted(shared_too_far "AddressSanitizer: use-after-poison")
+    tg_planted(shared_too_far "out of bounds|AddressSanitizer: use-after-poison")
     tg_planted(write_too_far "AddressSanitizer: use-after-poison")
   elseif(TG_SANITIZE MATCHES "thread")
     tg_planted(no_barrier "ThreadSanitizer: data race")
@@ -139,3 +139,14 @@ if(TG_CUDA_EMULATION AND TG_BUILD_TESTS)
     tg_planted(not_atomic "ThreadSanitizer: data race")
   endif()
 endif()
+
+# tg_emulated_tests(PROGRAM): what every backend must do, on the emulated device; threads in order, and in any.
+function(tg_emulated_tests program)
+  foreach(seed 0 2)
+    add_test(NAME ${program}_cuda_emulation_${seed}
+      COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
+      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_property(TEST ${program}_cuda_emulation_${seed} PROPERTY
+      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed}")
+  endforeach()
+endfunction()

@@ -118,7 +118,7 @@ TG_OP(
 Tensor pdist_body(const Tensor& x, double p) {
   TG_CHECK(x.ndim() == 2, ShapeError, "pdist: expected 2 dimensions; input=", describe(x));
   TG_CHECK(p >= 0, ValueError, "pdist: p must not be negative, got ", p);
-  Tensor pairs = triu_indices(x.size(0), x.size(0), 1);
+  Tensor pairs = triu_indices(x.size(0), x.size(0), 1, DType::I64, x.device());
   return vector_norm(index_select(x, 0, pairs[0]) - index_select(x, 0, pairs[1]), p, 1);
 }
 TG_OP("pdist(Tensor input, float p=2.0) -> Tensor",

@@ -79,8 +79,8 @@ Tensor matrix_exp_body(const Tensor& x) {
   return y;
 }
 TG_OP("matrix_exp(Tensor input) -> Tensor", .doc = "Exponential of square matrices, the sum of input^k / k!.",
-      .composite = box<matrix_exp_body>, .autocast = Autocast::Float32, .aliases = "linalg_matrix_exp",
-      .samples = "T(3,3); T(2,3,3); W(4,4); W(2,2,2); T(1,1); T(0,0); T(0,2,2)");
+      .composite = box<matrix_exp_body>, .flags = kOnHost, .autocast = Autocast::Float32,
+      .aliases = "linalg_matrix_exp", .samples = "T(3,3); T(2,3,3); W(4,4); W(2,2,2); T(1,1); T(0,0); T(0,2,2)");
 
 }  // namespace
 }  // namespace tg

@@ -127,6 +127,7 @@ void CudaBackend::reduce(ReduceOp op, DType compute, const Program* pre, const V
   Views all = ins;
   all.push_back(index);
   c.split = plan::split_reduction(all, out);
+  if (c.split.kept.numel() == 0) return;
   plan::sort_axes(c.split.kept, 0);
   plan::sort_axes(c.split.reduced, 0);
   plan::merge_axes(c.split.kept);

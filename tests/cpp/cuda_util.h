@@ -14,18 +14,20 @@ class OnDevice {
  public:
   explicit OnDevice(Device d) : memory_(allocator(d)) {}
   ~OnDevice() {
-    for (Block& b : blocks_) memory_.deallocate(b.device, b.bytes());
+    for (Block& b : blocks_) memory_.deallocate(b.whole, b.shift() + b.bytes());
   }
   OnDevice(const OnDevice&) = delete;
   OnDevice& operator=(const OnDevice&) = delete;
 
   // First all views are named, then place() copies, then at() gives each view's twin.
   void add(const View& v) {
-    if (!v.data || v.numel() == 0) return;
+    if (!v.data) return;
     int64_t lo = 0, hi = 0;
+    for (int d = 0; d < v.ndim(); ++d)
+      if (v.shape[d] == 0 && v.stride[d] != 0) return;  // axes with stride 0 may be those that a reduction drops
     for (int d = 0; d < v.ndim(); ++d) (v.stride[d] < 0 ? lo : hi) += (v.shape[d] - 1) * v.stride[d];
     char* p = static_cast<char*>(v.data);
-    Block b{p + lo * itemsize(v.dtype), p + (hi + 1) * itemsize(v.dtype), nullptr};
+    Block b{p + lo * itemsize(v.dtype), p + (hi + 1) * itemsize(v.dtype), nullptr, nullptr};
     for (size_t i = 0; i < blocks_.size();) {
       if (blocks_[i].end <= b.start || b.end <= blocks_[i].start) {
         ++i;
@@ -43,7 +45,8 @@ class OnDevice {
   }
   void place() {
     for (Block& b : blocks_) {
-      b.device = static_cast<char*>(memory_.allocate(b.bytes()));
+      b.whole = static_cast<char*>(memory_.allocate(b.shift() + b.bytes()));
+      b.device = b.whole + b.shift();
       memory_.copy(b.device, b.start, b.bytes());
     }
   }
@@ -68,8 +71,9 @@ class OnDevice {
 
  private:
   struct Block {
-    char *start, *end, *device;
+    char *start, *end, *device, *whole;
     size_t bytes() const { return size_t(end - start); }
+    size_t shift() const { return reinterpret_cast<uintptr_t>(start) % 16; }  // what is not aligned stays so
   };
   Allocator& memory_;
   std::vector<Block> blocks_;

@@ -38,7 +38,7 @@ TEST_CASE("gather: every dtype, layout and axis") {
         }
 }
 
-TEST_CASE("scatter: across an axis of an output that no cache holds") {
+TEST_CASE("scatter: across an axis of an output that no cache holds" * doctest::skip(on_device())) {
   Count count("scatter in blocks of columns");
   Rng rng(23);
   // 600 rows of 1600 bytes are more than a block of columns may take, of 800 bytes less

@@ -143,6 +143,9 @@ TEST_CASE("scalar functions: edges") {
   CHECK(std::signbit(sm::tanh(-0.0f)));
   CHECK(std::signbit(sm::expm1(-0.0f)));
   CHECK(sm::gelu_erf(-1e6f) == 0);
+  CHECK(sm::softplus(1e30f, 2.0f, std::numeric_limits<float>::infinity()) == 1e30f);
+  CHECK(sm::softplus(1e300, 2.0, std::numeric_limits<double>::infinity()) == 1e300);
+  CHECK(sm::softplus(1000.0f, -1.0f, 20.0f) == 0);
 }
 
 TEST_CASE("plan: axes merge and sort without losing an element") {

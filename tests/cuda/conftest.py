@@ -27,5 +27,8 @@ def pytest_terminal_summary(terminalreporter):
     if not tg.cuda.is_available():
         terminalreporter.write_line("no CUDA device: nothing was tested (TG_CUDA_EMULATE=1 tests on the CPU)")
         return
+    matrix = sys.modules.get("device_matrix")
+    if matrix is not None and matrix.COUNTS["ops"]:
+        terminalreporter.write_line(matrix.summary("cuda"))
     kind = "EMULATION, no GPU was used" if tg.cuda.is_emulated() else "a real GPU"
     terminalreporter.write_line(f"CUDA device: {tg.cuda.get_device_name()} ({kind})")

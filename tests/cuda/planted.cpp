@@ -1,5 +1,6 @@
 // Kernels with planted bugs, to show that the emulation reports them. `planted NAME` runs one; what it must print is
 // beside each test in cmake/cuda.cmake. Built against the emulation alone, also under the sanitizers.
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -18,6 +19,7 @@ void check_launch(cudaError_t e, const char* kernel) { check(e, kernel); }
 namespace {
 
 constexpr int kThreads = 128, kBlocks = 4, kN = kThreads * kBlocks;
+constexpr float kRight = 3 * kThreads;
 enum Bug {
   None,
   NoBarrier,
@@ -30,24 +32,24 @@ enum Bug {
   NoWarpSync
 };
 
-// Sums of blocks, twice over, through shared memory that is used again.
+// 3 times the sum of each block: once and twice its elements, through shared memory that is used again.
 __global__ void sums_kernel(const float* in, float* out, int n, int bug) {
   TG_SHARED(float, tile, [kThreads]);
   const int i = int(blockIdx.x * blockDim.x + threadIdx.x), t = int(threadIdx.x);
   if (bug == EarlyReturn && t == 5) return;
-  for (int round = 0; round < 2; ++round) {
-    tile[t + (bug == SharedTooFar && t == kThreads - 1 ? 1 : 0)] = in[i];
+  float sum = 0;
+  for (int round = 1; round <= 2; ++round) {
+    tile[bug == SharedTooFar ? t + 1 : t] = float(round) * in[i];
     if (bug != NoBarrier) {
       if (bug == TwoBarriers && t % 2)
         __syncthreads();
       else
         __syncthreads();
     }
-    float sum = 0;
     for (int k = 0; k < kThreads; ++k) sum += tile[(t + k) % kThreads];
     if (bug != NoBarrierBeforeReuse) __syncthreads();
-    out[i + (bug == WriteTooFar && i == n - 1 ? 1 : 0)] = sum;
   }
+  out[i + (bug == WriteTooFar && i == n - 1 ? 1 : 0)] = sum;
 }
 
 __global__ void count_kernel(int* count, int bug) {
@@ -62,7 +64,8 @@ __global__ void warp_kernel(float* out, int bug) {
   TG_SHARED(float, slot, [32]);
   slot[threadIdx.x] = float(threadIdx.x);
   if (bug != NoWarpSync) __syncwarp();
-  out[threadIdx.x] = slot[(threadIdx.x + 1) % 32] + __shfl_down_sync(0xffffffffu, 1.0f, 1);
+  const float one = __shfl_down_sync(0xffffffffu, 1.0f, 1);  // meets the lanes, but does not order memory
+  out[threadIdx.x] = slot[(threadIdx.x + 1) % 32] + one;
 }
 
 template <class T>
@@ -80,7 +83,7 @@ int run_sums(int bug) {
   cudaMemcpyAsync(y.data(), out, kN * sizeof(float), cudaMemcpyDeviceToHost, nullptr);
   cudaStreamSynchronize(nullptr);
   for (float v : y)
-    if (v != float(kThreads)) {
+    if (v != kRight) {
       std::printf("wrong result: %g\n", double(v));
       return 0;
     }
@@ -120,13 +123,14 @@ int run_no_event() {
   cudaMemcpyAsync(in, x.data(), kN * sizeof(float), cudaMemcpyHostToDevice, s);
   TG_LAUNCH((sums_kernel), kBlocks, kThreads, 0, nullptr, in, out, kN, int(None));
   cudaMemcpyAsync(y.data(), out, kN * sizeof(float), cudaMemcpyDeviceToHost, nullptr);
-  std::printf("%s result\n", y[0] == float(kThreads) ? "right" : "wrong");
+  std::printf("%s result\n", y[0] == kRight ? "right" : "wrong");
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGABRT, [](int) { std::_Exit(1); });  // ctest takes no report of a program that crashed
   const std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "none") return run_sums(None) + run_count(None) + run_warp(None);
   if (name == "no_barrier") return run_sums(NoBarrier);

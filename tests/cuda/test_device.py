@@ -87,3 +87,11 @@ def test_a_number_of_the_host_goes_to_the_device():
     assert host.item() == 1
     with pytest.raises(tg.DeviceError):
         x * tg.ones(1)
+
+
+def test_ops_of_the_cpu_have_gradients():
+    a = tg.tensor([[3.0, 1.0], [0.0, 2.0]], device=D, requires_grad=True)
+    tg.linalg.inv(a).sum().backward()
+    b = a.detach().cpu().requires_grad_(True)
+    tg.linalg.inv(b).sum().backward()
+    assert a.grad.device == a.device and a.grad.tolist() == b.grad.tolist()

@@ -12,7 +12,6 @@ import subprocess
 import sys
 
 import pytest
-
 import tinygrad_cpp as tg
 
 DRIVER = r"""

@@ -67,7 +67,6 @@ struct Warp {
   uint32_t gone;  // lanes that have left the kernel, or never were
   int n_meetings;
   Meeting meetings[kMaxMasks];
-  uint32_t priority;
 };
 struct Thread {
   Context context;
@@ -81,12 +80,14 @@ struct Block {
   const std::function<void()>* body = nullptr;
   Thread threads[kMaxThreads];
   Warp warps[kWarps];
+  uint32_t priority[kWarps];
   int n = 0, alive = 0;
   std::vector<int> ready, fresh;  // threads that may go on; not yet started, the next at the end
   size_t ready_head = 0;
   bool someone_left = false;
   const void* barrier_site = nullptr;
   int at_barrier = 0;
+  unsigned generation = 0;  // of barriers: one that runs ahead must not order what comes after the last one
   Votes votes{}, result{};
   struct Variable {
     const void* site;
@@ -98,7 +99,12 @@ struct Block {
 };
 
 Block& block() {
-  static Block* b = new Block;
+  static Block* b = [] {
+    auto* x = new Block;
+    x->ready.reserve(size_t(1) << 16);  // growing would copy, which the race checker sees
+    x->fresh.reserve(kMaxThreads);
+    return x;
+  }();
   return *b;
 }
 
@@ -115,7 +121,7 @@ Fibers& fibers() {
   static Fibers* f = new Fibers;
   return *f;
 }
-char hb_launch, hb_end, hb_fence, hb_barrier[2], hb_warp[2][kWarps];
+char hb_launch, hb_end, hb_fence, hb_barrier[2][2], hb_warp[2][kWarps];
 
 void fiber_main();
 
@@ -157,6 +163,18 @@ int candidate(size_t i) {
   size_t waiting = b.ready.size() - b.ready_head;
   return i < waiting ? b.ready[b.ready_head + i] : b.fresh[i - waiting];
 }
+// Of all candidates, the first whose warp has the highest priority.
+size_t first_of_best_warp() {
+  const Block& b = block();
+  const size_t waiting = b.ready.size() - b.ready_head;
+  size_t best = 0;
+  uint32_t highest = 0;
+  for (size_t i = 0; i < waiting; ++i)
+    if (uint32_t p = b.priority[b.ready[b.ready_head + i] / 32]; p > highest) highest = p, best = i;
+  for (size_t i = 0; i < b.fresh.size(); ++i)
+    if (uint32_t p = b.priority[b.fresh[i] / 32]; p > highest) highest = p, best = waiting + i;
+  return best;
+}
 // The thread to go on with, or -1 when all wait.
 int pick() {
   Block& b = block();
@@ -168,16 +186,15 @@ int pick() {
   } else if (seed() % 2 == 0) {
     k = draw(uint32_t(total));
   } else {
-    k = 0;
-    for (size_t i = 1; i < total; ++i)
-      if (b.warps[candidate(i) / 32].priority > b.warps[candidate(k) / 32].priority) k = i;
+    k = first_of_best_warp();
   }
   int t = candidate(k);
   if (k < waiting) {
     std::swap(b.ready[b.ready_head + k], b.ready[b.ready_head]);
     if (++b.ready_head == b.ready.size()) b.ready.clear(), b.ready_head = 0;
   } else {
-    b.fresh.erase(b.fresh.begin() + std::ptrdiff_t(k - waiting));
+    std::swap(b.fresh[k - waiting], b.fresh.back());
+    b.fresh.pop_back();
   }
   return t;
 }
@@ -210,6 +227,7 @@ void open_barrier() {
   b.result = b.votes;
   b.votes = {0, 1, 0};
   b.at_barrier = 0;
+  ++b.generation;
   for (int t = 0; t < b.n; ++t)
     if (b.threads[t].state == State::AtBarrier) wake(t);
 }
@@ -311,7 +329,7 @@ void run_block(dim3 grid, dim3 size, uint3 at, size_t dynamic_bytes) {
   for (int w = 0; w * 32 < b.n; ++w) {
     b.warps[w].gone = b.n - w * 32 >= 32 ? 0u : ~0u << (b.n - w * 32);
     b.warps[w].n_meetings = 0;
-    b.warps[w].priority = seed() < 2 ? 0 : draw(1u << 30);
+    b.priority[w] = seed() < 2 ? 0 : draw(1u << 30);
   }
   lay_out_shared(dynamic_bytes);
   int t = 0;
@@ -372,7 +390,7 @@ Votes block_barrier(const void* site, bool vote) {
   b.barrier_site = site;
   ++b.at_barrier;
   b.votes = {b.votes.count + vote, b.votes.all && vote, b.votes.any || vote};
-  char* order = &hb_barrier[fibers().set];
+  char* order = &hb_barrier[fibers().set][b.generation & 1];
   release(order);
   if (b.at_barrier == b.alive) {
     open_barrier();

@@ -73,7 +73,8 @@ struct Machine {
   std::vector<Stream*> streams;
   std::map<char*, Block> blocks;  // by start
   size_t used[16] = {};
-  char *heap = nullptr, *bottom = nullptr, *top = nullptr;  // live blocks lie in [bottom, top)
+  char *heap = nullptr, *top = nullptr;       // blocks lie in [heap, top)
+  std::vector<std::pair<char*, char*>> open;  // what the running work may touch
   std::map<const void*, int> shared_limit;
   cudaError_t fault = cudaSuccess;  // of a kernel: every later call answers with it
   int depth = 0;                    // of running work
@@ -111,29 +112,46 @@ void on_fault(int signal, siginfo_t* info, void* context) {
   Machine& m = machine();
   if (p >= m.heap && p < m.heap + kHeap && m.depth == 0)
     fault("the host touched device memory at %p", static_cast<void*>(p));
+  if (p >= m.heap && p < m.heap + kHeap) fault("memory at %p is not allocated, or was freed", static_cast<void*>(p));
   if (previous_handler.sa_flags & SA_SIGINFO) return previous_handler.sa_sigaction(signal, info, context);
   ::signal(signal, SIG_DFL);
 }
 void open_heap() {
   Machine& m = machine();
   if (m.heap) return;
-  m.heap = m.bottom = m.top = map_memory(kHeap, false);
+  m.heap = m.top = map_memory(kHeap, false);
   struct sigaction a{};
   a.sa_flags = SA_SIGINFO | SA_ONSTACK;
   a.sa_sigaction = on_fault;
   sigaction(SIGSEGV, &a, &previous_handler);
 }
-void allow_access(bool on) {
-  Machine& m = machine();
-  if (m.top > m.bottom) mprotect(m.bottom, size_t(m.top - m.bottom), on ? PROT_READ | PROT_WRITE : PROT_NONE);
+void protect(char* from, char* to, bool open) {
+  from = machine().heap + (size_t(from - machine().heap) & ~(kPage - 1));
+  to = machine().heap + ((size_t(to - machine().heap) + kPage - 1) & ~(kPage - 1));
+  mprotect(from, size_t(to - from), open ? PROT_READ | PROT_WRITE : PROT_NONE);
+}
+// Opens the pages of all blocks, so that it costs what is in use; small gaps with their neighbours.
+void allow_access() {
+  constexpr std::ptrdiff_t kGap = 1 << 20;
+  auto& open = machine().open;
+  for (auto& [start, b] : machine().blocks) {
+    if (b.device < 0) continue;
+    if (open.empty() || start - open.back().second > kGap) open.emplace_back(start, start);
+    open.back().second = start + b.size;
+  }
+  for (auto [from, to] : open) protect(from, to, true);
+}
+void forbid_access() {
+  for (auto [from, to] : machine().open) protect(from, to, false);
+  machine().open.clear();
 }
 
 struct Access {
   Access() {
-    if (machine().depth++ == 0) allow_access(true);
+    if (machine().depth++ == 0) allow_access();
   }
   ~Access() {
-    if (--machine().depth == 0) allow_access(false);
+    if (--machine().depth == 0) forbid_access();
   }
 };
 
@@ -238,17 +256,9 @@ void forget(void* p) {
   size_t n = it->second.size;
   m.used[it->second.device] -= n;
   poison(p, n);
-  madvise(p, n & ~(kPage - 1), MADV_DONTNEED);  // addresses are never used again, pages are
+  char* page = m.heap + (size_t(it->first - m.heap) & ~(kPage - 1));
+  madvise(page, size_t(it->first + n - page), MADV_DONTNEED);  // addresses are never used again, pages are
   m.blocks.erase(it);
-  // What lies below all live blocks stays out of reach for good, so that opening the heap costs what is in use.
-  auto first = m.blocks.lower_bound(m.heap);
-  while (first != m.blocks.end() && first->second.device < 0) ++first;
-  char* lowest = first != m.blocks.end() && first->first < m.top ? first->first : m.top;
-  lowest = m.heap + (size_t(lowest - m.heap) & ~(kPage - 1));
-  if (lowest > m.bottom) {
-    mprotect(m.bottom, size_t(lowest - m.bottom), PROT_NONE);
-    m.bottom = lowest;
-  }
 }
 
 }  // namespace
@@ -396,7 +406,10 @@ cudaError_t cudaMalloc(void** p, size_t n) {
   const size_t fresh = size_t(m.heap + end - m.top);
   mprotect(m.top, fresh, PROT_READ | PROT_WRITE);
   fill_uninitialised(q, n);
-  if (m.depth == 0) mprotect(m.top, fresh, PROT_NONE);
+  if (m.depth == 0)
+    mprotect(m.top, fresh, PROT_NONE);
+  else
+    m.open.emplace_back(m.top, m.heap + end);
   m.top = m.heap + end;
   used += n;
   m.blocks[q] = {n, this_device, true};
