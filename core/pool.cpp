@@ -22,7 +22,7 @@ thread_local bool t_inside = false;
 // One parallel loop at a time; a second caller (another user thread) runs its loop serially instead of waiting.
 class Pool {
  public:
-  explicit Pool(int n) {
+  explicit Pool(int n) : spins_(n <= int(std::thread::hardware_concurrency()) ? 4000 : 0) {
     for (int i = 1; i < n; ++i) workers_.emplace_back([this] { work(); });
   }
   ~Pool() {
@@ -41,30 +41,50 @@ class Pool {
       fn_ = fn, ctx_ = ctx, n_ = n, grain_ = grain;
       next_.store(0);
       error_ = nullptr;
-      pending_ = int(workers_.size());
-      ++epoch_;
+      open_ = true;
+      epoch_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     chunks();
     std::unique_lock lock(m_);
-    done_.wait(lock, [&] { return pending_ == 0; });
+    open_ = false;  // who has not come by now is not waited for
+    if (active_ > 0) {
+      lock.unlock();
+      spin([&] { return active_.load(std::memory_order_acquire) == 0; });
+      lock.lock();
+      done_.wait(lock, [&] { return active_ == 0; });
+    }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
   std::mutex busy;
 
  private:
+  // One loop often follows another within microseconds, and waking a thread takes tens of them: waits begin with a look
+  // again and again, unless other threads need the processor.
+  template <class F>
+  void spin(F&& ready) const {
+    for (int i = 0; i < spins_ && !ready(); ++i) pause();
+  }
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+
   void work() {
     allocator(Device{}).share_blocks_of_thread();
-    uint64_t seen = 0;
-    std::unique_lock lock(m_);
-    for (;;) {
+    for (uint64_t seen = 0;;) {
+      spin([&] { return epoch_.load(std::memory_order_acquire) != seen; });
+      std::unique_lock lock(m_);
       wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });
       if (stop_) return;
       seen = epoch_;
+      if (!open_) continue;
+      ++active_;
       lock.unlock();
       chunks();
       lock.lock();
-      if (--pending_ == 0) done_.notify_one();
+      if (--active_ == 0) done_.notify_one();
     }
   }
   void chunks() {
@@ -86,9 +106,10 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex m_;
   std::condition_variable wake_, done_;
-  bool stop_ = false;
-  uint64_t epoch_ = 0;
-  int pending_ = 0;
+  bool stop_ = false, open_ = false;
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<int> active_{0};  // workers within the loop
+  const int spins_;
   detail::ChunkFn fn_ = nullptr;
   void* ctx_ = nullptr;
   int64_t n_ = 0, grain_ = 1;
