@@ -243,20 +243,23 @@ template <bool Pairs, int R, int N>
 void tile(const Tile& t) {
   V sum[R][N] = {};
   const float *a = t.a, *b = t.b;
-  const Ahead h = t.ahead;
-  const int64_t line = (int64_t(1) << h.shift) - 1;
-  for (int64_t k = 0; k < t.depth; ++k, a += L, b += t.b_stride) {
-    __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & line) * 64, 0, 2);
-    V column[N];
+  auto run = [&](auto fetching) __attribute__((always_inline)) {
+    [[maybe_unused]] const Ahead h = t.ahead;
+    [[maybe_unused]] const int64_t line = (int64_t(1) << h.shift) - 1;
+    for (int64_t k = 0; k < t.depth; ++k, a += L, b += t.b_stride) {
+      if constexpr (fetching) __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & line) * 64, 0, 2);
+      V column[N];
 #pragma GCC unroll 2
-    for (int j = 0; j < N; ++j) column[j] = load(b + j * L);
+      for (int j = 0; j < N; ++j) column[j] = load(b + j * L);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const V factor = spread(a[r]);
+      for (int r = 0; r < R; ++r) {
+        const V factor = spread(a[r]);
 #pragma GCC unroll 2
-      for (int j = 0; j < N; ++j) sum[r][j] = step<Pairs>(factor, column[j], sum[r][j]);
+        for (int j = 0; j < N; ++j) sum[r][j] = step<Pairs>(factor, column[j], sum[r][j]);
+      }
     }
-  }
+  };
+  t.ahead.from ? run(std::true_type{}) : run(std::false_type{});
   const V alpha = spread(t.alpha), beta = spread(t.beta);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -319,7 +322,7 @@ Ahead ahead_of(const GemmProduct& p, const Stretch& s, int64_t col, int64_t i) {
   const GemmOperand& b = p.b;
   const int64_t item = itemsize(b.dtype), left = p.n - col;
   const bool along_k = b.k_stride == 1 && (left >= 2 * L), along_w = b.w_stride == 1 && left >= 2 * L;
-  if (i > 1 || b.windows || !(along_k || along_w) || p.k * p.n * item < kFarBytes) return {};
+  if (b.windows || !(along_k || along_w)) return {};
   Ahead h{static_cast<const char*>(b.data) + (s.k0 * b.k_stride + col * b.w_stride) * item};
   if (along_k) {
     h.shift = 4, h.row = b.w_stride * item;
@@ -343,8 +346,7 @@ void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int6
     pack_lines<Pairs, N * L>(p.b, s.k0, s.elements, col, cols, right);
   }
   for (int64_t i = 0; i < panels.count; ++i) {
-    t.ahead = ahead_of<Pairs>(p, s, col + cols, i);
-    if (!t.ahead.from) t.ahead.from = reinterpret_cast<const char*>(right);
+    t.ahead = i < 2 && p.k * p.n * itemsize(p.b.dtype) >= kFarBytes ? ahead_of<Pairs>(p, s, col + cols, i) : Ahead{};
     const int64_t row = panels.row(i);
     t.a = left + i * s.lines * L;
     t.c = p.c + (row0 + row) * p.ldc + col;
