@@ -257,7 +257,7 @@ void leave_kernel(int t) {
 
 // A fiber runs one CUDA thread after another, so that kernels without barriers never switch.
 void fiber_main() {
-  fiber_started(fibers().scheduler);
+  fiber_started();
   for (;;) {
     int t = current->linear;
     acquire(&hb_launch);
@@ -357,7 +357,7 @@ void run_grid(const char* name, dim3 grid, dim3 size, size_t shared_bytes, const
   b.body = &body;
   f.running = &f.scheduler;
   if (race_checker()) f.scheduler.tsan = __tsan_get_current_fiber();
-  f.scheduler.stack = nullptr;  // the host thread may be another than last time
+  take_stack_of_thread(f.scheduler);
   release(&hb_launch);
   uint64_t n = uint64_t(grid.x) * grid.y * grid.z, first = seed() < 2 ? 0 : draw(uint32_t(n));
   for (uint64_t k = 0; k < n; ++k) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <pthread.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifndef __x86_64__
@@ -89,15 +90,24 @@ void switch_fiber(Fiber& from, Fiber& to) {
 #endif
 }
 
-void fiber_started([[maybe_unused]] Fiber& scheduler) {
+void fiber_started() {
 #ifdef __SANITIZE_ADDRESS__
-  const void* bottom;
-  size_t size;
-  __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
-  if (!scheduler.stack) {
-    scheduler.stack = static_cast<char*>(const_cast<void*>(bottom));
-    scheduler.size = size;
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+}
+
+void take_stack_of_thread([[maybe_unused]] Fiber& f) {
+#ifdef __SANITIZE_ADDRESS__
+  thread_local void* bottom = nullptr;
+  thread_local size_t size = 0;
+  if (!bottom) {
+    pthread_attr_t a;
+    pthread_getattr_np(pthread_self(), &a);
+    pthread_attr_getstack(&a, &bottom, &size);
+    pthread_attr_destroy(&a);
   }
+  f.stack = static_cast<char*>(bottom);
+  f.size = size;
 #endif
 }
 

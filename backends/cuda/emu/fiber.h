@@ -27,7 +27,7 @@ inline void release(void* p) {
 struct Fiber {
   static constexpr size_t kStack = size_t(256) << 10;
   void* sp = nullptr;     // saved stack pointer
-  char* stack = nullptr;  // lowest address; nullptr for the scheduler's own
+  char* stack = nullptr;  // lowest address; the scheduler's own is only known to AddressSanitizer
   void* fake_stack = nullptr;
   void* tsan = nullptr;
   size_t size = 0;
@@ -38,7 +38,10 @@ void make_fiber(Fiber& f, void (*entry)());
 // Leaves `from`, whose state is kept, for `to`.
 void switch_fiber(Fiber& from, Fiber& to);
 // First thing on a new stack.
-void fiber_started(Fiber& scheduler);
+void fiber_started();
+// The scheduler's stack is that of the host thread, which AddressSanitizer wants to know when a fiber goes back to it:
+// also when no fiber of this launch is new, and when the thread is another than last time.
+void take_stack_of_thread(Fiber& f);
 
 // Anonymous memory from the kernel itself: the sanitizers' mmap would touch the shadow of all of it.
 char* map_memory(size_t bytes, bool readable);
