@@ -300,16 +300,18 @@ static Device device_of(const OpDef& op, Args args) {
   return d.value_or(Device());
 }
 
-// An op of the CPU on tensors of another device: the copies are ops too, so gradients pass.
-static void call_on_host(const OpDef& op, Args args, Outputs& out, Device device) {
+// The tensor on another device; the copy is an op, so gradients pass.
+static Tensor moved(const Tensor& t, Device to) {
   static const OpDef& move = find_op("device_copy");
-  auto moved = [](const Tensor& t, Device to) {
-    if (!t.defined() || t.device() == to) return t;
-    const Value v[] = {Value(t), Value(to)};
-    Outputs r;
-    call(move, {v, 2}, r);
-    return r[0];
-  };
+  if (!t.defined() || t.device() == to) return t;
+  const Value v[] = {Value(t), Value(to), Value(false)};
+  Outputs r;
+  call(move, {v, 3}, r);
+  return r[0];
+}
+
+// An op of the CPU on tensors of another device.
+static void call_on_host(const OpDef& op, Args args, Outputs& out, Device device) {
   std::vector<std::vector<Tensor>> held(size_t(args.n));
   std::vector<Value> values(args.begin(), args.end());
   for (size_t i = 0; i < values.size(); ++i) {
@@ -363,8 +365,10 @@ static std::string operands_text(const OpDef& op, Args args) {
   return s.empty() ? s : ";" + s.substr(1);
 }
 
+static bool from_cuda(const Error& e) { return e.text.starts_with("cuda: "); }
+
 static void explain(Error& e, const OpDef& op, Args args) {
-  if (e.text.starts_with("out of memory") || e.text.starts_with("cuda: ")) {
+  if (e.text.starts_with("out of memory") || from_cuda(e)) {
     e.text = op.base + ": " + e.text + operands_text(op, args);  // the op that asked
   } else if (e.text.find('@') == std::string::npos) {
     e.text += operands_text(op, args);
@@ -377,22 +381,18 @@ static bool run_with_numbers(const OpDef& op, Args args, Outputs& out) {
   for (int i = 0; i < args.n && !there; ++i)
     if (args[i].is_tensor() && !args[i].tensor().device().is_cpu()) there = &args[i].tensor();
   if (!there) return false;
-  static const OpDef& move = find_op("device_copy");
   std::vector<Value> values;
-  std::vector<Tensor> moved;
-  moved.reserve(size_t(args.n));  // values refer to its elements
+  std::vector<Tensor> copies;
+  copies.reserve(size_t(args.n));  // values refer to its elements
   for (int i = 0; i < args.n; ++i) {
     values.push_back(args[i]);
     if (!args[i].is_tensor() || (i == 0 && op.inplace_of)) continue;  // what is written to does not move
     const Tensor& t = args[i].tensor();
     if (!t.device().is_cpu() || t.ndim() != 0) continue;
-    const Value v[] = {args[i], Value(there->device()), Value(false)};
-    Outputs copy;
-    call(move, {v, 3}, copy);  // gradients come back by it
-    moved.push_back(copy[0]);
-    values.back() = Value(moved.back());
+    copies.push_back(moved(t, there->device()));
+    values.back() = Value(copies.back());
   }
-  if (moved.empty()) return false;
+  if (copies.empty()) return false;
   out = Outputs();
   call(op, {values.data(), int(values.size())}, out);
   return true;
@@ -402,7 +402,7 @@ void call(const OpDef& op, Args args, Outputs& out) {
   try {
     run(op, args, out);
   } catch (DeviceError& e) {  // so that calls that fit are not asked
-    if (run_with_numbers(op, args, out)) return;
+    if (!from_cuda(e) && run_with_numbers(op, args, out)) return;
     explain(e, op, args);
     throw;
   } catch (Error& e) {

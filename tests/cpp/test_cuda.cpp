@@ -24,3 +24,20 @@ TEST_CASE("cuda: tensors live on the device, answers name the emulation" * docte
   CHECK(cuda::runtime().properties(0).name.find("emulation") != std::string::npos);
   CHECK_THROWS_AS(cuda::emulate(false), ValueError);
 }
+
+TEST_CASE("cuda: ops of the CPU take operands from the device and give back results and gradients" *
+          doctest::skip(!cuda::emulating())) {
+  const Device d("cuda");
+  auto inverse = [](const Tensor& leaf) {
+    const Tensor y = linalg_inv(leaf);
+    (y * y).sum().backward();
+    return y;
+  };
+  const Tensor on_cpu = (eye(3) * 3 + ones({3, 3})).set_requires_grad(true);
+  const Tensor there = on_cpu.detach().to(d).set_requires_grad(true);
+  const Tensor want = inverse(on_cpu), found = inverse(there);
+  CHECK(found.device() == d);
+  CHECK(there.grad().device() == d);
+  CHECK((found.to(Device()) - want).abs().max().item<float>() == 0);
+  CHECK((there.grad().to(Device()) - on_cpu.grad()).abs().max().item<float>() == 0);
+}
