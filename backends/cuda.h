@@ -1,6 +1,7 @@
 // CUDA devices: what there is, and the plug-in that drives them. The plug-in is a library of its own, opened when a
 // CUDA device is first used, so that a program that never does costs nothing and runs on machines that have no CUDA.
 #pragma once
+#include <memory>
 #include <string>
 
 #include "backends/backend.h"
@@ -67,6 +68,12 @@ class TG_API Runtime {
   virtual bool event_query(EventHandle e) = 0;
   virtual void event_synchronize(EventHandle e) = 0;
   virtual float event_elapsed_ms(EventHandle from, EventHandle to) = 0;
+  // Later work on `s` of `device` waits for what `before` of `before_device` has queued.
+  void join(int before_device, StreamHandle before, int device, StreamHandle s) {
+    const std::unique_ptr<void, EventEnd> e(event_create(before_device, false, false), {this});
+    event_record(e.get(), before_device, before);
+    stream_wait_event(device, s, e.get());
+  }
 
   // What this thread queues on `s`, and on streams that wait for it, becomes a graph instead of being run. Memory that
   // is allocated meanwhile belongs to `pool` (0: a new one), whose number is returned, until pool_release().
@@ -99,6 +106,12 @@ class TG_API Runtime {
   // Queued on the current stream of `to_device`, behind what that of `from_device` has queued, whose later work waits.
   virtual void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) = 0;
   virtual bool can_access_peer(int device, int peer) = 0;
+
+ private:
+  struct EventEnd {
+    Runtime* runtime;
+    void operator()(EventHandle e) const { runtime->event_destroy(e); }
+  };
 };
 
 // Raised with every change of the interface above or of Backend and Allocator. A plug-in of another number, or of

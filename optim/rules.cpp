@@ -300,16 +300,11 @@ void update_rprop(const Options& o, std::vector<Slot>& slots) {
 }
 
 constexpr Rule kRules[] = {
-    {"SGD", check_sgd, nullptr, update_sgd},
-    {"Adam", check_adam, nullptr, update_adam},
-    {"AdamW", check_adam, nullptr, update_adamw},
-    {"Adamax", check_adam, nullptr, update_adamax},
-    {"NAdam", check_nadam, nullptr, update_nadam},
-    {"RAdam", check_adam, nullptr, update_radam},
-    {"RMSprop", check_rmsprop, nullptr, update_rmsprop},
-    {"Adagrad", check_adagrad, init_adagrad, update_adagrad},
-    {"Adadelta", check_adadelta, nullptr, update_adadelta},
-    {"ASGD", check_common, nullptr, update_asgd},
+    {"SGD", check_sgd, nullptr, update_sgd, true},          {"Adam", check_adam, nullptr, update_adam},
+    {"AdamW", check_adam, nullptr, update_adamw},           {"Adamax", check_adam, nullptr, update_adamax},
+    {"NAdam", check_nadam, nullptr, update_nadam},          {"RAdam", check_adam, nullptr, update_radam},
+    {"RMSprop", check_rmsprop, nullptr, update_rmsprop},    {"Adagrad", check_adagrad, init_adagrad, update_adagrad},
+    {"Adadelta", check_adadelta, nullptr, update_adadelta}, {"ASGD", check_common, nullptr, update_asgd},
     {"Rprop", check_rprop, nullptr, update_rprop},
 };
 

@@ -21,6 +21,8 @@ struct Rule {
   void (*init)(const Options& o, const Tensor& param, State& state);
   // One step of a whole group, in place and below the tape. The state has the names PyTorch gives it.
   void (*update)(const Options& o, std::vector<Slot>& slots);
+  // Whether a step with given settings and state is the same whatever its number.
+  bool uncounted = false;
 };
 
 // The rule of an optimizer whose step is a function of each element alone: "SGD", "Adam", "AdamW", "Adamax", "NAdam",

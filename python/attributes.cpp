@@ -74,6 +74,10 @@ bool non_blocking_of(const py::kwargs& options) {
 }
 
 struct PinnedBlock {
+  explicit PinnedBlock(size_t n) : p(cuda::runtime().pinned_allocate(n)), bytes(n) {}
+  PinnedBlock(const PinnedBlock&) = delete;
+  PinnedBlock& operator=(const PinnedBlock&) = delete;
+  ~PinnedBlock() { cuda::runtime().pinned_free(p, bytes); }
   void* p;
   size_t bytes;
 };
@@ -85,14 +89,11 @@ py::object pin_memory(const py::object& self) {
   if (!cuda::is_available() || t.numel() == 0) return self;
   TG_CHECK(t.device().is_cpu(), DeviceError,
            "pin_memory: only memory of the CPU can be page-locked; self=", describe(t));
-  cuda::Runtime& r = cuda::runtime();
-  if (r.is_pinned(t.data())) return self;
-  size_t bytes = size_t(t.numel() * itemsize(t.dtype()));
-  auto* block = new PinnedBlock{r.pinned_allocate(bytes), bytes};
-  Tensor out = from_blob(block->p, t.sizes(), contiguous_strides(t.sizes()), t.dtype(), Device(), block, [](void* b) {
-    std::unique_ptr<PinnedBlock> own(static_cast<PinnedBlock*>(b));
-    cuda::runtime().pinned_free(own->p, own->bytes);
-  });
+  if (cuda::runtime().is_pinned(t.data())) return self;
+  auto block = std::make_unique<PinnedBlock>(size_t(t.numel() * itemsize(t.dtype())));
+  void* const memory = block->p;
+  Tensor out = from_blob(memory, t.sizes(), contiguous_strides(t.sizes()), t.dtype(), Device(), block.release(),
+                         [](void* b) { std::unique_ptr<PinnedBlock>(static_cast<PinnedBlock*>(b)); });
   static const OpDef& copy = find_op("copy_");
   run_op1(copy, {Value(out), Value(t)});  // gradients flow through it
   return wrap_object(out);

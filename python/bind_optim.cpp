@@ -102,22 +102,22 @@ void step_params(const Rule& rule, const Options& options, const std::vector<py:
 }
 
 // A graph's replays do what was recorded: they count no steps, and a first step would be the first each time.
-void check_recordable(const std::string& rule_name, const py::dict& group, const py::dict& states) {
+void check_recordable(const Rule& rule, const py::dict& group, const py::dict& states) {
   TG_CHECK(
-      rule_name == "SGD", NotImplementedError, rule_name,
+      rule.uncounted, NotImplementedError, rule.name,
       ": a graph cannot take this optimizer's step: the step's number would be the same in every replay; replay the "
       "gradients and call step() outside of the graph");
   if (group["momentum"].cast<double>() == 0) return;
   for (py::handle p : group["params"])
     TG_CHECK(
-        states.contains(p) || !unwrap(p.ptr()).requires_grad(), NotImplementedError, rule_name,
+        states.contains(p) || !unwrap(p.ptr()).requires_grad(), NotImplementedError, rule.name,
         ": the first step with momentum cannot be recorded, it would be the first in every replay; take one before");
 }
 
 // One step of `group`, a dict of Optimizer.param_groups. A parameter that is listed twice takes two steps.
 void step_group(const std::string& rule_name, const py::dict& group, const py::dict& states) {
-  if (cuda::capturing()) check_recordable(rule_name, group, states);
   const Rule& rule = find_rule(rule_name);
+  if (cuda::capturing()) check_recordable(rule, group, states);
   Options options = to_options(group);
   std::vector<py::object> params;
   for (py::handle p : group["params"]) params.push_back(py::reinterpret_borrow<py::object>(p));

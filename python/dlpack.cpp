@@ -52,11 +52,7 @@ int64_t number_of(cuda::StreamHandle s) { return s ? int64_t(reinterpret_cast<ui
 void make_wait(int device, cuda::StreamHandle consumer) {
   cuda::Runtime& r = cuda::runtime();
   cuda::StreamHandle own = r.current_stream(device);
-  if (own == consumer) return;
-  cuda::EventHandle e = r.event_create(device, false, false);
-  r.event_record(e, device, own);
-  r.stream_wait_event(device, consumer, e);
-  r.event_destroy(e);
+  if (own != consumer) r.join(device, own, device, consumer);
 }
 
 DLDataType type_of(DType t) {

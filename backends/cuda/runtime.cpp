@@ -356,12 +356,12 @@ class PluginRuntime final : public Runtime {
         pinned_.record_use(block, PinnedAllocator::order_of(device, stream()));
   }
   void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) override {
-    join_streams(from_device, to_device);
+    join(from_device, stream_slot(from_device), to_device, stream_slot(to_device));
     {
       DeviceGuard guard(to_device);
       check(cudaMemcpyPeerAsync(dst, to_device, src, from_device, bytes, stream()), "cudaMemcpyPeerAsync");
     }
-    join_streams(to_device, from_device);
+    join(to_device, stream_slot(to_device), from_device, stream_slot(from_device));
   }
   bool can_access_peer(int device, int peer) override {
     int yes = 0;
@@ -385,18 +385,6 @@ class PluginRuntime final : public Runtime {
 
   PinnedAllocator pinned_;
 
-  // The current stream of one device waits for what that of another has queued.
-  void join_streams(int before, int after) {
-    EventHandle e = event_create(before, false, false);
-    try {
-      event_record(e, before, stream_slot(before));
-      stream_wait_event(after, stream_slot(after), e);
-    } catch (...) {
-      event_destroy(e);
-      throw;
-    }
-    event_destroy(e);
-  }
   static bool done(cudaError_t e, const char* what) {
     if (e == cudaErrorNotReady) {
       cudaGetLastError();

@@ -1,27 +1,12 @@
 """Graphs: recorded work that is replayed; what cannot be recorded is refused. And what errors of kernels say."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import tinygrad_cpp as tg
+from programs import run
 
 cuda, nn, F = tg.cuda, tg.nn, tg.nn.functional
 SEEDS = range(2, 6)
 emulated = pytest.mark.skipif(not cuda.is_emulated(), reason="needs the emulation's order of work, or its faults")
-
-
-def run(program: str, ok: bool = True, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", "import tinygrad_cpp as tg\ncuda = tg.cuda\n" + program],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode == 0) == ok, done.stderr[-2000:]
-    return done.stdout.strip() if ok else done.stderr
 
 
 def test_replays_follow_their_inputs():

@@ -2,13 +2,11 @@
 wait that is missing shows as a wrong value."""
 
 import gc
-import os
-import subprocess
-import sys
 import threading
 
 import pytest
 import tinygrad_cpp as tg
+from programs import run
 
 cuda = tg.cuda
 SEEDS = range(2, 8)
@@ -43,14 +41,6 @@ WAITS = {
     "device": "cuda.synchronize()",
     "over a third stream": "c = cuda.Stream(); c.wait_stream(a); b.wait_stream(c)",
 }
-
-
-def run(program: str, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **env}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
 
 
 def values(wait: str) -> list[float]:

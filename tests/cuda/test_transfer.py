@@ -1,29 +1,15 @@
 """Copies between the host and devices: page-locked memory, copies that return early, several devices, DLPack."""
 
 import collections
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
+from programs import run
 
 cuda = tg.cuda
 SEEDS = range(2, 6)
 emulated = pytest.mark.skipif(not cuda.is_emulated(), reason="needs the emulation's order of work, or its devices")
-
-
-def run(program: str, **env: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", "import tinygrad_cpp as tg\ncuda = tg.cuda\n" + program],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.strip()
 
 
 Pair = collections.namedtuple("Pair", "x y")

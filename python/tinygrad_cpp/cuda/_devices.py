@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 from .. import _C
@@ -44,17 +43,6 @@ def index_of(device: Device, what: str) -> int:
     if not 0 <= device < device_count():
         raise _C.DeviceError(f"cuda.{what}: there is no device {device}, only {device_count()}")
     return device
-
-
-def refused(name: str) -> Callable[..., Any]:
-    """A function that refuses to work."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        """Refused: there is no device."""
-        raise refuse(f"cuda.{name}")
-
-    call.__name__ = call.__qualname__ = name
-    return call
 
 
 def current_device() -> int:
