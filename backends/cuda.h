@@ -96,6 +96,8 @@ class TG_API Runtime {
   virtual void kernel_launch(void* kernel, const unsigned* grid, const unsigned* block, size_t shared, StreamHandle s,
                              void** args) = 0;
 
+  virtual uint64_t launches() noexcept = 0;  // kernels that this thread has launched so far
+
   // Page-locked host memory, from which copies run beside other work; kept for reuse like memory of a device.
   virtual void* pinned_allocate(size_t bytes) = 0;
   virtual void pinned_free(void* p, size_t bytes) noexcept = 0;
@@ -116,7 +118,7 @@ class TG_API Runtime {
 
 // Raised with every change of the interface above or of Backend and Allocator. A plug-in of another number, or of
 // another version of the library, is refused.
-inline constexpr int kPluginAbi = 2;
+inline constexpr int kPluginAbi = 3;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

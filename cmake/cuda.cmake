@@ -59,8 +59,8 @@ if(NOT TG_CUDA STREQUAL "OFF" AND NOT TG_SANITIZE)
       $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra>
       $<$<AND:$<BOOL:${TG_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:-Werror=all-warnings -Xcompiler=-Werror>
       $<$<AND:$<BOOL:${TG_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
-    # Random numbers are those of the CPU to the bit, so nothing is contracted where they are made.
-    set_property(SOURCE backends/cuda/map.cu APPEND PROPERTY COMPILE_OPTIONS $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
+    # Random numbers and steps of optimizers are those of the CPU to the bit, so nothing is contracted where they are made.
+    set_property(SOURCE backends/cuda/map.cu backends/cuda/update.cu APPEND PROPERTY COMPILE_OPTIONS $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
   elseif(TG_CUDA STREQUAL "ON")
     message(FATAL_ERROR "TG_CUDA=ON, but there is no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-runtime "
       "nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl, or set CUDACXX")

@@ -5,6 +5,7 @@
 #include "core/modes.h"
 #include "ops/ops.h"
 #include "optim/grad_scaler.h"
+#include "optim/on_device.h"
 
 namespace tg::optim {
 namespace {
@@ -17,12 +18,39 @@ std::vector<Tensor> gradients(TensorList parameters) {
   return grads;
 }
 
+// Euclidean norms of all tensors that kernels of one device take at a time, which are then one vector. Norms of a half
+// type are rounded to it one by one.
+Tensor norms_on_device(const std::vector<Tensor>& grads) {
+  std::vector<int64_t> others;
+  const std::vector<DeviceGroup> groups = device_groups(grads, others);
+  if (groups.size() != 1 || !others.empty() || is_half(groups[0].dtype)) return {};
+  Tensor norms = empty({int64_t(grads.size())}, groups[0].dtype, groups[0].device);
+  groups[0].kernels->norms(groups[0].dtype, groups[0].items, norms.data());
+  return norms;
+}
+
 Tensor norm_of(const std::vector<Tensor>& grads, double norm_type) {
+  if (norm_type == 2 && grads.size() > 1)
+    if (Tensor norms = norms_on_device(grads); norms.defined()) return vector_norm(norms, norm_type);
   std::vector<Tensor> norms;
   for (const Tensor& g : grads)
     if (g.numel() > 0) norms.push_back(vector_norm(g, norm_type));
   if (norms.empty()) return zeros({}, DType::F32, Device());
   return norms.size() == 1 ? norms[0] : vector_norm(stack(norms), norm_type);
+}
+
+// All gradients times one number in memory.
+void scale_all(const std::vector<Tensor>& grads, const Tensor& factor) {
+  std::vector<int64_t> others;
+  for (const DeviceGroup& g : device_groups(grads, others)) {
+    if (factor.device() != g.device || compute_type(factor.dtype()) != factor.dtype()) {
+      others.insert(others.end(), g.numbers.begin(), g.numbers.end());
+      continue;
+    }
+    g.kernels->scale(g.dtype, factor, g.items);
+    for (int64_t i : g.numbers) grads[size_t(i)].bump_version("clip_grad_norm_");
+  }
+  for (int64_t i : others) mul_(grads[size_t(i)], factor);
 }
 
 }  // namespace
@@ -41,7 +69,7 @@ Tensor clip_grad_norm_(TensorList parameters, double max_norm, double norm_type,
            " of the gradients is ", total.item(), ", so it cannot be clipped");
   // multiplied even when it is 1: no branch on a value, and NaN spreads
   Tensor scale = clamp_max(div(max_norm, add(total, 1e-6)), 1.0);
-  for (const Tensor& g : grads) mul_(g, scale);
+  scale_all(grads, scale);
   return total;
 }
 

@@ -1,7 +1,7 @@
 // The formulas as vector loops over plain memory of one type, in one pass; compiled once per instruction set.
 #include <utility>
 
-#include "optim/formulas.h"
+#include "backends/formulas.h"
 
 namespace tg::optim::TG_ISA {
 namespace {

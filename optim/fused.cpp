@@ -5,6 +5,7 @@
 
 #include "backends/backend.h"
 #include "backends/cpu/loops.h"
+#include "backends/update_kernels.h"
 #include "core/modes.h"
 #include "core/pool.h"
 
@@ -73,8 +74,9 @@ void Batch::add(Formula f, std::initializer_list<Tensor> arrays, std::initialize
   const Tensor& param = *arrays.begin();
   TG_CHECK(is_float(param.dtype()), DTypeError, writer_, ": a parameter must be of a floating type, got ",
            describe(param));
-  bool plain = param.device().is_cpu() && !using_ref_backend() && modes().fast_paths &&
-               (param.dtype() == DType::F32 || param.dtype() == DType::F64);
+  const bool cpu = param.device().is_cpu();
+  bool plain = modes().fast_paths;
+  if (cpu) plain = plain && !using_ref_backend() && (param.dtype() == DType::F32 || param.dtype() == DType::F64);
   for (const Tensor& t : arrays) {
     TG_CHECK(t.sizes() == param.sizes(), ShapeError, writer_,
              ": gradient or state of another shape than its parameter, ", describe(t), " vs ", describe(param));
@@ -84,13 +86,26 @@ void Batch::add(Formula f, std::initializer_list<Tensor> arrays, std::initialize
              describe(t));
     plain = plain && t.dtype() == param.dtype() && t.is_contiguous();
   }
-  std::vector<Item>& items = plain ? plain_ : other_;
+  plain = plain && (cpu || update_kernels(param.device()));
+  std::vector<Item>& items = !plain ? other_ : cpu ? plain_ : on_device_;
   const int64_t begin = items.empty() ? 0 : items.back().begin + items.back().arrays[0].numel();
   Item& item = items.emplace_back(Item{f, begin, arrays, {}});
   std::copy(coefs.begin(), coefs.end(), item.coefs.begin());
 }
 
 void Batch::run() {
+  run_plain();
+  run_on_devices();
+  for (const Item& item : other_) run_program(item);
+  for (std::vector<Item>* items : {&plain_, &on_device_, &other_}) {
+    for (const Item& item : *items)
+      for (size_t k = 0; k < item.arrays.size(); ++k)
+        if (k != 1) item.arrays[k].bump_version(writer_);
+    items->clear();
+  }
+}
+
+void Batch::run_plain() const {
   const int64_t total = plain_.empty() ? 0 : plain_.back().begin + plain_.back().arrays[0].numel();
   parallel_for(total, kGrain, [&](int64_t b, int64_t e) {
     auto after =
@@ -105,13 +120,27 @@ void Batch::run() {
       loops_for(param.dtype())[int(item->formula)](data, item->coefs.data(), to - from);
     }
   });
-  for (const Item& item : other_) run_program(item);
-  for (const std::vector<Item>* items : {&plain_, &other_})
-    for (const Item& item : *items)
-      for (size_t k = 0; k < item.arrays.size(); ++k)
-        if (k != 1) item.arrays[k].bump_version(writer_);
-  plain_.clear();
-  other_.clear();
+}
+
+// Items that differ in their arrays alone share launches.
+void Batch::run_on_devices() const {
+  std::vector<std::pair<const Item*, std::vector<UpdateItem>>> groups;
+  for (const Item& item : on_device_) {
+    const Tensor& param = item.arrays[0];
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) {
+      const Tensor& first = g.first->arrays[0];
+      return g.first->formula == item.formula && g.first->coefs == item.coefs && first.dtype() == param.dtype() &&
+             first.device() == param.device();
+    });
+    if (group == groups.end()) group = groups.insert(groups.end(), {&item, {}});
+    UpdateItem& to = group->second.emplace_back();
+    to.n = param.numel();
+    for (size_t k = 0; k < item.arrays.size(); ++k) to.data[k] = item.arrays[k].data();
+  }
+  for (const auto& [item, arrays] : groups) {
+    const Tensor& param = item->arrays[0];
+    update_kernels(param.device())->update(item->formula, param.dtype(), item->coefs.data(), arrays);
+  }
 }
 
 void Batch::run_program(const Item& item) const {

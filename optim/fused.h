@@ -1,10 +1,10 @@
-// One pass over the memory of all parameters of a group: a batch of formulas (optim/formulas.h) with their operands.
+// One pass over the memory of all parameters of a group: a batch of formulas (backends/formulas.h) with their operands.
 #pragma once
 #include <array>
 #include <vector>
 
+#include "backends/formulas.h"
 #include "core/tensor.h"
-#include "optim/formulas.h"
 
 namespace tg::optim {
 
@@ -15,7 +15,7 @@ class Batch {
   // Notes an update of arrays[0] by the gradient arrays[1] and the state in the other arrays. ShapeError, DTypeError
   // or DeviceError for a gradient or state that does not fit the parameter.
   void add(Formula f, std::initializer_list<Tensor> arrays, std::initializer_list<double> coefs);
-  // Does them all: on the CPU those in plain memory share one parallel loop.
+  // Does them all: on the CPU those in plain memory share one parallel loop, on a device few launches.
   void run();
 
  private:
@@ -25,10 +25,12 @@ class Batch {
     std::vector<Tensor> arrays;
     std::array<double, kMaxCoefs> coefs{};
   };
+  void run_plain() const;
+  void run_on_devices() const;
   void run_program(const Item& item) const;
 
   const char* writer_;
-  std::vector<Item> plain_, other_;
+  std::vector<Item> plain_, on_device_, other_;  // by the way they take
 };
 
 }  // namespace tg::optim

@@ -8,6 +8,7 @@
 #include "core/modes.h"
 #include "core/pool.h"
 #include "ops/ops.h"
+#include "optim/on_device.h"
 
 namespace tg::optim {
 namespace {
@@ -58,6 +59,16 @@ int64_t unscale(TensorList grads, double factor) {
     const Tensor& g = grads[i];
     TG_CHECK(g.defined() && is_float(g.dtype()), DTypeError, "unscale: a gradient must be of a floating type, got ",
              describe(g));
+  }
+  std::vector<int64_t> others;
+  for (const DeviceGroup& group : device_groups(grads, others)) {
+    const int64_t bad = group.kernels->unscale(group.dtype, factor, group.items);
+    if (bad >= 0) overflowed(group.numbers[size_t(bad)]);
+    for (int64_t i : group.numbers)
+      if (factor != 1) grads[i].bump_version("unscale");
+  }
+  for (int64_t i : others) {
+    const Tensor& g = grads[i];
     if (g.device().is_cpu() && g.is_contiguous() && !using_ref_backend()) {
       spans.push_back({g, i, total});
       total += g.numel();

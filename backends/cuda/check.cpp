@@ -13,6 +13,7 @@ namespace {
 // The kernels that this thread launched last, the newest first.
 constexpr int kRemembered = 4;
 thread_local const char* launched[kRemembered] = {};
+thread_local uint64_t t_launches = 0;
 
 bool from_a_kernel(cudaError_t e) { return e == cudaErrorIllegalAddress || e == cudaErrorLaunchFailure; }
 
@@ -44,6 +45,8 @@ void check_launch(cudaError_t e, const char* kernel) {
   if (TG_UNLIKELY(e != cudaSuccess)) fail_call(e, kernel);
   for (int i = kRemembered - 1; i > 0; --i) launched[i] = launched[i - 1];
   launched[0] = kernel;
+  ++t_launches;
 }
+uint64_t launches() { return t_launches; }
 
 }  // namespace tg::cuda

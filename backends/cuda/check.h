@@ -18,5 +18,6 @@ inline void check(cudaError_t e, const char* what) {
 // `kernel` is a name that lives as long as the process.
 void check_launch(cudaError_t e, const char* kernel);
 bool launch_blocking();
+uint64_t launches();  // by this thread so far
 
 }  // namespace tg::cuda

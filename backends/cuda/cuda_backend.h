@@ -2,10 +2,11 @@
 // that give a number to the host wait for it.
 #pragma once
 #include "backends/backend.h"
+#include "backends/update_kernels.h"
 
 namespace tg::cuda {
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public Backend, public UpdateKernels {
  public:
   explicit CudaBackend(int device) : device_(device) {}
   const char* name() const override { return "cuda"; }
@@ -22,6 +23,12 @@ class CudaBackend final : public Backend {
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
   void fold(const View& in, const View& out) override;
   bool fused(Fused f, const Views& ins, const Views& outs, double arg) override;
+  void update(optim::Formula f, DType t, const double* coefs, const std::vector<UpdateItem>& items) override;
+  int64_t unscale(DType t, double factor, const std::vector<UpdateItem>& items) override;
+  void scale(DType t, const View& factor, const std::vector<UpdateItem>& items) override;
+  void norms(DType t, const std::vector<UpdateItem>& items, void* out) override;
+  void widen(DType half, double factor, const std::vector<UpdateItem>& items) override;
+  void narrow(DType half, const std::vector<UpdateItem>& items) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override;
 

@@ -339,6 +339,8 @@ class PluginRuntime final : public Runtime {
     launch_kernel(kernel, grid, block, shared, as_stream(s), args);
   }
 
+  uint64_t launches() noexcept override { return cuda::launches(); }
+
   void* pinned_allocate(size_t bytes) override { return pinned_.allocate(bytes); }
   void pinned_free(void* p, size_t bytes) noexcept override { pinned_.deallocate(p, bytes); }
   bool is_pinned(const void* p) noexcept override {

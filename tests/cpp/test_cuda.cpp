@@ -1,7 +1,12 @@
 // CUDA devices over the emulation: memory, copies, the message when there is none.
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "ops/ops.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
+#include "optim/unscale.h"
 #include "tests/cpp/backend_util.h"
 
 using namespace tg;
@@ -40,4 +45,41 @@ TEST_CASE("cuda: ops of the CPU take operands from the device and give back resu
   CHECK(there.grad().device() == d);
   CHECK((found.to(Device()) - want).abs().max().item<float>() == 0);
   CHECK((there.grad().to(Device()) - on_cpu.grad()).abs().max().item<float>() == 0);
+}
+
+TEST_CASE("cuda: many tensors are stepped, scaled and measured together, with the CPU's bits" *
+          doctest::skip(!cuda::emulating())) {
+  const Device devices[] = {Device(), Device("cuda")};
+  const int64_t lengths[] = {0, 1, 3, 4096, 4099, 9001};
+  for (DType t : {DType::F32, DType::F64, DType::BF16, DType::F16})
+    for (bool masters : {false, true}) {
+      std::vector<Tensor> params[2];
+      for (int side : {0, 1}) {
+        for (int i = 0; i < 90; ++i) {
+          const Tensor x = arange(double(lengths[i % 6]), DType::F32) * 0.01 - 0.3;
+          params[side].push_back(x.to(devices[side], t).set_requires_grad(true));
+        }
+        optim::AdamW opt(params[side], {.lr = 0.01});
+        opt.param_groups[0]["master_weights"] = masters;
+        for (int step = 0; step < 3; ++step) {
+          std::vector<Tensor> grads;
+          for (const Tensor& p : params[side]) {
+            p.set_grad((p.detach() * 3 + double(step)).to(t));
+            grads.push_back(p.grad());
+          }
+          CHECK(optim::unscale(grads, 0.5) == -1);
+          opt.step();
+        }
+      }
+      std::vector<Tensor> grads;
+      for (size_t i = 0; i < params[0].size(); ++i) {
+        CHECK(equal(params[0][i].detach(), params[1][i].detach().to(Device())));
+        grads.push_back(params[1][i].grad());
+      }
+      const double norm = optim::clip_grad_norm_(params[1], 0.5).item();
+      CHECK(std::isfinite(norm));
+      fill_(grads[81].narrow(0, 7, 1), std::numeric_limits<double>::infinity());
+      fill_(grads[87].narrow(0, 2, 1), std::nan(""));
+      CHECK(optim::unscale(grads, 1) == 81);
+    }
 }

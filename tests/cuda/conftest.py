@@ -11,6 +11,10 @@ import tinygrad_cpp as tg
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "python"))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "oracle: of tests whose cases are used here")
+
+
 def pytest_collection_modifyitems(config, items):
     if not tg.cuda.is_available():
         config.hook.pytest_deselected(items=list(items))

@@ -1,5 +1,6 @@
-// The element-wise part of each update rule, written once for two readers: T = float or double is the vector loop of
-// the CPU (formulas.isa.cpp), T = Expr writes the program that any other device or layout runs (fused.cpp).
+// The element-wise part of each update rule of optim, written once for three readers: T = float or double is the vector
+// loop of the CPU (optim/formulas.isa.cpp) and the kernel over many tensors of a device (backends/cuda/update.cu),
+// T = Expr writes the program that any other layout runs (optim/fused.cpp).
 //
 // x[0] is the parameter, x[1] its gradient (never written), the rest is state in the order of the rule; c holds
 // coefficients that are the same for all elements, the first four always these:
