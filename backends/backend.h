@@ -80,6 +80,13 @@ class TG_API Backend {
   // Half types accumulate in float32. beta = 0 never reads c. Same bits for any number of threads.
   virtual void gemm(double alpha, const View& a, const View& b, double beta, const View& c) = 0;
 
+  // Optional: c[b] = a[b] @ b[b] + bias, of one floating type; bias has one value per column. False if this backend has
+  // no kernel that takes these views.
+  virtual bool gemm_bias(const View& a, const View& b, const View& bias, const View& c) {
+    (void)a, (void)b, (void)bias, (void)c;
+    return false;
+  }
+
   // out[.., i, ..] = in[.., index[.., i, ..], ..] along `axis`. index and out have the same shape; in matches it in all
   // other axes (strides may be 0). Values of index lie in [0, in.shape[axis]): the caller has checked.
   virtual void gather(const View& in, int axis, const View& index, const View& out) = 0;

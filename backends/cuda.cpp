@@ -123,6 +123,10 @@ Runtime& runtime() {
   return *r;
 }
 
+static std::atomic<bool> tf32_allowed = false;
+bool allow_tf32() noexcept { return tf32_allowed.load(std::memory_order_relaxed); }
+void set_allow_tf32(bool on) noexcept { tf32_allowed = on; }
+
 void emulate(bool on) {
   State& s = state();
   std::lock_guard lock(s.mutex);

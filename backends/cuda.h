@@ -136,6 +136,10 @@ TG_API bool capturing() noexcept;
 // The backend of a CUDA device; DeviceError if there is none of that number.
 Backend& backend(Device d);
 
+// Whether products of float32 may round their operands to TF32 (10 bits of fraction) on devices; off at first.
+TG_API bool allow_tf32() noexcept;
+TG_API void set_allow_tf32(bool on) noexcept;
+
 // Runs CUDA devices on the CPU, for tests and for looking at kernels without a GPU: slow, and no claim about any GPU.
 // Also on with TG_CUDA_EMULATE=1. ValueError when a CUDA device has been used the other way.
 TG_API void emulate(bool on);

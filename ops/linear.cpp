@@ -29,7 +29,8 @@ Tensor linear_body(const Tensor& x, const Tensor& w, const Tensor& b) {
   return b.defined() ? y + b : y;
 }
 
-// The bias is written first and the product added to it, so the result is touched once more instead of copied.
+// By a backend that adds the bias itself; else the bias is written first and the product added to it, so the result is
+// touched once more instead of copied.
 Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
   check_linear(x, w, b);
   int64_t k = w.size(-1), n = w.ndim() == 2 ? w.size(0) : 1;
@@ -40,6 +41,16 @@ Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
   Tensor y = empty_tensor(sizes, x.dtype(), x.device());
   if (y.numel() == 0) return y;
   Backend& be = backend(x.device());
+  auto matrix = [](const Tensor& t, int64_t r, int64_t c, int64_t sr, int64_t sc) {
+    View v(t);
+    v.shape = {1, r, c};
+    v.stride = {0, sr, sc};
+    return v;
+  };
+  const Tensor x2 = x.ndim() == 2 ? x : reshape(x, {rows, k});
+  const View left = matrix(x2, rows, k, x2.strides()[0], x2.strides()[1]),
+             right = matrix(w, k, n, w.stride(-1), w.ndim() == 2 ? w.stride(0) : 0), out = matrix(y, rows, n, n, 1);
+  if (b.defined() && b.ndim() == 1 && k > 0 && be.gemm_bias(left, right, View(b), out)) return y;
   if (b.defined() || k == 0) {
     Views ins, outs;
     Tensor start = b.defined() ? b : zeros({1}, x.dtype(), x.device());
@@ -48,16 +59,7 @@ Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
     be.map(make_program(compute_type(x.dtype()), 1, {}, {{Opc::Identity, {0}}}), ins, outs);
     if (k == 0) return y;
   }
-  auto matrix = [](const Tensor& t, int64_t r, int64_t c, int64_t sr, int64_t sc) {
-    View v(t);
-    v.shape = {1, r, c};
-    v.stride = {0, sr, sc};
-    return v;
-  };
-  const Tensor x2 = x.ndim() == 2 ? x : reshape(x, {rows, k});
-  be.gemm(1.0, matrix(x2, rows, k, x2.strides()[0], x2.strides()[1]),
-          matrix(w, k, n, w.stride(-1), w.ndim() == 2 ? w.stride(0) : 0), b.defined() ? 1.0 : 0.0,
-          matrix(y, rows, n, n, 1));
+  be.gemm(1.0, left, right, b.defined() ? 1.0 : 0.0, out);
   return y;
 }
 

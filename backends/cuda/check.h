@@ -6,6 +6,8 @@
 #include <cuda_runtime_api.h>
 #endif
 
+#include <cstdint>
+
 #include "core/api.h"
 
 namespace tg::cuda {

@@ -17,6 +17,7 @@ class CudaBackend final : public Backend, public UpdateKernels {
   void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) override;
   void nonzero(const View& in, std::vector<int64_t>& out) override;
   void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override;
+  bool gemm_bias(const View& a, const View& b, const View& bias, const View& c) override;
   void gather(const View& in, int axis, const View& index, const View& out) override;
   void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
   std::pair<int64_t, int64_t> int_range(const View& index) override;

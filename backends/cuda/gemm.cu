@@ -1,5 +1,8 @@
-// Matrix products: by cuBLAS where it is there and knows the type, else by a kernel that takes any type and strides.
-#include "backends/cuda/blas.h"
+// Matrix products: by cuBLASLt or cuBLAS where they are there and know the type, else by a kernel that takes any type
+// and strides.
+#include <optional>
+
+#include "backends/cuda/blas_lt.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/map.cuh"
@@ -116,36 +119,59 @@ struct DenseCopy {
   }
 };
 
-bool gemm_blas(double alpha, View a, View b, double beta, const View& c) {
-  const Blas* lib = is_float(c.dtype) ? blas() : nullptr;
-  if (!lib || a.shape[2] == 0) return false;
-  Layout lc = layout_of(c);
-  if (!lc.ok) return false;
+void multiply_blas(const Blas& lib, const BlasProduct& p) {
+  const BlasStatus s =
+      lib.gemm(blas_handle(lib), p.op_a, p.op_b, p.m, p.n, p.k, p.alpha, p.a, p.type, p.lead_a, p.stride_a, p.b, p.type,
+               p.lead_b, p.stride_b, p.beta, p.c, p.type, p.lead_c, p.stride_c, p.batch, p.compute, -1);
+  check_blas(lib, s, "cublasGemmStridedBatchedEx");
+}
+
+BlasCompute compute_of(DType t) {
+  if (t == DType::F64) return kComputeF64;
+  return t == DType::F32 && allow_tf32() ? kComputeTF32 : kComputeF32;
+}
+
+// False if no library of the vendor's takes the product. A bias (one value per column of c, may be null) is for
+// cuBLASLt alone.
+bool gemm_by_vendor(double alpha, View a, View b, double beta, const View& c, const void* bias) {
+  const Blas* lib = is_float(c.dtype) && !bias ? blas() : nullptr;
+  if (!is_float(c.dtype) || a.shape[2] == 0 || !(lib || blas_lt())) return false;
+  const Layout lc = layout_of(c);
+  if (!lc.ok || (bias && lc.op != kBlasN)) return false;
   std::optional<DenseCopy> copies[2];
   Layout la = layout_of(a), lb = layout_of(b);
   if (!la.ok) a = copies[0].emplace(a).view, la = layout_of(a);
   if (!lb.ok) b = copies[1].emplace(b).view, lb = layout_of(b);
-  const BlasType type = c.dtype == DType::F32   ? kBlasF32
-                        : c.dtype == DType::F64 ? kBlasF64
-                        : c.dtype == DType::F16 ? kBlasF16
-                                                : kBlasBF16;
   const bool wide = c.dtype == DType::F64;
   const float alpha32 = float(alpha), beta32 = float(beta);
-  const void *pa = wide ? static_cast<const void*>(&alpha) : &alpha32,
-             *pb = wide ? static_cast<const void*>(&beta) : &beta32;
-  const BlasCompute compute = wide ? kComputeF64 : kComputeF32;
   const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
+  BlasProduct p{};
+  p.type = c.dtype == DType::F32   ? kBlasF32
+           : c.dtype == DType::F64 ? kBlasF64
+           : c.dtype == DType::F16 ? kBlasF16
+                                   : kBlasBF16;
+  p.compute = compute_of(c.dtype);
+  p.alpha = wide ? static_cast<const void*>(&alpha) : &alpha32;
+  p.beta = wide ? static_cast<const void*>(&beta) : &beta32;
+  p.k = k, p.batch = c.shape[0], p.bias = bias;
+  p.c = c.data, p.lead_c = lc.lead, p.stride_c = c.stride[0];
   auto flip = [](BlasOperation o) { return o == kBlasN ? kBlasT : kBlasN; };
-  BlasHandle h = blas_handle(*lib);
-  BlasStatus s;
-  if (lc.op == kBlasN)  // row-major c is the column-major transpose: c^T = b^T a^T
-    s = lib->gemm(h, lb.op, la.op, n, m, k, pa, b.data, type, lb.lead, b.stride[0], a.data, type, la.lead, a.stride[0],
-                  pb, c.data, type, lc.lead, c.stride[0], c.shape[0], compute, -1);
-  else
-    s = lib->gemm(h, flip(la.op), flip(lb.op), m, n, k, pa, a.data, type, la.lead, a.stride[0], b.data, type, lb.lead,
-                  b.stride[0], pb, c.data, type, lc.lead, c.stride[0], c.shape[0], compute, -1);
-  check_blas(*lib, s, "cublasGemmStridedBatchedEx");
-  return true;
+  auto left = [&](const View& v, const Layout& l, BlasOperation op) {
+    p.op_a = op, p.a = v.data, p.lead_a = l.lead, p.stride_a = v.stride[0];
+  };
+  auto right = [&](const View& v, const Layout& l, BlasOperation op) {
+    p.op_b = op, p.b = v.data, p.lead_b = l.lead, p.stride_b = v.stride[0];
+  };
+  if (lc.op == kBlasN) {  // row-major c is the column-major transpose: c^T = b^T a^T
+    p.m = n, p.n = m;
+    left(b, lb, lb.op), right(a, la, la.op);
+  } else {
+    p.m = m, p.n = n;
+    left(a, la, flip(la.op)), right(b, lb, flip(lb.op));
+  }
+  if (multiply_lt(p)) return true;
+  if (lib) multiply_blas(*lib, p);
+  return lib != nullptr;
 }
 
 }  // namespace
@@ -153,7 +179,7 @@ bool gemm_blas(double alpha, View a, View b, double beta, const View& c) {
 void CudaBackend::gemm(double alpha, const View& a, const View& b, double beta, const View& c) {
   if (c.numel() == 0) return;
   DeviceGuard guard(device_);
-  if (gemm_blas(alpha, a, b, beta, c)) return;
+  if (gemm_by_vendor(alpha, a, b, beta, c, nullptr)) return;
   Matrices x{a.data, b.data, c.data, c.shape[1], c.shape[2], a.shape[2], {}, {}, {}, alpha, beta};
   for (int d = 0; d < 3; ++d) x.sa[d] = a.stride[d], x.sb[d] = b.stride[d], x.sc[d] = c.stride[d];
   switch (c.dtype) {
@@ -168,6 +194,12 @@ void CudaBackend::gemm(double alpha, const View& a, const View& b, double beta, 
     default:
       return launch<int64_t>(x, c.dtype, c.shape[0]);
   }
+}
+
+bool CudaBackend::gemm_bias(const View& a, const View& b, const View& bias, const View& c) {
+  if (c.numel() == 0 || c.dtype == DType::F64 || bias.dtype != c.dtype || bias.stride[0] != 1) return false;
+  DeviceGuard guard(device_);
+  return gemm_by_vendor(1, a, b, 0, c, bias.data);
 }
 
 }  // namespace tg::cuda

@@ -29,14 +29,17 @@ def compile(model: Any = None, *, mode: str | None = None, backend: Any = "induc
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """'highest', 'high' or 'medium'; products are computed in full float32 in any case."""
+    """'highest' (full float32), or 'high' or 'medium': products on CUDA devices may round their operands to TF32."""
     if precision not in ("highest", "high", "medium"):
         raise _C.ValueError(f"set_float32_matmul_precision: expected highest, high or medium, got {precision!r}")
     _state["precision"] = precision
+    _C._cuda_set_allow_tf32(precision != "highest")
 
 
 def get_float32_matmul_precision() -> str:
-    """What was set last."""
+    """What was set last, also by backends.cuda.matmul.allow_tf32."""
+    if _C._cuda_allow_tf32() != (_state["precision"] != "highest"):
+        _state["precision"] = "high" if _C._cuda_allow_tf32() else "highest"
     return _state["precision"]
 
 

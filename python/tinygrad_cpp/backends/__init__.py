@@ -1,4 +1,4 @@
-"""Switches of PyTorch's back ends. They can be read and set; none has an effect here."""
+"""Switches of PyTorch's back ends. Only those of TF32 in products on CUDA devices have an effect here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from .. import _C
 _TABLE: dict[str, dict[str, Any]] = {
     "cuda": {"is_built()": False},
     "cuda.matmul": {
-        "allow_tf32": False,
         "allow_fp16_reduced_precision_reduction": True,
         "allow_bf16_reduced_precision_reduction": True,
         "allow_fp16_accumulation": False,
-        "fp32_precision": "none",
     },
     "cudnn": {
         "enabled": True,
@@ -43,7 +41,8 @@ class _Switches(ModuleType):
     """A module of switches: names that PyTorch does not have are refused."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and name not in self.__dict__:
+        known = name in self.__dict__ or isinstance(getattr(type(self), name, None), property)
+        if not name.startswith("_") and not known:
             raise AttributeError(f"{self.__name__} has no switch {name!r}; there are {', '.join(self.__all__)}")
         super().__setattr__(name, value)
 
@@ -60,14 +59,42 @@ class _Switches(ModuleType):
                 setattr(self, k, v)
 
 
+class _MatmulSwitches(_Switches):
+    """Those of products; a bool and a string say whether float32 operands may be rounded to TF32."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether products of float32 on CUDA devices may round their operands to TF32; False at first."""
+        return _C._cuda_allow_tf32()
+
+    @allow_tf32.setter
+    def allow_tf32(self, on: bool) -> None:
+        _C._cuda_set_allow_tf32(bool(on))
+
+    @property
+    def fp32_precision(self) -> str:
+        """'tf32', or 'ieee' for full float32; 'none' can be set and means the latter."""
+        return "tf32" if self.allow_tf32 else "ieee"
+
+    @fp32_precision.setter
+    def fp32_precision(self, precision: str) -> None:
+        if precision not in ("none", "ieee", "tf32"):
+            raise _C.ValueError(f"fp32_precision: expected none, ieee or tf32, got {precision!r}")
+        self.allow_tf32 = precision == "tf32"
+
+
+_CLASSES = {"cuda.matmul": _MatmulSwitches}
+
+
 def _make() -> None:
     for path, switches in _TABLE.items():
-        module = _Switches(f"{__name__}.{path}", "Switches that can be read and set; they have no effect here.")
+        module = _CLASSES.get(path, _Switches)(f"{__name__}.{path}", "Switches that can be read and set.")
         content = {k: v for k, v in switches.items() if not k.endswith("()")}
         for k, v in switches.items():
             if k.endswith("()"):
                 content[k[:-2]] = lambda v=v: v
-        module.__dict__.update(content, __all__=sorted(content), __path__=[])
+        effective = [k for k, v in vars(type(module)).items() if isinstance(v, property)]
+        module.__dict__.update(content, __all__=sorted([*content, *effective]), __path__=[])
         sys.modules[module.__name__] = module
         parent, _, name = path.rpartition(".")
         (sys.modules[f"{__name__}.{parent}"].__dict__ if parent else globals())[name] = module
