@@ -52,9 +52,11 @@ Tensor weights_of(const Tensor& query, const Tensor& key, const Tensor& attn_mas
 }
 
 // Few enough weights a head that keeping them costs less than computing them anew in backward: one batched product is
-// then cheaper than many small ones (docs/decisions.md, 26). Half types would round them on the way.
+// then cheaper than many small ones (docs/decisions.md, 26). Half types would round them on the way, and a device has
+// one launch for all heads.
 bool cheap_to_keep(const Tensor& query, const Tensor& key) {
-  return compute_type(query.dtype()) == query.dtype() && query.size(-2) * key.size(-2) <= 96 * 96;
+  return query.device().is_cpu() && compute_type(query.dtype()) == query.dtype() &&
+         query.size(-2) * key.size(-2) <= 96 * 96;
 }
 
 Tensor attention_body(const Tensor& query, const Tensor& key_in, const Tensor& value_in, const Tensor& attn_mask,
@@ -77,9 +79,9 @@ Tensor plain_body(const Tensor& q, const Tensor& k, const Tensor& v, bool is_cau
   return matmul(narrow_to(weights_of(q, k, {}, is_causal, factor), v.dtype()), v);
 }
 
-// What the kernels take: float32 (half types are converted) with one size in all dimensions but the last two.
+// What the kernels take: one size in all dimensions but the last two.
 bool tileable(const Tensor& q, const Tensor& k, const Tensor& v) {
-  bool ok = compute_type(q.dtype()) == DType::F32 && q.ndim() <= 4 && k.ndim() == q.ndim() && v.ndim() == q.ndim();
+  bool ok = q.ndim() <= 4 && k.ndim() == q.ndim() && v.ndim() == q.ndim();
   for (int d = 0; ok && d + 2 < q.ndim(); ++d) ok = k.size(d) == q.size(d) && v.size(d) == q.size(d);
   return ok && q.numel() > 0 && k.numel() > 0 && v.numel() > 0;
 }
@@ -96,9 +98,9 @@ View heads_view(const Tensor& t) {
 Tensor empty_heads(const Tensor& t, int64_t features) {
   Dims sizes = t.sizes();
   sizes[t.ndim() - 1] = features;
-  if (t.ndim() < 4 || t.stride(1) >= t.stride(2)) return empty_tensor(sizes, DType::F32, t.device());
+  if (t.ndim() < 4 || t.stride(1) >= t.stride(2)) return empty_tensor(sizes, t.dtype(), t.device());
   std::swap(sizes[1], sizes[2]);
-  Tensor memory = empty_tensor(sizes, DType::F32, t.device());
+  Tensor memory = empty_tensor(sizes, t.dtype(), t.device());
   Dims strides = memory.strides();
   std::swap(sizes[1], sizes[2]);
   std::swap(strides[1], strides[2]);
@@ -107,13 +109,21 @@ Tensor empty_heads(const Tensor& t, int64_t features) {
   return y;
 }
 
+// Calls f with the operands as they are and then, if it has no kernel for half types, in float32.
+template <class F>
+bool by_kernel(const Tensor& q, const Tensor& k, const Tensor& v, F f) {
+  AttentionKernels* kernels = attention_kernels(q.device());
+  if (!kernels || !tileable(q, k, v)) return false;
+  return f(*kernels, q, k, v) || (is_half(q.dtype()) && f(*kernels, widen(q), widen(k), widen(v)));
+}
+
 Tensor plain_primitive(const Tensor& query, const Tensor& key, const Tensor& value, bool is_causal, double factor) {
-  AttentionKernels* kernels = attention_kernels(query.device());
-  if (kernels && tileable(query, key, value)) {
-    Tensor q = widen(query), k = widen(key), v = widen(value), y = empty_heads(q, v.size(-1));
-    if (kernels->attention(heads_view(q), heads_view(k), heads_view(v), is_causal, factor, heads_view(y)))
-      return narrow_to(y, query.dtype());
-  }
+  Tensor y;
+  auto attend = [&](AttentionKernels& kernels, const Tensor& q, const Tensor& k, const Tensor& v) {
+    y = empty_heads(q, v.size(-1));
+    return kernels.attention(heads_view(q), heads_view(k), heads_view(v), is_causal, factor, heads_view(y));
+  };
+  if (by_kernel(query, key, value, attend)) return narrow_to(y, query.dtype());
   return plain_body(query, key, value, is_causal, factor);
 }
 
@@ -129,15 +139,16 @@ Three plain_backward_body(const Tensor& grad, const Tensor& q, const Tensor& k, 
 
 Three plain_backward_primitive(const Tensor& grad, const Tensor& query, const Tensor& key, const Tensor& value,
                                bool is_causal, double factor) {
-  AttentionKernels* kernels = attention_kernels(query.device());
-  if (kernels && tileable(query, key, value) && grad.dtype() == query.dtype() && grad.ndim() == query.ndim()) {
-    Tensor q = widen(query), k = widen(key), v = widen(value), g = widen(grad);
-    Tensor dq = empty_heads(q, q.size(-1)), dk = empty_heads(k, k.size(-1)), dv = empty_heads(v, v.size(-1));
-    if (kernels->attention_grad(heads_view(q), heads_view(k), heads_view(v), heads_view(g), is_causal, factor,
-                                heads_view(dq), heads_view(dk), heads_view(dv))) {
-      const DType t = query.dtype();
-      return {narrow_to(dq, t), narrow_to(dk, t), narrow_to(dv, t)};
-    }
+  Tensor dq, dk, dv;
+  auto attend_back = [&](AttentionKernels& kernels, const Tensor& q, const Tensor& k, const Tensor& v) {
+    const Tensor g = narrow_to(grad, q.dtype());
+    dq = empty_heads(q, q.size(-1)), dk = empty_heads(k, k.size(-1)), dv = empty_heads(v, v.size(-1));
+    return kernels.attention_grad(heads_view(q), heads_view(k), heads_view(v), heads_view(g), is_causal, factor,
+                                  heads_view(dq), heads_view(dk), heads_view(dv));
+  };
+  if (grad.dtype() == query.dtype() && grad.ndim() == query.ndim() && by_kernel(query, key, value, attend_back)) {
+    const DType t = query.dtype();
+    return {narrow_to(dq, t), narrow_to(dk, t), narrow_to(dv, t)};
   }
   return plain_backward_body(grad, query, key, value, is_causal, factor);
 }

@@ -1,12 +1,13 @@
 // The backend of one CUDA device. Every call queues kernels on the calling thread's current stream and returns; those
 // that give a number to the host wait for it.
 #pragma once
+#include "backends/attention.h"
 #include "backends/backend.h"
 #include "backends/update_kernels.h"
 
 namespace tg::cuda {
 
-class CudaBackend final : public Backend, public UpdateKernels {
+class CudaBackend final : public Backend, public UpdateKernels, public AttentionKernels {
  public:
   explicit CudaBackend(int device) : device_(device) {}
   const char* name() const override { return "cuda"; }
@@ -24,6 +25,9 @@ class CudaBackend final : public Backend, public UpdateKernels {
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
   void fold(const View& in, const View& out) override;
   bool fused(Fused f, const Views& ins, const Views& outs, double arg) override;
+  bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override;
+  bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+                      const View& dq, const View& dk, const View& dv) override;
   void update(optim::Formula f, DType t, const double* coefs, const std::vector<UpdateItem>& items) override;
   int64_t unscale(DType t, double factor, const std::vector<UpdateItem>& items) override;
   void scale(DType t, const View& factor, const std::vector<UpdateItem>& items) override;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "backends/attention.h"
 #include "backends/cuda.h"
 
 namespace tg::test {
@@ -79,7 +80,7 @@ class OnDevice {
   std::vector<Block> blocks_;
 };
 
-class DeviceTwin final : public Backend {
+class DeviceTwin final : public Backend, public AttentionKernels {
  public:
   explicit DeviceTwin(Device d) : device_(d), b_(backend(d)) {}
   const char* name() const override { return b_.name(); }
@@ -126,18 +127,28 @@ class DeviceTwin final : public Backend {
     run(ins, outs, [&](const Views& i, const Views& o) { done = b_.fused(f, i, o, arg); });
     return done;
   }
+  bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override {
+    bool done = false;
+    run(list(q, k, v), list(out),
+        [&](const Views& i, const Views& o) { done = kernels().attention(i[0], i[1], i[2], causal, scale, o[0]); });
+    return done;
+  }
+  bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+                      const View& dq, const View& dk, const View& dv) override {
+    bool done = false;
+    run(list(q, k, v, g), list(dq, dk, dv), [&](const Views& i, const Views& o) {
+      done = kernels().attention_grad(i[0], i[1], i[2], i[3], causal, scale, o[0], o[1], o[2]);
+    });
+    return done;
+  }
   void copy_bytes(void* dst, const void* src, size_t n) override { b_.copy_bytes(dst, src, n); }
   void synchronize() override { b_.synchronize(); }
 
  private:
-  static Views list(const View& a) {
+  AttentionKernels& kernels() const { return dynamic_cast<AttentionKernels&>(b_); }
+  static Views list(const auto&... views) {
     Views v;
-    v.push_back(a);
-    return v;
-  }
-  static Views list(const View& a, const View& b) {
-    Views v = list(a);
-    v.push_back(b);
+    (v.push_back(views), ...);
     return v;
   }
   template <class F>

@@ -1,0 +1,161 @@
+// Conformance of the attention kernels, against loops in double.
+#include <doctest/doctest.h>
+
+#include "tests/cpp/backend_util.h"
+
+using namespace tg;
+using namespace tg::test;
+
+namespace {
+
+struct Sizes {
+  int64_t batch, heads, queries, keys, features, width;
+};
+
+int64_t at(const View& v, int64_t b, int64_t h, int64_t p, int64_t f) {
+  return b * v.stride[0] + h * v.stride[1] + p * v.stride[2] + f * v.stride[3];
+}
+
+// A batch of matrices in double.
+struct Matrix {
+  int64_t rows, columns;
+  std::vector<double> x;
+  Matrix(int64_t r, int64_t c) : rows(r), columns(c), x(size_t(r * c)) {}
+  double& operator()(int64_t r, int64_t c) { return x[size_t(r * columns + c)]; }
+  double operator()(int64_t r, int64_t c) const { return x[size_t(r * columns + c)]; }
+};
+Matrix head_of(const View& v, int64_t b, int64_t h) {
+  Matrix m(v.shape[2], v.shape[3]);
+  for (int64_t p = 0; p < m.rows; ++p)
+    for (int64_t f = 0; f < m.columns; ++f) m(p, f) = get(v, at(v, b, h, p, f));
+  return m;
+}
+void put_head(const Matrix& m, const View& v, int64_t b, int64_t h) {
+  for (int64_t p = 0; p < m.rows; ++p)
+    for (int64_t f = 0; f < m.columns; ++f) put(v, at(v, b, h, p, f), m(p, f));
+}
+
+// The operands and results of both calls.
+struct Case {
+  Sizes n;
+  bool causal;
+  double scale;
+  Pair q, k, v, g, out, dq, dk, dv;
+  double of_out = 0, of_dq = 0, of_dk = 0, of_dv = 0;  // bounds of the float errors
+
+  // q, k, v and g in `ins`; results of attention and of its gradient in `outs`.
+  Case(Sizes s, DType t, Layout ins, Layout outs, bool is_causal, Rng& rng) : n(s), causal(is_causal) {
+    scale = 1 / std::sqrt(double(n.features));
+    auto make = [&](int64_t positions, int64_t features, Layout l) {
+      return make_pair_of({n.batch, n.heads, positions, features}, t, l, rng);
+    };
+    q = make(n.queries, n.features, ins), k = make(n.keys, n.features, ins), v = make(n.keys, n.width, ins);
+    g = make(n.queries, n.width, ins), out = make(n.queries, n.width, outs), dq = make(n.queries, n.features, outs);
+    dk = make(n.keys, n.features, outs), dv = make(n.keys, n.width, outs);
+  }
+
+  // softmax(scale q k^T) v and its gradients. Bounds: a score of float products errs by r / 2 = (features + 2) 2^-24
+  // of its terms, so a weight by about that much of itself and by the roundings of `keys` sums; each further product
+  // adds the roundings of its terms.
+  void expect() {
+    for (int64_t b = 0; b < n.batch; ++b)
+      for (int64_t h = 0; h < n.heads; ++h) expect_head(b, h);
+  }
+
+ private:
+  void expect_head(int64_t b, int64_t h) {
+    const Matrix mq = head_of(q.ref, b, h), mk = head_of(k.ref, b, h), mv = head_of(v.ref, b, h),
+                 mg = head_of(g.ref, b, h);
+    Matrix o(n.queries, n.width), dmq(n.queries, n.features), dmk(n.keys, n.features), dmv(n.keys, n.width);
+    std::vector<double> p(size_t(n.keys)), dp(p), column(p);
+    double terms = 0, slope = 0, biggest = 0;
+    for (int64_t i = 0; i < n.queries; ++i) {
+      const int64_t seen = causal ? std::min(i + 1, n.keys) : n.keys;
+      double total = 0, mean = 0, top = -1e300;
+      for (int64_t j = 0; j < seen; ++j) {
+        double s = 0, m = 0;
+        for (int64_t f = 0; f < n.features; ++f) s += mq(i, f) * mk(j, f), m += std::fabs(mq(i, f) * mk(j, f));
+        p[size_t(j)] = scale * s, terms = std::max(terms, scale * m), top = std::max(top, scale * s);
+      }
+      for (int64_t j = 0; j < seen; ++j) total += p[size_t(j)] = std::exp(p[size_t(j)] - top);
+      for (int64_t j = 0; j < seen; ++j) {
+        p[size_t(j)] /= total, column[size_t(j)] += p[size_t(j)];
+        double s = 0, m = 0;
+        for (int64_t f = 0; f < n.width; ++f) {
+          o(i, f) += p[size_t(j)] * mv(j, f), dmv(j, f) += p[size_t(j)] * mg(i, f);
+          s += mg(i, f) * mv(j, f), m += std::fabs(mg(i, f) * mv(j, f));
+        }
+        dp[size_t(j)] = s, mean += p[size_t(j)] * s, slope = std::max(slope, m);
+      }
+      for (int64_t j = 0; j < seen; ++j)
+        for (int64_t f = 0; f < n.features; ++f) {
+          const double ds = scale * p[size_t(j)] * (dp[size_t(j)] - mean);
+          dmq(i, f) += ds * mk(j, f), dmk(j, f) += ds * mq(i, f);
+        }
+    }
+    for (const Matrix* m : {&mq, &mk, &mv, &mg})
+      for (double x : m->x) biggest = std::max(biggest, std::fabs(x));
+    const double u = 0x1p-24, looked = *std::max_element(column.begin(), column.end());
+    const double r = 2 * double(n.features + 2) * u * terms + double(n.keys + 10) * u;
+    const double rs = 2 * slope * (2 * r + double(n.width + n.keys + 4) * u);
+    of_out = std::max(of_out, 2 * r * biggest), of_dq = std::max(of_dq, scale * rs * biggest);
+    of_dv = std::max(of_dv, (2 * r + double(n.queries) * u) * looked * biggest);
+    of_dk = std::max(of_dk, (rs + 2 * slope * double(n.queries) * u) * scale * looked * biggest);
+    put_head(o, out.ref, b, h), put_head(dmq, dq.ref, b, h), put_head(dmk, dk.ref, b, h), put_head(dmv, dv.ref, b, h);
+  }
+};
+
+AttentionKernels& tested_kernels() { return dynamic_cast<AttentionKernels&>(tested_backend()); }
+
+// What there are kernels for: all floats on a device, float32 on the CPU.
+bool has_kernel(DType t, Layout outs) {
+  return on_device() ||
+         (t == DType::F32 && outs != Layout::Transposed && outs != Layout::Sliced && outs != Layout::Negative);
+}
+
+void check(Count& count, Sizes n, DType t, Layout ins, Layout outs, bool causal, Rng& rng) {
+  if (!has_kernel(t, outs)) return;
+  Case c(n, t, ins, outs, causal, rng);
+  c.expect();
+  CHECK(tested_kernels().attention(c.q.cpu, c.k.cpu, c.v.cpu, causal, c.scale, c.out.cpu));
+  CHECK(tested_kernels().attention_grad(c.q.cpu, c.k.cpu, c.v.cpu, c.g.cpu, causal, c.scale, c.dq.cpu, c.dk.cpu,
+                                        c.dv.cpu));
+  const std::string what = str(t, " ", n.batch, "x", n.heads, " ", n.queries, "x", n.keys, " features ", n.features,
+                               ",", n.width, causal ? " causal" : "", " layouts ", int(ins), int(outs));
+  CHECK_SAME(count, c.out, 1, c.of_out, "out: ", what);
+  CHECK_SAME(count, c.dq, 1, c.of_dq, "dq: ", what);
+  CHECK_SAME(count, c.dk, 1, c.of_dk, "dk: ", what);
+  CHECK_SAME(count, c.dv, 1, c.of_dv, "dv: ", what);
+}
+
+// Around the edges of tiles of 32 and 64, one more query than keys and the other way round.
+const Sizes kSizes[] = {{1, 1, 1, 1, 1, 1},   {1, 2, 1, 5, 3, 4},   {2, 1, 5, 1, 8, 2},     {1, 1, 31, 33, 16, 16},
+                        {1, 1, 63, 65, 8, 5}, {1, 1, 65, 63, 7, 9}, {1, 1, 64, 64, 64, 64}, {1, 1, 33, 34, 65, 128}};
+
+}  // namespace
+
+TEST_CASE("attention: every float type, around the edges of tiles") {
+  Count count("attention");
+  Rng rng(41);
+  for (DType t : {DType::F32, DType::F16, DType::BF16, DType::F64})
+    for (const Sizes& n : kSizes)
+      for (bool causal : {false, true}) check(count, n, t, Layout::Contiguous, Layout::Contiguous, causal, rng);
+}
+
+TEST_CASE("attention: every layout") {
+  Count count("attention in layouts");
+  Rng rng(42);
+  for (DType t : {DType::F32, DType::BF16}) {
+    for (Layout l : kInLayouts) check(count, {2, 2, 9, 11, 5, 3}, t, l, Layout::Contiguous, true, rng);
+    for (Layout l : kOutLayouts) check(count, {2, 2, 9, 11, 5, 3}, t, Layout::Contiguous, l, false, rng);
+  }
+}
+
+TEST_CASE("attention: no kernel for other views") {
+  if (!on_device()) return;
+  Rng rng(43);
+  for (const Sizes& n : {Sizes{1, 1, 2, 3, 129, 4}, Sizes{1, 1, 2, 3, 4, 129}, Sizes{1, 1, 2, 0, 4, 4}}) {
+    Case c(n, DType::F32, Layout::Contiguous, Layout::Contiguous, false, rng);
+    CHECK(!tested_kernels().attention(c.q.cpu, c.k.cpu, c.v.cpu, false, 1, c.out.cpu));
+  }
+}
