@@ -127,6 +127,12 @@ static std::atomic<bool> tf32_allowed = false;
 bool allow_tf32() noexcept { return tf32_allowed.load(std::memory_order_relaxed); }
 void set_allow_tf32(bool on) noexcept { tf32_allowed = on; }
 
+static std::atomic<bool> conv_tf32_allowed = false, cudnn_used = true;
+bool allow_tf32_in_convolutions() noexcept { return conv_tf32_allowed.load(std::memory_order_relaxed); }
+void set_allow_tf32_in_convolutions(bool on) noexcept { conv_tf32_allowed = on; }
+bool use_cudnn() noexcept { return cudnn_used.load(std::memory_order_relaxed); }
+void set_use_cudnn(bool on) noexcept { cudnn_used = on; }
+
 void emulate(bool on) {
   State& s = state();
   std::lock_guard lock(s.mutex);

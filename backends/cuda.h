@@ -139,6 +139,11 @@ Backend& backend(Device d);
 // Whether products of float32 may round their operands to TF32 (10 bits of fraction) on devices; off at first.
 TG_API bool allow_tf32() noexcept;
 TG_API void set_allow_tf32(bool on) noexcept;
+// The same for convolutions by cuDNN, and whether cuDNN may be used; on at first.
+TG_API bool allow_tf32_in_convolutions() noexcept;
+TG_API void set_allow_tf32_in_convolutions(bool on) noexcept;
+TG_API bool use_cudnn() noexcept;
+TG_API void set_use_cudnn(bool on) noexcept;
 
 // Runs CUDA devices on the CPU, for tests and for looking at kernels without a GPU: slow, and no claim about any GPU.
 // Also on with TG_CUDA_EMULATE=1. ValueError when a CUDA device has been used the other way.

@@ -2,6 +2,7 @@
 // Three hidden ops are each other's gradients: with y = convolution(x, w),
 //   x' = convolution_input(y, w)   the adjoint in x (a transposed convolution)
 //   w' = convolution_weight(x, y)  the adjoint in w
+#include "backends/convolution.h"
 #include "ops/copy_view.h"
 #include "ops/windows.h"
 
@@ -191,12 +192,20 @@ View result_matrices(const ConvGeometry& g, const Tensor& y) {
   return matrices(y, g.batch, g.groups, g.out, g.points, {g.groups * per_group, per_group, g.points, 1});
 }
 
+// True if the device has a library that has written `part` of the three.
+bool by_library(ConvPart part, const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& y) {
+  ConvolutionKernels* kernels = modes().fast_paths ? convolution_kernels(x.device()) : nullptr;
+  return kernels &&
+         kernels->convolve(part, g, g.padding, View(contiguous(x)), View(contiguous(w)), View(contiguous(y)));
+}
+
 Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stride, IntList padding, IntList dilation,
                              int64_t groups) {
   ConvGeometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   Dims sizes = joined(g.batch, g.groups * g.out, g.windows);
   if (numel_of(sizes, "convolution") == 0 || g.rows() == 0) return zeros(sizes, x.dtype(), x.device());
   Tensor y = empty_tensor(sizes, x.dtype(), x.device());
+  if (by_library(ConvPart::Output, g, x, weight, y)) return y;
   Tensor px = padded_image(x, g);
   Backend& be = backend(x.device());
   if (modes().fast_paths && be.convolution(g, View(px), View(contiguous(weight)), View(y))) return y;
@@ -249,6 +258,10 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
   ConvGeometry g = geometry(op, joined(grad.size(0), weight.size(1) * groups, size.dims()), weight.sizes(), stride,
                             padding, dilation, groups, windows);
+  if (grad.numel() > 0) {
+    Tensor dx = empty_tensor(joined(g.batch, g.groups * g.in, g.size), grad.dtype(), grad.device());
+    if (by_library(ConvPart::Input, g, dx, weight, grad)) return dx;
+  }
   if (Tensor dx; modes().fast_paths && input_by_convolution(g, grad, weight, dx)) return dx;
   Tensor px = zeros(joined(g.batch, g.groups * g.in, g.padded), grad.dtype(), grad.device());
   if (px.numel() > 0 && grad.numel() > 0) {
@@ -278,6 +291,7 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
   Tensor dw = zeros(sizes, x.dtype(), x.device());
   if (dw.numel() == 0 || grad.numel() == 0) return dw;
   Tensor y = contiguous(grad);
+  if (by_library(ConvPart::Weight, g, x, dw, y)) return dw;
   Tensor px = padded_image(x, g);
   Backend& be = backend(x.device());
   if (modes().fast_paths && be.convolution_weight(g, View(px), View(y), View(dw))) return dw;

@@ -69,6 +69,10 @@ void bind_graphs(py::module_& m) {
   m.def("_cuda_capturing", &cuda::capturing);
   m.def("_cuda_allow_tf32", &cuda::allow_tf32);
   m.def("_cuda_set_allow_tf32", &cuda::set_allow_tf32);
+  m.def("_cudnn_allow_tf32", &cuda::allow_tf32_in_convolutions);
+  m.def("_cudnn_set_allow_tf32", &cuda::set_allow_tf32_in_convolutions);
+  m.def("_cudnn_enabled", &cuda::use_cudnn);
+  m.def("_cudnn_set_enabled", &cuda::set_use_cudnn);
   m.def("_cuda_launches", [] { return cuda::runtime().launches(); });
   m.def("_cuda_graph_launch", [](uintptr_t g, int device, uintptr_t s) {
     cuda::runtime().graph_launch(reinterpret_cast<cuda::GraphHandle>(g), device, E::to_handle(s));

@@ -3,11 +3,12 @@
 #pragma once
 #include "backends/attention.h"
 #include "backends/backend.h"
+#include "backends/convolution.h"
 #include "backends/update_kernels.h"
 
 namespace tg::cuda {
 
-class CudaBackend final : public Backend, public UpdateKernels, public AttentionKernels {
+class CudaBackend final : public Backend, public UpdateKernels, public AttentionKernels, public ConvolutionKernels {
  public:
   explicit CudaBackend(int device) : device_(device) {}
   const char* name() const override { return "cuda"; }
@@ -34,6 +35,8 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   void norms(DType t, const std::vector<UpdateItem>& items, void* out) override;
   void widen(DType half, double factor, const std::vector<UpdateItem>& items) override;
   void narrow(DType half, const std::vector<UpdateItem>& items) override;
+  bool convolve(ConvPart part, const ConvShape& g, const Dims& padding, const View& x, const View& w,
+                const View& y) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override;
 

@@ -6,6 +6,7 @@ python kernels.py [--hash] [--device cuda]     --hash prints a digest per kernel
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import sys
 from collections.abc import Callable
@@ -91,16 +92,29 @@ def training() -> list[Any]:
 
 
 def attention(dtype: Any) -> list[Any]:
-    shape = (2, 3, 37, 16)
-    return gradients(
-        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), shape, shape, shape, dtype=dtype
-    )
+    """Tiles of 32 and of 64 positions, filled in part; as many queries as keys and not."""
+    results = []
+    for causal, queries, features in ((True, 70, 16), (False, 37, 80)):
+        q, k = (2, 3, queries, features), (2, 3, 70, features)
+        f = functools.partial(F.scaled_dot_product_attention, is_causal=causal)
+        results += gradients(f, q, k, k, dtype=dtype)
+    return results
+
+
+def convolutions(dtype: Any) -> list[Any]:
+    """By cuDNN where it is there, and by products."""
+    results = []
+    for enabled in (True, False):
+        with tg.backends.cudnn.flags(enabled=enabled):
+            results += gradients(lambda x, w: F.conv2d(x, w, None, 2, 1), (2, 3, 9, 11), (4, 3, 3, 3), dtype=dtype)
+            results += gradients(lambda x, w: F.conv1d(x, w, None, 1, 2), (2, 3, 33), (4, 3, 5), dtype=dtype)
+    return results
 
 
 def kernels() -> dict[str, Callable[[], list[Any]]]:
     found: dict[str, Callable[[], list[Any]]] = {}
     for dtype in (tg.float32, tg.bfloat16, tg.float16, tg.float64):
-        for f in (pointwise, reductions, rows, indexing, products, attention):
+        for f in (pointwise, reductions, rows, indexing, products, attention, convolutions):
             found[f"{f.__name__} {dtype.name}"] = lambda f=f, dtype=dtype: f(dtype)
     found["integers"] = lambda: [
         tg.arange(100, device=DEVICE) * 3 % 7,
@@ -112,7 +126,6 @@ def kernels() -> dict[str, Callable[[], list[Any]]]:
         tg.randperm(50, device=DEVICE),
     ]
     found["cross entropy"], found["embedding"], found["training"] = cross_entropy, embedding, training
-    found["convolution"] = lambda: gradients(lambda x, w: F.conv2d(x, w, None, 2, 1), (2, 3, 9, 11), (4, 3, 3, 3))
     return found
 
 

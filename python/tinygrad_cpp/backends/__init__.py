@@ -1,4 +1,4 @@
-"""Switches of PyTorch's back ends. Only those of TF32 in products on CUDA devices have an effect here."""
+"""Switches of PyTorch's back ends. Only those of TF32 and cudnn.enabled have an effect here."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ _TABLE: dict[str, dict[str, Any]] = {
         "allow_fp16_accumulation": False,
     },
     "cudnn": {
-        "enabled": True,
         "benchmark": False,
         "deterministic": False,
-        "allow_tf32": True,
         "benchmark_limit": 10,
-        "fp32_precision": "none",
         "is_available()": False,
         "version()": None,
     },
@@ -59,17 +56,19 @@ class _Switches(ModuleType):
                 setattr(self, k, v)
 
 
-class _MatmulSwitches(_Switches):
-    """Those of products; a bool and a string say whether float32 operands may be rounded to TF32."""
+class _Tf32Switches(_Switches):
+    """A bool and a string that say whether a library may round float32 operands to TF32; it may not at first."""
+
+    _library = ""  # of the names in _C
 
     @property
     def allow_tf32(self) -> bool:
-        """Whether products of float32 on CUDA devices may round their operands to TF32; False at first."""
-        return _C._cuda_allow_tf32()
+        """Whether float32 operands on CUDA devices may be rounded to TF32; False at first."""
+        return getattr(_C, f"_{self._library}_allow_tf32")()
 
     @allow_tf32.setter
     def allow_tf32(self, on: bool) -> None:
-        _C._cuda_set_allow_tf32(bool(on))
+        getattr(_C, f"_{self._library}_set_allow_tf32")(bool(on))
 
     @property
     def fp32_precision(self) -> str:
@@ -83,7 +82,29 @@ class _MatmulSwitches(_Switches):
         self.allow_tf32 = precision == "tf32"
 
 
-_CLASSES = {"cuda.matmul": _MatmulSwitches}
+class _MatmulSwitches(_Tf32Switches):
+    """Those of products."""
+
+    _library = "cuda"
+
+
+class _CudnnSwitches(_Tf32Switches):
+    """Those of convolutions by cuDNN. `benchmark` and `deterministic` have no effect: its heuristics choose, among
+    algorithms that give the same bits each time."""
+
+    _library = "cudnn"
+
+    @property
+    def enabled(self) -> bool:
+        """Whether convolutions on CUDA devices go through cuDNN where it is installed; True at first."""
+        return _C._cudnn_enabled()
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        _C._cudnn_set_enabled(bool(on))
+
+
+_CLASSES = {"cuda.matmul": _MatmulSwitches, "cudnn": _CudnnSwitches}
 
 
 def _make() -> None:
@@ -93,7 +114,7 @@ def _make() -> None:
         for k, v in switches.items():
             if k.endswith("()"):
                 content[k[:-2]] = lambda v=v: v
-        effective = [k for k, v in vars(type(module)).items() if isinstance(v, property)]
+        effective = [k for k in dir(type(module)) if isinstance(getattr(type(module), k), property)]
         module.__dict__.update(content, __all__=sorted([*content, *effective]), __path__=[])
         sys.modules[module.__name__] = module
         parent, _, name = path.rpartition(".")
