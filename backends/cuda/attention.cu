@@ -7,9 +7,11 @@
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/element.cuh"
+#ifdef __CUDACC__
+#include <mma.h>
+#endif
 
 namespace tg::cuda {
-namespace {
 
 constexpr int kSide = 16, kThreads = kSide * kSide;  // a thread has every 16th row and column of a tile
 constexpr unsigned kAllLanes = 0xffffffffu;
@@ -17,6 +19,50 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 // Positions of a tile: what fits into shared memory for D features of type A.
 template <class A, int D>
 inline constexpr int kTile = (D <= 64 ? 64 : 32) * int(sizeof(float)) / int(sizeof(A));
+
+// How tiles lie in shared memory: rows of kRow elements E, the weights in rows of kWeightRow, and room for products.
+// Tiles for ordinary arithmetic, whose rows begin in different banks:
+template <class S, int D>
+struct PlainTiles {
+  using A = Compute<S>;
+  using E = A;
+  static constexpr bool kTensorCores = false;
+  static constexpr int B = kTile<A, D>, R = B / kSide, C = D / kSide;
+  static constexpr int kRow = D + 1, kWeightRow = B + 1, kPart = B * kRow, kRoom = 0;
+};
+// and for tensor cores, which want addresses at multiples of 32 bytes and give their sums in an order of their own:
+template <class S, int D>
+struct TensorTiles {
+  using A = float;
+  using E = S;
+  static constexpr bool kTensorCores = true;
+  static constexpr int B = kTile<A, D>, R = B / kSide, C = D / kSide;
+  static constexpr int kRow = D + 8, kWeightRow = B + 8, kPart = B * kRow, kRoomRow = D + 4, kRoom = B * kRoomRow;
+};
+
+namespace {
+
+template <class S>
+inline constexpr bool kHalf = sizeof(S) == 2;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <class S, int D>
+using Tiles = PlainTiles<S, D>;
+#else
+template <class S, int D>
+using Tiles = std::conditional_t<kHalf<S>, TensorTiles<S, D>, PlainTiles<S, D>>;
+#endif
+
+template <class T>
+constexpr int bytes_of(int parts) {
+  return (parts * T::kPart + T::B * T::kWeightRow) * int(sizeof(typename T::E)) + T::kRoom * int(sizeof(typename T::A));
+}
+// What a kernel asks for, whichever tiles it was compiled with.
+template <class S, int D>
+constexpr int shared_bytes(int parts) {
+  constexpr auto most = [](int a, int b) { return a < b ? b : a; };
+  if constexpr (kHalf<S>) return most(bytes_of<PlainTiles<S, D>>(parts), bytes_of<TensorTiles<S, D>>(parts));
+  return bytes_of<PlainTiles<S, D>>(parts);
+}
 
 // (batch, heads, positions, features)
 struct Operand {
@@ -58,60 +104,130 @@ __device__ S* head_of(const Operand& t, int group, int heads) {
   return static_cast<S*>(t.data) + (group / heads) * t.stride[0] + (group % heads) * t.stride[1];
 }
 
-// Positions [first, first + B) times factor; 0 beyond the last position and feature.
-template <class S, class A, int D, int B>
-__device__ void load_tile(A* tile, const Operand& t, int group, int heads, int first, int positions, A factor) {
+// Positions [first, first + B); 0 beyond the last position and feature.
+template <class T, class S, int D>
+__device__ void load_tile(typename T::E* tile, const Operand& t, int group, int heads, int first, int positions) {
   const S* head = head_of<const S>(t, group, heads);
-  for (int i = int(threadIdx.x); i < B * D; i += kThreads) {
+  for (int i = int(threadIdx.x); i < T::B * D; i += kThreads) {
     const int row = i / D, d = i % D;
     const bool there = first + row < positions && d < t.features;
     const int64_t at = there ? (first + row) * t.stride[2] + d * t.stride[3] : 0;
-    tile[row * (D + 1) + d] = there ? convert_to<A>(head[at]) * factor : A(0);
+    typename T::E x{};
+    if constexpr (std::is_same_v<typename T::E, S>)
+      x = there ? head[at] : x;
+    else
+      x = there ? convert_to<typename T::E>(head[at]) : x;
+    tile[row * T::kRow + d] = x;
+  }
+}
+
+#ifdef __CUDA_ARCH__
+template <class S>
+using CoreType = std::conditional_t<std::is_same_v<S, Half>, __half, __nv_bfloat16>;
+#endif
+
+// room[i][j] = sum over k < `depth` of a(i, k) b(k, j) for the 16 x 16 results of a warp, by tensor cores. a is a
+// matrix in rows of row_a elements or, `a_turned`, the transpose of one; b likewise.
+template <bool a_turned, bool b_turned, class S>
+__device__ void tensor_product(const S* a, int row_a, const S* b, int row_b, int depth, float* room, int row) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  namespace w = nvcuda::wmma;
+  using H = CoreType<S>;
+  using LayoutA = std::conditional_t<a_turned, w::col_major, w::row_major>;
+  using LayoutB = std::conditional_t<b_turned, w::col_major, w::row_major>;
+  w::fragment<w::matrix_a, 16, 16, 16, H, LayoutA> fa;
+  w::fragment<w::matrix_b, 16, 16, 16, H, LayoutB> fb;
+  w::fragment<w::accumulator, 16, 16, 16, float> sum;
+  w::fill_fragment(sum, 0.0f);
+  for (int k = 0; k < depth; k += 16) {
+    w::load_matrix_sync(fa, reinterpret_cast<const H*>(a) + (a_turned ? k * row_a : k), unsigned(row_a));
+    w::load_matrix_sync(fb, reinterpret_cast<const H*>(b) + (b_turned ? k : k * row_b), unsigned(row_b));
+    w::mma_sync(sum, fa, fb, sum);
+  }
+  w::store_matrix_sync(room, sum, unsigned(row), w::mem_row_major);
+#else
+  for (int e = int(threadIdx.x) % 32; e < 256; e += 32) {
+    const int i = e / 16, j = e % 16;
+    float sum = 0;
+    for (int k = 0; k < depth; ++k)
+      sum += convert_to<float>(a[a_turned ? k * row_a + i : i * row_a + k]) *
+             convert_to<float>(b[b_turned ? j * row_b + k : k * row_b + j]);
+    room[i * row + j] = sum;
+  }
+#endif
+}
+
+// c[i][j] (+)= the product's element of row ty + 16 i and column tx + 16 j. Every thread of the block comes here.
+template <class T, bool a_turned, bool b_turned, bool add, int R, int C>
+__device__ void block_product(const Place& at, const typename T::E* a, int row_a, const typename T::E* b, int row_b,
+                              int depth, float* room, float (&c)[R][C]) {
+  __syncthreads();  // the last product has been read
+  for (int t = int(threadIdx.x) / 32; t < R * C; t += kThreads / 32) {
+    const int i = t / C * 16, j = t % C * 16;
+    tensor_product<a_turned, b_turned>(a + (a_turned ? i : i * row_a), row_a, b + (b_turned ? j * row_b : j), row_b,
+                                       depth, room + i * T::kRoomRow + j, T::kRoomRow);
+  }
+  __syncthreads();
+  TG_UNROLL
+  for (int i = 0; i < R; ++i) TG_UNROLL
+  for (int j = 0; j < C; ++j) {
+    const float x = room[(at.ty + kSide * i) * T::kRoomRow + at.tx + kSide * j];
+    c[i][j] = add ? c[i][j] + x : x;
   }
 }
 
 // c[i][j] = row ty + 16 i of `left` times row tx + 16 j of `right`.
-template <int D, class A, int R>
-__device__ __forceinline__ void rows_by_rows(const Place& at, const A* left, const A* right, int features,
-                                             A (&c)[R][R]) {
-  TG_UNROLL
-  for (int i = 0; i < R; ++i) TG_UNROLL
-  for (int j = 0; j < R; ++j) c[i][j] = 0;
-#pragma unroll 4
-  for (int d = 0; d < features; ++d) {
-    A l[R], r[R];
-    TG_UNROLL
-    for (int i = 0; i < R; ++i)
-      l[i] = left[(at.ty + kSide * i) * (D + 1) + d], r[i] = right[(at.tx + kSide * i) * (D + 1) + d];
+template <class T, int D, class A, int R>
+__device__ __forceinline__ void rows_by_rows(const Place& at, const typename T::E* left, const typename T::E* right,
+                                             int features, [[maybe_unused]] A* room, A (&c)[R][R]) {
+  if constexpr (T::kTensorCores) {
+    block_product<T, false, true, false>(at, left, T::kRow, right, T::kRow, (features + 15) / 16 * 16, room, c);
+  } else {
     TG_UNROLL
     for (int i = 0; i < R; ++i) TG_UNROLL
-    for (int j = 0; j < R; ++j) c[i][j] += l[i] * r[j];
-  }
-}
-
-// c[i][j] += row ty + 16 i of `weights` (of its transpose if `turned`) times column tx + 16 j of `tile`.
-template <int D, bool turned, class A, int R, int C>
-__device__ __forceinline__ void weigh(const Place& at, const A* weights, const A* tile, A (&c)[R][C]) {
-  constexpr int B = R * kSide, row = turned ? 1 : B + 1, step = turned ? B + 1 : 1;
+    for (int j = 0; j < R; ++j) c[i][j] = 0;
 #pragma unroll 4
-  for (int k = 0; k < B; ++k) {
-    A w[R];
-    TG_UNROLL
-    for (int i = 0; i < R; ++i) w[i] = weights[(at.ty + kSide * i) * row + k * step];
-    TG_UNROLL
-    for (int j = 0; j < C; ++j) {
-      const A x = tile[k * (D + 1) + at.tx + kSide * j];
+    for (int d = 0; d < features; ++d) {
+      A l[R], r[R];
       TG_UNROLL
-      for (int i = 0; i < R; ++i) c[i][j] += w[i] * x;
+      for (int i = 0; i < R; ++i)
+        l[i] = left[(at.ty + kSide * i) * T::kRow + d], r[i] = right[(at.tx + kSide * i) * T::kRow + d];
+      TG_UNROLL
+      for (int i = 0; i < R; ++i) TG_UNROLL
+      for (int j = 0; j < R; ++j) c[i][j] += l[i] * r[j];
     }
   }
 }
 
-template <class A, int R>
-__device__ __forceinline__ void put_tile(const Place& at, const A (&c)[R][R], A* tile) {
+// c[i][j] += row ty + 16 i of `weights` (of its transpose if `turned`) times column tx + 16 j of `tile`.
+template <class T, bool turned, class A, int R, int C>
+__device__ __forceinline__ void weigh(const Place& at, const typename T::E* weights, const typename T::E* tile,
+                                      [[maybe_unused]] A* room, A (&c)[R][C]) {
+  if constexpr (T::kTensorCores) {
+    block_product<T, turned, false, true>(at, weights, T::kWeightRow, tile, T::kRow, T::B, room, c);
+  } else {
+    constexpr int row = turned ? 1 : T::kWeightRow, step = turned ? T::kWeightRow : 1;
+#pragma unroll 4
+    for (int k = 0; k < T::B; ++k) {
+      A w[R];
+      TG_UNROLL
+      for (int i = 0; i < R; ++i) w[i] = weights[(at.ty + kSide * i) * row + k * step];
+      TG_UNROLL
+      for (int j = 0; j < C; ++j) {
+        const A x = tile[k * T::kRow + at.tx + kSide * j];
+        TG_UNROLL
+        for (int i = 0; i < R; ++i) c[i][j] += w[i] * x;
+      }
+    }
+  }
+}
+
+template <class T, class A, int R>
+__device__ __forceinline__ void put_tile(const Place& at, const A (&c)[R][R], typename T::E* tile) {
   TG_UNROLL
   for (int i = 0; i < R; ++i) TG_UNROLL
-  for (int j = 0; j < R; ++j) tile[(at.ty + kSide * i) * (R * kSide + 1) + at.tx + kSide * j] = c[i][j];
+  for (int j = 0; j < R; ++j)
+    tile[(at.ty + kSide * i) * T::kWeightRow + at.tx + kSide * j] = convert_to<typename T::E>(c[i][j]);
 }
 
 template <class S, class A, int R, int C>
@@ -159,12 +275,14 @@ struct Softmax {
   // 1 / sum; causal rows with nothing to look at give 0, others NaN, as the softmax of whole rows does.
   __device__ A inverse(int i, bool causal) const { return causal && sum[i] == 0 ? A(0) : A(1) / sum[i]; }
 
-  // Takes the scores of keys [first, first + B) in, and turns them into weights of the new base.
+  // Takes the products with keys [first, first + B) in, and turns them into weights of the new base.
   __device__ void add(const Attention& a, const Place& at, int query, int first, A (&s)[R][R]) {
     TG_UNROLL
     for (int i = 0; i < R; ++i) {
       const int seen = a.seen_by(query + at.ty + kSide * i);
       A most = kLowest, total = 0;
+      TG_UNROLL
+      for (int j = 0; j < R; ++j) s[i][j] *= A(a.scale);
       TG_UNROLL
       for (int j = 0; j < R; ++j)
         if (first + at.tx + kSide * j < seen) most = larger(s[i][j], most);
@@ -188,26 +306,29 @@ struct Softmax {
 template <class S, int D>
 __global__ void __launch_bounds__(kThreads)
     attention_kernel(Attention a, int tiles, Operand out, Operand g, Rows<Compute<S>> rows) {
-  using A = Compute<S>;
-  constexpr int B = kTile<A, D>, R = B / kSide, C = D / kSide;
-  TG_DYNAMIC_SHARED(A, memory);
-  A *q = memory, *kv = q + B * (D + 1), *weights = kv + B * (D + 1);
+  using T = Tiles<S, D>;
+  using A = typename T::A;
+  using E = typename T::E;
+  constexpr int B = T::B, R = T::R, C = T::C;
+  TG_DYNAMIC_SHARED(E, memory);
+  E *q = memory, *kv = q + T::kPart, *weights = kv + T::kPart;
+  A* const room = reinterpret_cast<A*>(weights + B * T::kWeightRow);
   Place at(tiles);
   at.tile = tiles - 1 - at.tile;  // the longest first
   const int query = at.tile * B, last = a.seen_by(min(query + B, a.queries) - 1);
-  load_tile<S, A, D, B>(q, a.q, at.group, a.heads, query, a.queries, A(a.scale));
+  load_tile<T, S, D>(q, a.q, at.group, a.heads, query, a.queries);
   Softmax<A, R, C> softmax;
   for (int key = 0; key < last; key += B) {
     A s[R][R];
-    load_tile<S, A, D, B>(kv, a.k, at.group, a.heads, key, a.keys, A(1));
+    load_tile<T, S, D>(kv, a.k, at.group, a.heads, key, a.keys);
     __syncthreads();
-    rows_by_rows<D>(at, q, kv, a.q.features, s);
+    rows_by_rows<T, D>(at, q, kv, a.q.features, room, s);
     softmax.add(a, at, query, key, s);
-    put_tile(at, s, weights);
+    put_tile<T>(at, s, weights);
     __syncthreads();
-    load_tile<S, A, D, B>(kv, a.v, at.group, a.heads, key, a.keys, A(1));
+    load_tile<T, S, D>(kv, a.v, at.group, a.heads, key, a.keys);
     __syncthreads();
-    weigh<D, false>(at, weights, kv, softmax.out);
+    weigh<T, false>(at, weights, kv, room, softmax.out);
     __syncthreads();
   }
   for (int i = 0; i < R; ++i) {
@@ -229,8 +350,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// From scores s and the products p of the output's gradient with the values: the weights, and the scores' gradient.
-// Both are 0 where a query does not look and beyond the last.
+// From products s of queries and keys and p of the output's gradient with the values: the weights, and the scores'
+// gradient. Both are 0 where a query does not look and beyond the last.
 template <class A, int R>
 __device__ void weights_and_slopes(const Attention& a, const Place& at, const Rows<A>& rows, int query, int key,
                                    A (&s)[R][R], A (&p)[R][R]) {
@@ -242,7 +363,7 @@ __device__ void weights_and_slopes(const Attention& a, const Place& at, const Ro
     TG_UNROLL
     for (int j = 0; j < R; ++j) {
       const bool looks = key + at.tx + kSide * j < seen;
-      s[i][j] = looks ? exp_of(s[i][j] - base) * inverse : A(0);
+      s[i][j] = looks ? exp_of(s[i][j] * A(a.scale) - base) * inverse : A(0);
       p[i][j] = looks ? s[i][j] * (p[i][j] - mean) : A(0);
     }
   }
@@ -252,63 +373,69 @@ __device__ void weights_and_slopes(const Attention& a, const Place& at, const Ro
 template <class S, int D>
 __global__ void __launch_bounds__(kThreads)
     query_grad_kernel(Attention a, int tiles, Operand g, Rows<Compute<S>> rows, Operand dq) {
-  using A = Compute<S>;
-  constexpr int B = kTile<A, D>, R = B / kSide, C = D / kSide, kPart = B * (D + 1);
-  TG_DYNAMIC_SHARED(A, memory);
-  A *q = memory, *slope = q + kPart, *k = slope + kPart, *v = k + kPart, *weights = v + kPart;
+  using T = Tiles<S, D>;
+  using A = typename T::A;
+  using E = typename T::E;
+  constexpr int B = T::B, R = T::R, C = T::C;
+  TG_DYNAMIC_SHARED(E, memory);
+  E *q = memory, *slope = q + T::kPart, *k = slope + T::kPart, *v = k + T::kPart, *weights = v + T::kPart;
+  A* const room = reinterpret_cast<A*>(weights + B * T::kWeightRow);
   Place at(tiles);
   at.tile = tiles - 1 - at.tile;
   const int query = at.tile * B, last = a.seen_by(min(query + B, a.queries) - 1);
-  load_tile<S, A, D, B>(q, a.q, at.group, a.heads, query, a.queries, A(a.scale));
-  load_tile<S, A, D, B>(slope, g, at.group, a.heads, query, a.queries, A(1));
+  load_tile<T, S, D>(q, a.q, at.group, a.heads, query, a.queries);
+  load_tile<T, S, D>(slope, g, at.group, a.heads, query, a.queries);
   A sum[R][C] = {};
   for (int key = 0; key < last; key += B) {
     A s[R][R], p[R][R];
-    load_tile<S, A, D, B>(k, a.k, at.group, a.heads, key, a.keys, A(1));
-    load_tile<S, A, D, B>(v, a.v, at.group, a.heads, key, a.keys, A(1));
+    load_tile<T, S, D>(k, a.k, at.group, a.heads, key, a.keys);
+    load_tile<T, S, D>(v, a.v, at.group, a.heads, key, a.keys);
     __syncthreads();
-    rows_by_rows<D>(at, q, k, a.q.features, s);
-    rows_by_rows<D>(at, slope, v, a.v.features, p);
+    rows_by_rows<T, D>(at, q, k, a.q.features, room, s);
+    rows_by_rows<T, D>(at, slope, v, a.v.features, room, p);
     weights_and_slopes(a, at, rows, query, key, s, p);
-    put_tile(at, p, weights);
+    put_tile<T>(at, p, weights);
     __syncthreads();
-    weigh<D, false>(at, weights, k, sum);
+    weigh<T, false>(at, weights, k, room, sum);
     __syncthreads();
   }
   store_rows<S>(at, dq, a.heads, query, a.queries, sum, A(a.scale));
 }
 
-// dk = (gradient of the scores)^T (scale q), dv = weights^T g
+// dk = scale * (gradient of the scores)^T q, dv = weights^T g
 template <class S, int D>
 __global__ void __launch_bounds__(kThreads)
     key_grad_kernel(Attention a, int tiles, Operand g, Rows<Compute<S>> rows, Operand dk, Operand dv) {
-  using A = Compute<S>;
-  constexpr int B = kTile<A, D>, R = B / kSide, C = D / kSide, kPart = B * (D + 1);
-  TG_DYNAMIC_SHARED(A, memory);
-  A *q = memory, *slope = q + kPart, *k = slope + kPart, *v = k + kPart, *weights = v + kPart;
+  using T = Tiles<S, D>;
+  using A = typename T::A;
+  using E = typename T::E;
+  constexpr int B = T::B, R = T::R, C = T::C;
+  TG_DYNAMIC_SHARED(E, memory);
+  E *q = memory, *slope = q + T::kPart, *k = slope + T::kPart, *v = k + T::kPart, *weights = v + T::kPart;
+  A* const room = reinterpret_cast<A*>(weights + B * T::kWeightRow);
   const Place at(tiles);
   const int key = at.tile * B;
-  load_tile<S, A, D, B>(k, a.k, at.group, a.heads, key, a.keys, A(1));
-  load_tile<S, A, D, B>(v, a.v, at.group, a.heads, key, a.keys, A(1));
+  load_tile<T, S, D>(k, a.k, at.group, a.heads, key, a.keys);
+  load_tile<T, S, D>(v, a.v, at.group, a.heads, key, a.keys);
   A of_keys[R][C] = {}, of_values[R][C] = {};
   for (int query = a.causal ? key : 0; query < a.queries; query += B) {
     A s[R][R], p[R][R];
-    load_tile<S, A, D, B>(q, a.q, at.group, a.heads, query, a.queries, A(a.scale));
-    load_tile<S, A, D, B>(slope, g, at.group, a.heads, query, a.queries, A(1));
+    load_tile<T, S, D>(q, a.q, at.group, a.heads, query, a.queries);
+    load_tile<T, S, D>(slope, g, at.group, a.heads, query, a.queries);
     __syncthreads();
-    rows_by_rows<D>(at, q, k, a.q.features, s);
-    rows_by_rows<D>(at, slope, v, a.v.features, p);
+    rows_by_rows<T, D>(at, q, k, a.q.features, room, s);
+    rows_by_rows<T, D>(at, slope, v, a.v.features, room, p);
     weights_and_slopes(a, at, rows, query, key, s, p);
-    put_tile(at, s, weights);
+    put_tile<T>(at, s, weights);
     __syncthreads();
-    weigh<D, true>(at, weights, slope, of_values);
+    weigh<T, true>(at, weights, slope, room, of_values);
     __syncthreads();
-    put_tile(at, p, weights);
+    put_tile<T>(at, p, weights);
     __syncthreads();
-    weigh<D, true>(at, weights, q, of_keys);
+    weigh<T, true>(at, weights, q, room, of_keys);
     __syncthreads();
   }
-  store_rows<S>(at, dk, a.heads, key, a.keys, of_keys, A(1));
+  store_rows<S>(at, dk, a.heads, key, a.keys, of_keys, A(a.scale));
   store_rows<S>(at, dv, a.heads, key, a.keys, of_values, A(1));
 }
 
@@ -329,18 +456,12 @@ void allow_shared(void (*kernel)(P...), int bytes) {
         "cudaFuncSetAttribute");
 }
 
-template <class A, int D>
-constexpr int shared_bytes(int tiles_of_features) {
-  constexpr int B = kTile<A, D>;
-  return (tiles_of_features * B * (D + 1) + B * (B + 1)) * int(sizeof(A));
-}
-
 int tiles_of(int positions, int tile) { return (positions + tile - 1) / tile; }
 
 template <class S, int D>
 bool attend(const Attention& a, int groups, const Operand& out, const Operand& g, Rows<Compute<S>> rows) {
   using A = Compute<S>;
-  constexpr int bytes = shared_bytes<A, D>(2);
+  constexpr int bytes = shared_bytes<S, D>(2);
   if (!shared_memory_is_there(bytes)) return false;
   const int tiles = tiles_of(a.queries, kTile<A, D>);
   allow_shared(&attention_kernel<S, D>, bytes);
@@ -353,7 +474,7 @@ template <class S, int D>
 bool attend_back(const Attention& a, int groups, const Operand& g, const Operand& dq, const Operand& dk,
                  const Operand& dv) {
   using A = Compute<S>;
-  constexpr int bytes = shared_bytes<A, D>(4);
+  constexpr int bytes = shared_bytes<S, D>(4);
   if (!shared_memory_is_there(bytes)) return false;
   const int64_t n = int64_t(groups) * a.queries;
   const Scratch memory(size_t(3 * n) * sizeof(A));

@@ -14,7 +14,7 @@
 
 #define TG_SHARED(T, name, dims) __shared__ __align__(16) T name dims
 #define TG_DYNAMIC_SHARED(T, name)                                    \
-  extern __shared__ __align__(16) unsigned char tg_dynamic_shared_[]; \
+  extern __shared__ __align__(32) unsigned char tg_dynamic_shared_[]; \
   T* name = reinterpret_cast<T*>(tg_dynamic_shared_)
 #define TG_LAUNCH_KERNEL(kernel, grid, block, shared, stream, ...) \
   ::tg::cuda::launch_kernel(&TG_UNPAREN kernel, grid, block, shared, stream, __VA_ARGS__)

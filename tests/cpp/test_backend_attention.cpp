@@ -56,7 +56,7 @@ struct Case {
 
   // softmax(scale q k^T) v and its gradients. Bounds: a score of float products errs by r / 2 = (features + 2) 2^-24
   // of its terms, so a weight by about that much of itself and by the roundings of `keys` sums; each further product
-  // adds the roundings of its terms.
+  // adds the roundings of its terms. Tensor cores take weights and slopes of half types rounded to these.
   void expect() {
     for (int64_t b = 0; b < n.batch; ++b)
       for (int64_t h = 0; h < n.heads; ++h) expect_head(b, h);
@@ -96,7 +96,9 @@ struct Case {
     for (const Matrix* m : {&mq, &mk, &mv, &mg})
       for (double x : m->x) biggest = std::max(biggest, std::fabs(x));
     const double u = 0x1p-24, looked = *std::max_element(column.begin(), column.end());
-    const double r = 2 * double(n.features + 2) * u * terms + double(n.keys + 10) * u;
+    const DType t = q.dtype();
+    const double eps = t == DType::F16 ? 0x1p-11 : t == DType::BF16 ? 0x1p-8 : 0;
+    const double r = 2 * double(n.features + 2) * u * terms + double(n.keys + 10) * u + eps;
     const double rs = 2 * slope * (2 * r + double(n.width + n.keys + 4) * u);
     of_out = std::max(of_out, 2 * r * biggest), of_dq = std::max(of_dq, scale * rs * biggest);
     of_dv = std::max(of_dv, (2 * r + double(n.queries) * u) * looked * biggest);

@@ -6,7 +6,8 @@ import tinygrad_cpp as tg
 
 F = tg.nn.functional
 SIZES = [(1, 1), (1, 70), (70, 1), (31, 33), (65, 64), (100, 130)]
-# Of float32 arithmetic: as in tests/python/test_attention.py. Half types round results of magnitude below 4 once.
+# Of float32 arithmetic: as in tests/python/test_attention.py. Half types round weights, slopes and results: each sum is
+# of at most 16 in magnitude. (tests/cpp/test_backend_attention.cpp derives bounds from the operands.)
 EPS = {tg.float32: 0.0, tg.float16: 2.0**-11, tg.bfloat16: 2.0**-8, tg.float64: 0.0}
 
 
@@ -35,7 +36,9 @@ def compare(leaves, where="", magnitude=1.0, **options):
     for a, b, of in zip(found, want, ("output", "query", "key", "value")):
         assert a.dtype == dtype and a.device.type == "cuda"
         a, b = a.cpu().double().numpy(), b.numpy()
-        np.testing.assert_allclose(a, b, rtol=max(1e-5, EPS[dtype]), atol=bound, err_msg=f"{where} {of}")
+        np.testing.assert_allclose(
+            a, b, rtol=max(1e-5, EPS[dtype]), atol=bound + 16 * EPS[dtype], err_msg=f"{where} {of}"
+        )
 
 
 @pytest.mark.parametrize("dtype", list(EPS), ids=str)
