@@ -114,3 +114,13 @@ def test_same_bits_each_time():
     weights = tg.randn(1, 2, 100, 5)
     for a, b in zip(run(leaves, weights), run(leaves, weights)):
         assert a.cpu().equal(b.cpu())
+
+
+def test_in_a_graph():
+    q, k, v = (tg.tensor(a).float().to("cuda") for a in arrays(40, 70))
+    graph = tg.cuda.CUDAGraph()
+    with tg.cuda.graph(graph):
+        y = F.scaled_dot_product_attention(q, k, v)
+    q.copy_(tg.randn(*q.shape, device="cuda"))
+    graph.replay()
+    assert y.equal(F.scaled_dot_product_attention(q, k, v))

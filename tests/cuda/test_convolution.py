@@ -154,3 +154,14 @@ def test_more_shapes_than_plans_are_kept():
         y = F.conv1d(x, w)
         assert y.shape[-1] == n
     assert y.item() == 1
+
+
+def test_in_a_graph():
+    x, w = tg.randn(1, 3, 8, 8, device="cuda"), tg.randn(4, 3, 3, 3, device="cuda")
+    F.conv2d(x, w, padding=1)  # what cuDNN keeps of its own is made before
+    graph = tg.cuda.CUDAGraph()
+    with tg.cuda.graph(graph):
+        y = F.conv2d(x, w, padding=1)
+    x.copy_(tg.randn(1, 3, 8, 8, device="cuda"))
+    graph.replay()
+    assert y.equal(F.conv2d(x, w, padding=1))
