@@ -6,6 +6,7 @@
 using namespace tg;
 using namespace tg::test;
 
+namespace attention_test {
 namespace {
 
 struct Sizes {
@@ -161,3 +162,5 @@ TEST_CASE("attention: no kernel for other views") {
     CHECK(!tested_kernels().attention(c.q.cpu, c.k.cpu, c.v.cpu, false, 1, c.out.cpu));
   }
 }
+
+}  // namespace attention_test

@@ -7,6 +7,7 @@
 using namespace tg;
 using namespace tg::test;
 
+namespace convolution_test {
 namespace {
 
 struct Case {
@@ -74,3 +75,5 @@ TEST_CASE("convolutions of a device, by its library and without") {
     }
   std::printf("convolutions of a device: %d comparisons\n", compared);
 }
+
+}  // namespace convolution_test
