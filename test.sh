@@ -50,25 +50,29 @@ test_emulated_device() { TG_CUDA_EMULATE=1 python -m pytest -q tests/cuda; }
 
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
-# exec: what ends the shell below ends ninja, which ends its compilers.
+# build_sanitized asan|tsan. exec: what ends the shell below ends ninja, which ends its compilers.
 build_sanitized() {
-  cmake --preset asan && exec nice -n 19 ninja -C build/asan -j "$CMAKE_BUILD_PARALLEL_LEVEL" \
-    tg_tests tinygrad_cuda_emu cuda_planted
+  cmake --preset "$1" && exec nice -n 19 ninja -C "build/$1" -j 1 tg_tests tinygrad_cuda_emu cuda_planted
 }
 
-# The Python tests use one core; the sanitizer build takes what they leave.
+# The Python tests use one core; the sanitizer builds take what they leave.
 test_python() {
   mkdir -p build
-  build_sanitized >build/asan.log 2>&1 &
+  build_sanitized asan >build/asan.log 2>&1 &
+  asan=$!
+  build_sanitized tsan >build/tsan.log 2>&1 &
+  tsan=$!
   python -m pytest -q tests/python
 }
 
-# Without the library, so it takes seconds.
-test_race_checker() {
-  cmake --preset tsan && ninja -C build/tsan cuda_planted && ctest --test-dir build/tsan -R cuda_planted --output-on-failure
-}
+# finish_build PROCESS LOG
+finish_build() { wait "$1" || { cat "$2" && false; }; }
+finish_sanitized() { finish_build "$asan" build/asan.log && finish_build "$tsan" build/tsan.log; }
 
-finish_sanitized() { wait %% || { cat build/asan.log && false; }; }
+# Planted races, and a share of the tests of kernels.
+test_race_checker() {
+  ctest --test-dir build/tsan -R cuda_ -j "$CMAKE_BUILD_PARALLEL_LEVEL" --output-on-failure
+}
 
 step "set up" set_up
 step "ruff" python -m ruff check -q .
@@ -79,8 +83,8 @@ step "kernels compiled at run time, by the emulation" test_compiled_kernels
 step "instruction counts" python benchmarks/instructions.py --build build/py
 step "install" install_package
 step "a CUDA device and kernels of users, by the emulation" test_emulated_device
-step "Python tests, beside the sanitizer build" test_python
-step "sanitizer build" finish_sanitized
-step "races that the emulation must report" test_race_checker
+step "Python tests, beside the sanitizer builds" test_python
+step "sanitizer builds" finish_sanitized
+step "races in emulated kernels, and planted ones that it must report" test_race_checker
 step "C++ tests under ASan and UBSan, emulated kernels as well" ctest --test-dir build/asan --output-on-failure
 echo "all passed in $SECONDS s"

@@ -142,11 +142,15 @@ endif()
 
 # tg_emulated_tests(PROGRAM): what every backend must do, on the emulated device; threads in order, and in any.
 function(tg_emulated_tests program)
+  set(share 1)
+  if(TG_SANITIZE MATCHES "thread")
+    set(share 16) # all of it takes twelve minutes a seed
+  endif()
   foreach(seed 0 2)
     add_test(NAME ${program}_cuda_emulation_${seed}
       COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_property(TEST ${program}_cuda_emulation_${seed} PROPERTY
-      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed}")
+      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed};TG_TEST_SHARE=${share}")
   endforeach()
 endfunction()

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdlib>
+#include <random>
 #include <vector>
 
 #include "backends/attention.h"
@@ -80,63 +81,81 @@ class OnDevice {
   std::vector<Block> blocks_;
 };
 
+// TG_TEST_SHARE=n, for checkers that take minutes: one call in n, drawn, goes to the device, others with each order of
+// threads. The loops of ref serve the rest.
+inline bool drawn() {
+  auto setting = [](const char* name) {
+    const char* v = std::getenv(name);
+    return v ? uint32_t(std::atoi(v)) : 0u;
+  };
+  static const uint32_t share = std::max(1u, setting("TG_TEST_SHARE"));
+  static std::mt19937 draws(setting("TG_EMU_SEED"));
+  return share == 1 || draws() % share == 0;
+}
+
 class DeviceTwin final : public Backend, public AttentionKernels {
  public:
   explicit DeviceTwin(Device d) : device_(d), b_(backend(d)) {}
   const char* name() const override { return b_.name(); }
   void map(const Program& p, const Views& ins, const Views& outs) override {
-    run(ins, outs, [&](const Views& i, const Views& o) { b_.map(p, i, o); });
+    run(ins, outs, [&](Backend& be, const Views& i, const Views& o) { be.map(p, i, o); });
   }
   void reduce(ReduceOp op, DType compute, const Program* pre, const Views& ins, const Program* post,
               const View& out) override {
-    run(ins, list(out), [&](const Views& i, const Views& o) { b_.reduce(op, compute, pre, i, post, o[0]); });
+    run(ins, list(out),
+        [&](Backend& be, const Views& i, const Views& o) { be.reduce(op, compute, pre, i, post, o[0]); });
   }
   void arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) override {
     run(list(in), list(values, index),
-        [&](const Views& i, const Views& o) { b_.arg_reduce(largest, i[0], axis, o[0], o[1]); });
+        [&](Backend& be, const Views& i, const Views& o) { be.arg_reduce(largest, i[0], axis, o[0], o[1]); });
   }
   void scan(ScanOp op, const View& in, int axis, const View& out, const View& index) override {
-    run(list(in), list(out, index), [&](const Views& i, const Views& o) { b_.scan(op, i[0], axis, o[0], o[1]); });
+    run(list(in), list(out, index),
+        [&](Backend& be, const Views& i, const Views& o) { be.scan(op, i[0], axis, o[0], o[1]); });
   }
   void nonzero(const View& in, std::vector<int64_t>& out) override {
-    run(list(in), {}, [&](const Views& i, const Views&) { b_.nonzero(i[0], out); });
+    run(list(in), {}, [&](Backend& be, const Views& i, const Views&) { be.nonzero(i[0], out); });
   }
   void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override {
-    run(list(a, b), list(c), [&](const Views& i, const Views& o) { b_.gemm(alpha, i[0], i[1], beta, o[0]); });
+    run(list(a, b), list(c),
+        [&](Backend& be, const Views& i, const Views& o) { be.gemm(alpha, i[0], i[1], beta, o[0]); });
   }
   void gather(const View& in, int axis, const View& index, const View& out) override {
-    run(list(in, index), list(out), [&](const Views& i, const Views& o) { b_.gather(i[0], axis, i[1], o[0]); });
+    run(list(in, index), list(out),
+        [&](Backend& be, const Views& i, const Views& o) { be.gather(i[0], axis, i[1], o[0]); });
   }
   void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override {
-    run(list(src, index), list(out), [&](const Views& i, const Views& o) { b_.scatter(op, i[0], axis, i[1], o[0]); });
+    run(list(src, index), list(out),
+        [&](Backend& be, const Views& i, const Views& o) { be.scatter(op, i[0], axis, i[1], o[0]); });
   }
   std::pair<int64_t, int64_t> int_range(const View& index) override {
     std::pair<int64_t, int64_t> r;
-    run(list(index), {}, [&](const Views& i, const Views&) { r = b_.int_range(i[0]); });
+    run(list(index), {}, [&](Backend& be, const Views& i, const Views&) { r = be.int_range(i[0]); });
     return r;
   }
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override {
     run(list(in), list(values, index),
-        [&](const Views& i, const Views& o) { b_.sort(i[0], axis, descending, o[0], o[1]); });
+        [&](Backend& be, const Views& i, const Views& o) { be.sort(i[0], axis, descending, o[0], o[1]); });
   }
   void fold(const View& in, const View& out) override {
-    run(list(in), list(out), [&](const Views& i, const Views& o) { b_.fold(i[0], o[0]); });
+    run(list(in), list(out), [&](Backend& be, const Views& i, const Views& o) { be.fold(i[0], o[0]); });
   }
   bool fused(Fused f, const Views& ins, const Views& outs, double arg) override {
     bool done = false;
-    run(ins, outs, [&](const Views& i, const Views& o) { done = b_.fused(f, i, o, arg); });
+    there(ins, outs, [&](Backend& be, const Views& i, const Views& o) { done = be.fused(f, i, o, arg); });
     return done;
   }
   bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override {
     bool done = false;
-    run(list(q, k, v), list(out),
-        [&](const Views& i, const Views& o) { done = kernels().attention(i[0], i[1], i[2], causal, scale, o[0]); });
+    there(list(q, k, v), list(out), [&](Backend&, const Views& i, const Views& o) {
+      done = kernels().attention(i[0], i[1], i[2], causal, scale, o[0]);
+    });
     return done;
   }
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
                       const View& dq, const View& dk, const View& dv) override {
     bool done = false;
-    run(list(q, k, v, g), list(dq, dk, dv), [&](const Views& i, const Views& o) {
+    there(list(q, k, v, g), list(dq, dk, dv), [&](Backend&, const Views& i, const Views& o) {
       done = kernels().attention_grad(i[0], i[1], i[2], i[3], causal, scale, o[0], o[1], o[2]);
     });
     return done;
@@ -153,11 +172,15 @@ class DeviceTwin final : public Backend, public AttentionKernels {
   }
   template <class F>
   void run(const Views& ins, const Views& outs, F f) {
+    drawn() ? there(ins, outs, f) : f(ref_backend(), ins, outs);
+  }
+  template <class F>
+  void there(const Views& ins, const Views& outs, F f) {
     OnDevice m(device_);
     m.add(ins);
     m.add(outs);
     m.place();
-    f(m.at(ins), m.at(outs));
+    f(b_, m.at(ins), m.at(outs));
     m.fetch();
   }
 
