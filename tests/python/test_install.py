@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -80,17 +81,42 @@ def test_commands_and_version(away):
     assert (cmake_dir / "tinygrad_cppConfig.cmake").is_file()
 
 
-@pytest.mark.parametrize("part, limit", [("package", 12), ("CUDA plug-in", 25)])
-def test_wheel_is_small(tmp_path, part, limit):
-    """In MB as packed. The plug-in is left out where there was no nvcc; then its part is empty."""
-    packed = tmp_path / "packed.zip"
+PLUGIN = "tinygrad_cpp/libtinygrad_cuda.so"
+
+
+def have_nvcc() -> bool:
+    """As cmake/cuda.cmake looks for it."""
+    return bool(os.environ.get("CUDACXX") or shutil.which("nvcc") or Path("/usr/local/cuda/bin/nvcc").exists())
+
+
+def packed_size(names: list[str], folder: Path) -> float:
+    """In MB, of installed files as a wheel packs them."""
+    packed, files = folder / "packed.zip", installed_files()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, path in installed_files().items():
-            if ("/libtinygrad_cuda." in name) == (part == "CUDA plug-in"):
-                archive.write(path, name)
-    size = packed.stat().st_size / 1e6
-    print(f"packed size of the {part}: {size:.1f} MB")
-    assert size <= limit
+        for name in names:
+            archive.write(files[name], name)
+    return packed.stat().st_size / 1e6
+
+
+def test_wheel_is_small(tmp_path):
+    size = packed_size([name for name in installed_files() if name != PLUGIN], tmp_path)
+    print(f"packed size of the package without the CUDA plug-in: {size:.1f} MB")
+    assert 1 < size <= 12
+
+
+def test_plugin_is_small_and_needs_no_cuda_library(tmp_path):
+    """What it needs of the vendor's it opens by itself, so it loads where there is neither driver nor library."""
+    if PLUGIN not in installed_files():
+        print("packed size of the CUDA plug-in: there is none, as the package was built without nvcc")
+        assert not have_nvcc()
+        return
+    size = packed_size([PLUGIN], tmp_path)
+    print(f"packed size of the CUDA plug-in: {size:.1f} MB")
+    assert 0.1 < size <= 25
+    if shutil.which("readelf"):
+        needed = set(re.findall(r"NEEDED.*\[(.*?)\.so", run("readelf", "-d", installed_files()[PLUGIN])))
+        system = {"libc", "libm", "libdl", "libpthread", "librt", "libstdc++", "libgcc_s", "ld-linux-x86-64"}
+        assert needed - system == {"libtinygrad_cpp"}
 
 
 def test_extras_name_the_vendors_packages():
@@ -102,8 +128,26 @@ def test_extras_name_the_vendors_packages():
     assert extras["cudnn"] == {"nvidia-cudnn-cu13"} and extras["nccl"] == {"nvidia-nccl-cu13"}
 
 
+ALONE = """
+import sys, tinygrad_cpp as tg
+assert tg.__file__.startswith(sys.prefix)
+x = tg.randn(8, 8, requires_grad=True)
+(x @ x).sum().backward()
+assert x.grad.shape == (8, 8)
+found = tg._C._cuda_probe()
+try:
+    x.cuda()
+except tg.DeviceError as e:
+    assert found["text"].split(";")[0].split(" (")[0] in str(e), (found, e)
+else:
+    assert tg.cuda.is_available()
+print("fine:", found["missing"])
+"""
+
+
 def test_fresh_environment(tmp_path):
-    """A new environment with nothing but the package's files and the dependencies it declares."""
+    """A new environment with nothing but the package's files and the dependencies it declares: it computes, and where
+    there is no driver the plug-in loads all the same and says so."""
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env/bin/python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
@@ -118,8 +162,13 @@ def test_fresh_environment(tmp_path):
         dist = distribution(name)
         for part in {f.parts[0] for f in dist.files or []} - {"..", "__pycache__"}:
             (site / part).symlink_to(dist.locate_file(part))
-    code = "import tinygrad_cpp as tg, sys; assert tg.__file__.startswith(sys.prefix); print('fine')"
-    assert run(python, "-c", code, cwd=tmp_path, LD_LIBRARY_PATH="") == "fine"
+    told = run(python, "-c", ALONE, cwd=tmp_path, LD_LIBRARY_PATH="", TG_CUDA_LIB_DIR="", TG_CUDA_EMULATE="")
+    found = told.removeprefix("fine: ")
+    print(f"alone in an environment, of CUDA is missing: {found or 'nothing'}")
+    if PLUGIN not in installed_files():
+        assert found == "plug-in"
+    elif not os.path.exists("/dev/nvidiactl"):
+        assert found in ("driver", "newer driver", "device", "other")
 
 
 def test_import_is_quick(away):
