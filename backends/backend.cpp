@@ -5,6 +5,11 @@
 #include "backends/cuda.h"
 
 namespace tg {
+
+void Backend::bound_index(const View&, int64_t, int64_t, const View&, const std::string& text) {
+  fail<NotImplementedError>(text, ": ", name(), " records no graphs");
+}
+
 namespace {
 std::atomic<bool> g_use_ref{false};
 }

@@ -1,6 +1,7 @@
 // The narrow waist: everything a device has to implement. Broadcasting, transposing, slicing, flipping and sliding
 // windows are metadata of the views, so no backend holds code for them.
 #pragma once
+#include <string>
 #include <vector>
 
 #include "backends/program.h"
@@ -101,6 +102,11 @@ class TG_API Backend {
 
   // out[.., index[.., i, ..], ..] op= src[.., i, ..] along `axis`, in row-major order of src (deterministic).
   virtual void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) = 0;
+
+  // For a graph that is being recorded, when nobody can look at values: out = index, both contiguous int64 of one size,
+  // with what is not in [low, high] moved there. A replay that meets such a value makes the next wait for the device an
+  // IndexError, which begins with `text`.
+  virtual void bound_index(const View& index, int64_t low, int64_t high, const View& out, const std::string& text);
 
   // Smallest and largest value of an int64 view (for index checks); {0, -1} when empty.
   virtual std::pair<int64_t, int64_t> int_range(const View& index) = 0;

@@ -81,6 +81,9 @@ class TG_API Runtime {
   // The graph, ready to be launched; DeviceError if something was asked for that a graph cannot do.
   virtual GraphHandle capture_end(int device, StreamHandle s) = 0;
   virtual bool capturing() noexcept = 0;  // on any device, by this thread
+  // Seed and place of the default generator when this thread began to record, from which draws in the graph are
+  // counted.
+  virtual std::pair<uint64_t, uint64_t> capture_origin() = 0;
   virtual void graph_launch(GraphHandle g, int device, StreamHandle s) = 0;
   virtual void graph_destroy(GraphHandle g) noexcept = 0;
   virtual void pool_release(int device, uint64_t pool) = 0;

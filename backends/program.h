@@ -42,6 +42,7 @@ struct Program {
   SmallVec<Instr, 2> code;
   SmallVec<uint8_t, 1> outs;      // register of each output
   uint64_t seed = 0, offset = 0;  // for the random instructions
+  bool in_graph = false;          // the seed is that of each replay, and `offset` counts from the replay's start
 
   // Register number of the i-th constant / instruction.
   uint8_t const_reg(int i) const { return uint8_t(n_inputs + i); }

@@ -8,10 +8,11 @@
 
 namespace tg {
 
-// Contiguous arrays of n elements each.
+// Contiguous arrays of n elements each, and for steps that the device counts, their number (one float32).
 struct UpdateItem {
   std::array<void*, optim::kMaxArrays> data{};
   int64_t n = 0;
+  void* step = nullptr;
 };
 
 class TG_API UpdateKernels {
@@ -20,6 +21,10 @@ class TG_API UpdateKernels {
 
   // The formula over every item, whose arrays have floating type t; `coefs` are those of the formula.
   virtual void update(optim::Formula f, DType t, const double* coefs, const std::vector<UpdateItem>& items) = 0;
+  // A step of Adam or AdamLargest whose number the device counts: item.step += 1, and the coefficients that depend on
+  // it (3, the rate without correction, and 7) are corrected there by the two betas.
+  virtual void update_counted(optim::Formula f, DType t, const double* coefs, std::array<double, 2> betas,
+                              const std::vector<UpdateItem>& items) = 0;
 
   // data[0] *= factor, in the arithmetic type of t. The number of the first item that had an infinity or a NaN before,
   // -1 if none had. With factor 1 nothing is written.

@@ -10,9 +10,11 @@ void Generator::set_state(uint64_t seed, uint64_t offset) {
   offset_ = offset;
 }
 
-uint64_t Generator::next() {
+uint64_t Generator::next(uint64_t ops) {
   std::lock_guard lock(mutex_);
-  return offset_++;
+  const uint64_t first = offset_;
+  offset_ += ops;
+  return first;
 }
 
 Generator& default_generator() {

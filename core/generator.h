@@ -16,8 +16,8 @@ class TG_API Generator {
   uint64_t seed() const { return seed_; }
   uint64_t offset() const { return offset_; }
   void set_state(uint64_t seed, uint64_t offset);
-  // Hands out the offset of one random op; every op consumes exactly one, whatever its size.
-  uint64_t next();
+  // Hands out the offset of one random op, or the first of several; every op consumes exactly one, whatever its size.
+  uint64_t next(uint64_t ops = 1);
 
  private:
   mutable std::mutex mutex_;

@@ -1,6 +1,7 @@
 // Losses over classes: nll_loss, cross_entropy and the multi-class margins. Classes lie along dimension 1, or 0 for a
 // single sample.
 #include "ops/fast_path.h"
+#include "ops/index.h"
 #include "ops/loss.h"
 
 namespace tg {
@@ -31,6 +32,14 @@ Targets check_targets(const char* op, const Tensor& target, int64_t classes, std
   NoGrad guard;
   TG_CHECK(is_int(target.dtype()), DTypeError, op, ": class indices must be integers, target=", describe(target));
   Targets t{narrow_to(target, DType::I64), {}};
+  if (recorded(t.index)) {
+    if (ignore_index) {
+      t.kept = ne(t.index, *ignore_index);
+      t.index = where(t.kept, t.index, 0);
+    }
+    t.index = bounded_index(t.index, 0, classes - 1, str(op, ": a target is out of range for ", classes, " classes"));
+    return t;
+  }
   auto [lo, hi] = backend(t.index.device()).int_range(View(t.index));
   bool ignores = ignore_index && lo <= *ignore_index && *ignore_index <= hi;
   if (lo > hi || (lo >= 0 && hi < classes && !ignores)) return t;

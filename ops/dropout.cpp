@@ -6,11 +6,9 @@ namespace {
 
 // True with probability 1 - p.
 Tensor keep_mask(IntList size, double p, Device device, Generator* generator) {
-  Generator& gen = generator ? *generator : default_generator();
   Tensor mask = empty_tensor(size, DType::Bool, device);
   Program prog = make_program(DType::F32, 0, {p}, {{Opc::RandUniform, {}}, {Opc::ge, {1, 0}}});
-  prog.seed = gen.seed();
-  prog.offset = gen.next();
+  place_draw(prog, generator, device);
   Views out;
   out.push_back(View(mask));
   if (mask.numel() > 0) backend(device).map(prog, {}, out);

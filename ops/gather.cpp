@@ -1,4 +1,5 @@
 // Elements picked by, or sent to, positions along one dimension.
+#include "backends/cuda.h"
 #include "ops/create.h"
 #include "ops/fast_path.h"
 #include "ops/grads.h"
@@ -12,10 +13,25 @@ static void check_index_range(const char* op, int64_t lo, int64_t hi, int64_t si
            " is out of bounds for dimension ", dim, " with size ", size);
 }
 
+bool recorded(const Tensor& t) { return !t.device().is_cpu() && cuda::capturing(); }
+
+Tensor bounded_index(const Tensor& index, int64_t low, int64_t high, const std::string& text) {
+  const Tensor in = contiguous(index), out = empty_tensor(index.sizes(), DType::I64, index.device());
+  backend(index.device()).bound_index(View(in), low, high, View(out), text);
+  return out;
+}
+
 Tensor checked_index(const char* op, const Tensor& index, int64_t size, int dim, bool wrap) {
   TG_CHECK(is_int(index.dtype()), DTypeError, op, ": index must be an integer tensor, got index=", describe(index));
   NoGrad guard;
   Tensor i = narrow_to(index, DType::I64);
+  if (recorded(i)) {
+    const int64_t low = wrap ? -size : 0;
+    TG_CHECK(size > 0 || i.numel() == 0, IndexError, op, ": there is no index into dimension ", dim, " with size 0");
+    i = bounded_index(i, low, size - 1,
+                      str(op, ": an index is out of bounds for dimension ", dim, " with size ", size));
+    return wrap ? where(lt(i, 0), i + size, i) : i;
+  }
   auto [lo, hi] = backend(i.device()).int_range(View(i));
   check_index_range(op, lo, hi, size, dim, wrap);
   return lo < 0 ? where(lt(i, 0), i + size, i) : i;
@@ -66,6 +82,11 @@ Tensor gather_body(const Tensor& x, int64_t dim, const Tensor& index, bool) {
   Tensor out = empty_tensor(index.sizes(), x.dtype(), x.device());
   if (out.numel() == 0) return out;
   View iv = index.ndim() == 0 ? index_view(index) : View(index), ov = out.ndim() == 0 ? index_view(out) : View(out);
+  if (recorded(index)) {
+    const Tensor i = checked_index("gather", index, length_of(x, d), d, false);
+    backend(x.device()).gather(lines_of(x, d, iv.shape), d, i.ndim() == 0 ? index_view(i) : View(i), ov);
+    return out;
+  }
   auto [lo, hi] = backend(x.device()).gather_checked(lines_of(x, d, iv.shape), d, iv, ov);
   check_index_range("gather", lo, hi, length_of(x, d), d, false);
   return out;
@@ -319,6 +340,13 @@ Tensor one_hot_body(const Tensor& x, int64_t num_classes) {
   TG_CHECK(x.numel() > 0 || num_classes > 0, ValueError,
            "one_hot: num_classes can't be found from an empty tensor; tensor=", describe(x));
   Tensor index = unsqueeze(narrow_to(x, DType::I64), -1);
+  if (recorded(index) && num_classes > 0) {
+    Dims sizes = x.sizes();
+    sizes.push_back(num_classes);
+    index =
+        bounded_index(index, 0, num_classes - 1, str("one_hot: a class value is not below num_classes ", num_classes));
+    return scatter(zeros(sizes, DType::I64, x.device()), -1, index, 1);
+  }
   auto [lo, hi] = backend(x.device()).int_range(View(index));
   TG_CHECK(lo >= 0, IndexError, "one_hot: class values must not be negative, got ", lo, "; tensor=", describe(x));
   TG_CHECK(num_classes < 0 || hi < num_classes, IndexError, "one_hot: class value ", hi, " is not below num_classes ",

@@ -1,12 +1,28 @@
 // Random numbers. Every op takes one offset from its generator and draws by element index, so the values depend on the
 // seed and the op's place in the program alone.
 
+#include "backends/cuda.h"
 #include "ops/create.h"
 #include "ops/fast_path.h"
 #include "ops/grads.h"
 #include "ops/pointwise.h"
 
 namespace tg {
+
+void place_draw(Program& p, Generator* generator, Device d) {
+  Generator& g = generator ? *generator : default_generator();
+  p.seed = g.seed();
+  p.offset = g.next();
+  if (d.is_cpu() || !cuda::capturing()) return;
+  const auto [seed, from] = cuda::runtime().capture_origin();
+  TG_CHECK(
+      &g == &default_generator() && p.seed == seed && p.offset >= from, NotImplementedError,
+      "a graph draws from the default generator as it was seeded before; other random numbers would be the same in "
+      "every replay");
+  p.in_graph = true;
+  p.offset -= from;
+}
+
 namespace {
 
 using DTypeArg = std::optional<DType>;
@@ -16,9 +32,7 @@ using DeviceArg = std::optional<Device>;
 
 // Writes draws of `p`, which may read `ins`, into `out`.
 void draw(Program p, Generator* generator, std::initializer_list<Tensor> ins, const Tensor& out) {
-  Generator& g = generator ? *generator : default_generator();
-  p.seed = g.seed();
-  p.offset = g.next();
+  place_draw(p, generator, out.device());
   run_program(p, ins, out);
 }
 

@@ -93,6 +93,19 @@ void Batch::add(Formula f, std::initializer_list<Tensor> arrays, std::initialize
   std::copy(coefs.begin(), coefs.end(), item.coefs.begin());
 }
 
+bool Batch::add_counted(Formula f, std::initializer_list<Tensor> arrays, std::initializer_list<double> coefs,
+                        const Tensor& step, std::array<double, 2> betas) {
+  const size_t before = on_device_.size();
+  add(f, arrays, coefs);
+  if (on_device_.size() == before) {
+    other_.pop_back();  // where what no kernel of a device takes goes
+    return false;
+  }
+  on_device_.back().step = step;
+  on_device_.back().betas = betas;
+  return true;
+}
+
 void Batch::run() {
   run_plain();
   run_on_devices();
@@ -129,17 +142,23 @@ void Batch::run_on_devices() const {
     const Tensor& param = item.arrays[0];
     auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) {
       const Tensor& first = g.first->arrays[0];
-      return g.first->formula == item.formula && g.first->coefs == item.coefs && first.dtype() == param.dtype() &&
+      return g.first->formula == item.formula && g.first->coefs == item.coefs && g.first->betas == item.betas &&
+             g.first->step.defined() == item.step.defined() && first.dtype() == param.dtype() &&
              first.device() == param.device();
     });
     if (group == groups.end()) group = groups.insert(groups.end(), {&item, {}});
     UpdateItem& to = group->second.emplace_back();
     to.n = param.numel();
+    if (item.step.defined()) to.step = item.step.data();
     for (size_t k = 0; k < item.arrays.size(); ++k) to.data[k] = item.arrays[k].data();
   }
   for (const auto& [item, arrays] : groups) {
     const Tensor& param = item->arrays[0];
-    update_kernels(param.device())->update(item->formula, param.dtype(), item->coefs.data(), arrays);
+    UpdateKernels& kernels = *update_kernels(param.device());
+    if (item->step.defined())
+      kernels.update_counted(item->formula, param.dtype(), item->coefs.data(), item->betas, arrays);
+    else
+      kernels.update(item->formula, param.dtype(), item->coefs.data(), arrays);
   }
 }
 

@@ -110,8 +110,23 @@ void update_adam_group(const Options& o, std::vector<Slot>& slots, bool decouple
   const Common c(o, decoupled);
   auto [beta1, beta2] = o.pair("betas");
   bool amsgrad = o.flag("amsgrad");
+  const bool capturable = flag_or_false(o, "capturable");
   Batch batch("Adam");
   for (Slot& s : slots) {
+    if (capturable && !s.param.device().is_cpu()) {
+      auto coefs = {c.sign, c.decay, c.keep, c.lr, 1 - beta1, beta2, 1 - beta2, 1.0, o.number("eps")};
+      const Tensor* old = s.state->find("step");
+      const Tensor step =
+          old && old->defined() ? old->to(s.param.device(), DType::F32) : zeros({}, DType::F32, s.param.device());
+      (*s.state)["step"] = step;
+      Tensor mean = state_of(s, "exp_avg"), square = state_of(s, "exp_avg_sq");
+      const bool taken =
+          amsgrad
+              ? batch.add_counted(Formula::AdamLargest, {s.param, s.grad, mean, square, state_of(s, "max_exp_avg_sq")},
+                                  coefs, step, {beta1, beta2})
+              : batch.add_counted(Formula::Adam, {s.param, s.grad, mean, square}, coefs, step, {beta1, beta2});
+      if (taken) continue;
+    }
     double step = count_step(s), rate = c.lr / (1 - std::pow(beta1, step));
     auto coefs = {c.sign,         c.decay, c.keep,    rate,
                   1 - beta1,      beta2,   1 - beta2, 1 / std::sqrt(1 - std::pow(beta2, step)),
@@ -300,11 +315,16 @@ void update_rprop(const Options& o, std::vector<Slot>& slots) {
 }
 
 constexpr Rule kRules[] = {
-    {"SGD", check_sgd, nullptr, update_sgd, true},          {"Adam", check_adam, nullptr, update_adam},
-    {"AdamW", check_adam, nullptr, update_adamw},           {"Adamax", check_adam, nullptr, update_adamax},
-    {"NAdam", check_nadam, nullptr, update_nadam},          {"RAdam", check_adam, nullptr, update_radam},
-    {"RMSprop", check_rmsprop, nullptr, update_rmsprop},    {"Adagrad", check_adagrad, init_adagrad, update_adagrad},
-    {"Adadelta", check_adadelta, nullptr, update_adadelta}, {"ASGD", check_common, nullptr, update_asgd},
+    {"SGD", check_sgd, nullptr, update_sgd, true},
+    {"Adam", check_adam, nullptr, update_adam, false, true},
+    {"AdamW", check_adam, nullptr, update_adamw, false, true},
+    {"Adamax", check_adam, nullptr, update_adamax},
+    {"NAdam", check_nadam, nullptr, update_nadam},
+    {"RAdam", check_adam, nullptr, update_radam},
+    {"RMSprop", check_rmsprop, nullptr, update_rmsprop},
+    {"Adagrad", check_adagrad, init_adagrad, update_adagrad},
+    {"Adadelta", check_adadelta, nullptr, update_adadelta},
+    {"ASGD", check_common, nullptr, update_asgd},
     {"Rprop", check_rprop, nullptr, update_rprop},
 };
 

@@ -23,6 +23,8 @@ struct Rule {
   void (*update)(const Options& o, std::vector<Slot>& slots);
   // Whether a step with given settings and state is the same whatever its number.
   bool uncounted = false;
+  // Whether the option "capturable" lets the parameter's device count the steps.
+  bool capturable = false;
 };
 
 // The rule of an optimizer whose step is a function of each element alone: "SGD", "Adam", "AdamW", "Adamax", "NAdam",

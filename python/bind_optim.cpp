@@ -103,15 +103,17 @@ void step_params(const Rule& rule, const Options& options, const std::vector<py:
 
 // A graph's replays do what was recorded: they count no steps, and a first step would be the first each time.
 void check_recordable(const Rule& rule, const py::dict& group, const py::dict& states) {
+  const bool capturable = rule.capturable && group.contains("capturable") && group["capturable"].cast<bool>();
   TG_CHECK(
-      rule.uncounted, NotImplementedError, rule.name,
-      ": a graph cannot take this optimizer's step: the step's number would be the same in every replay; replay the "
-      "gradients and call step() outside of the graph");
-  if (group["momentum"].cast<double>() == 0) return;
+      rule.uncounted || capturable, NotImplementedError, rule.name,
+      ": a graph cannot take this optimizer's step: the step's number would be the same in every replay; ",
+      rule.capturable ? "make it with capturable=True" : "replay the gradients and call step() outside of the graph");
+  if (!capturable && group["momentum"].cast<double>() == 0) return;
   for (py::handle p : group["params"])
-    TG_CHECK(
-        states.contains(p) || !unwrap(p.ptr()).requires_grad(), NotImplementedError, rule.name,
-        ": the first step with momentum cannot be recorded, it would be the first in every replay; take one before");
+    TG_CHECK(states.contains(p) || !unwrap(p.ptr()).requires_grad(), NotImplementedError, rule.name,
+             ": the first step, which makes the state, cannot be recorded, as it would be the first in every replay; "
+             "take one "
+             "before");
 }
 
 // One step of `group`, a dict of Optimizer.param_groups. A parameter that is listed twice takes two steps.

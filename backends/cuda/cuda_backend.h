@@ -22,6 +22,7 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   bool gemm_bias(const View& a, const View& b, const View& bias, const View& c) override;
   void gather(const View& in, int axis, const View& index, const View& out) override;
   void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
+  void bound_index(const View& index, int64_t low, int64_t high, const View& out, const std::string& text) override;
   std::pair<int64_t, int64_t> int_range(const View& index) override;
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
   void fold(const View& in, const View& out) override;
@@ -30,6 +31,8 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
                       const View& dq, const View& dk, const View& dv) override;
   void update(optim::Formula f, DType t, const double* coefs, const std::vector<UpdateItem>& items) override;
+  void update_counted(optim::Formula f, DType t, const double* coefs, std::array<double, 2> betas,
+                      const std::vector<UpdateItem>& items) override;
   int64_t unscale(DType t, double factor, const std::vector<UpdateItem>& items) override;
   void scale(DType t, const View& factor, const std::vector<UpdateItem>& items) override;
   void norms(DType t, const std::vector<UpdateItem>& items, void* out) override;

@@ -2,6 +2,7 @@
 // target, or all targets along a line, and takes its sources one after another.
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
+#include "backends/cuda/late_error.h"
 #include "backends/cuda/sort.cuh"
 #include "backends/cuda/walk.cuh"
 #include "backends/scalar_math.h"
@@ -243,6 +244,23 @@ void CudaBackend::scatter(ScatterOp op, const View& src, int axis, const View& i
 void CudaBackend::fold(const View& in, const View& out) {
   DeviceGuard guard(device_);
   fold_slices(in, out);
+}
+
+static __global__ void bound_index_kernel(const int64_t* index, int64_t n, int64_t low, int64_t high, int64_t* out,
+                                          long long* noted) {
+  const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  const int64_t v = index[i];
+  if (v < low || v > high) atomicMin(noted, static_cast<long long>(v < kNothingNoted ? v : kNothingNoted - 1));
+  out[i] = v < low ? low : v > high ? high : v;
+}
+
+void CudaBackend::bound_index(const View& index, int64_t low, int64_t high, const View& out, const std::string& text) {
+  if (index.numel() == 0) return;
+  DeviceGuard guard(device_);
+  TG_LAUNCH((bound_index_kernel), blocks_for(uint64_t(index.numel()), 256), 256, 0, stream(),
+            static_cast<const int64_t*>(index.data), index.numel(), low, high, static_cast<int64_t*>(out.data),
+            reinterpret_cast<long long*>(late_error_place(text)));
 }
 
 }  // namespace tg::cuda

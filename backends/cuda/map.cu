@@ -160,20 +160,20 @@ void convert_copy(const View& in, const View& out) {
   interpret(p, ins, outs);
 }
 
-// The place in the generator's sequence is an argument of the kernel, and would be the same in every replay.
-static void refuse_random(const Program& p) {
-  for (const Instr& in : p.code)
-    TG_CHECK(in.op < Opc::RandUniform || in.op > Opc::RandBits, NotImplementedError,
-             "a graph cannot draw random numbers: every replay would draw the same; draw them before into a tensor");
+static __global__ void set_origin_kernel(uint64_t* origin, uint64_t seed, uint64_t offset) {
+  origin[0] = seed;
+  origin[1] = offset;
+}
+void set_origin(uint64_t* origin, uint64_t seed, uint64_t offset, cudaStream_t s) {
+  TG_LAUNCH((set_origin_kernel), 1, 1, 0, s, origin, seed, offset);
 }
 
 void CudaBackend::map(const Program& p, const Views& ins, const Views& outs) {
   if (outs.empty() || outs[0].numel() == 0) return;
-  if (TG_UNLIKELY(recording_graph())) refuse_random(p);
   DeviceGuard guard(device_);
   RowLaunch l;
   if (single_row(p, ins, outs, l) && kRowLaunchers[int(l.storage)] && kRowLaunchers[int(l.storage)](l)) return;
-  if (!compiled_map(device_, p, ins, outs)) interpret(p, ins, outs);
+  if (p.in_graph || !compiled_map(device_, p, ins, outs)) interpret(p, ins, outs);
 }
 
 }  // namespace tg::cuda

@@ -1,5 +1,6 @@
 // Programs on the device: interpreted, one switch per instruction.
 #pragma once
+#include "backends/cuda/device.h"
 #include "backends/cuda/walk.cuh"
 #include "backends/random_bits.h"
 #include "backends/scalar_math.h"
@@ -12,6 +13,7 @@ inline constexpr int kMaxCode = 160, kMaxConsts = 48;
 struct DeviceProgram {
   int n_inputs = 0, n_consts = 0, n_code = 0, n_outs = 0;
   uint64_t seed = 0, offset = 0;
+  const uint64_t* origin = nullptr;  // in a graph: the seed, and what the offset counts from
   double number[kMaxConsts];
   int64_t integer[kMaxConsts];
   Instr code[kMaxCode];
@@ -27,6 +29,7 @@ struct DeviceProgram {
     n_outs = p.outs.size();
     seed = p.seed;
     offset = p.offset;
+    if (p.in_graph) origin = graph_origin();
     for (int i = 0; i < n_consts; ++i) number[i] = p.consts[i].d(), integer[i] = p.consts[i].i();
     for (int i = 0; i < n_code; ++i) code[i] = p.code[i];
     for (int i = 0; i < n_outs; ++i) outs[i] = p.outs[i];
@@ -67,7 +70,8 @@ __device__ void run_program(const DeviceProgram& p, T* regs, int64_t index) {
     if (in.op == Opc::Index)
       *next++ = T(index);
     else if (in.op > Opc::Index)
-      *next++ = rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, index);
+      *next++ = p.origin ? rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.origin[0], p.origin[1] + p.offset, index)
+                         : rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, index);
     else
       *next++ = apply_row<T>(in.op, regs[in.src[0]], regs[in.src[1]], regs[in.src[2]]);
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #if !defined(TG_CUDA_EMULATION) && __has_include(<nvtx3/nvToolsExt.h>)
 #include <nvtx3/nvToolsExt.h>  // a header that asks the profiler, if one is there
@@ -16,8 +17,10 @@
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/kernels.h"
+#include "backends/cuda/late_error.h"
 #include "core/caching_allocator.h"
 #include "core/error.h"
+#include "core/generator.h"
 #include "core/memory_log.h"
 #include "core/version.h"
 
@@ -28,6 +31,25 @@ thread_local int t_device = -1;  // what cudaSetDevice was last given in this th
 thread_local StreamHandle t_streams[kMaxDevices] = {};
 thread_local uint64_t t_pools[kMaxDevices] = {};  // where memory comes from while a graph is recorded, else 0
 thread_local int t_captures = 0;
+
+// What replays of a graph need besides the work itself.
+struct Graph {
+  explicit Graph(int d) : device(d), seed(default_generator().seed()), offset(default_generator().offset()) {}
+  ~Graph() {
+    if (exec) cudaGraphExecDestroy(exec);
+    if (origin) device_memory(device).deallocate(origin, kOriginBytes);
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  static constexpr size_t kOriginBytes = 2 * sizeof(uint64_t);
+  const int device;
+  cudaGraphExec_t exec = nullptr;
+  uint64_t seed, offset;       // of the default generator when the recording began
+  uint64_t draws = 0;          // that a replay takes from it
+  uint64_t* origin = nullptr;  // seed and offset of a replay, on the device; if anything there draws
+};
+thread_local std::unique_ptr<Graph> t_recording[kMaxDevices];
 
 #ifdef TG_CUDA_EMULATION
 constexpr bool kEmulated = true;
@@ -258,6 +280,7 @@ class PluginRuntime final : public Runtime {
   void stream_synchronize(int device, StreamHandle s) override {
     DeviceGuard guard(device);
     check(cudaStreamSynchronize(as_stream(s)), "cudaStreamSynchronize");
+    raise_late_error();
   }
   bool stream_query(int device, StreamHandle s) override {
     DeviceGuard guard(device);
@@ -273,6 +296,7 @@ class PluginRuntime final : public Runtime {
   void device_synchronize(int device) override {
     DeviceGuard guard(device);
     check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    raise_late_error();
   }
 
   EventHandle event_create(int device, bool timing, bool blocking) override {
@@ -288,7 +312,10 @@ class PluginRuntime final : public Runtime {
     check(cudaEventRecord(as_event(e), as_stream(s)), "cudaEventRecord");
   }
   bool event_query(EventHandle e) override { return done(cudaEventQuery(as_event(e)), "cudaEventQuery"); }
-  void event_synchronize(EventHandle e) override { check(cudaEventSynchronize(as_event(e)), "cudaEventSynchronize"); }
+  void event_synchronize(EventHandle e) override {
+    check(cudaEventSynchronize(as_event(e)), "cudaEventSynchronize");
+    raise_late_error();
+  }
   float event_elapsed_ms(EventHandle from, EventHandle to) override {
     float ms = 0;
     check(cudaEventElapsedTime(&ms, as_event(from), as_event(to)), "cudaEventElapsedTime");
@@ -303,6 +330,7 @@ class PluginRuntime final : public Runtime {
     if (!pool) pool = slot(device).memory->new_private();
     check(cudaStreamBeginCapture(as_stream(s), cudaStreamCaptureModeRelaxed), "cudaStreamBeginCapture");
     t_pools[device] = pool;
+    t_recording[device] = std::make_unique<Graph>(device);
     ++t_captures;
     return pool;
   }
@@ -311,20 +339,36 @@ class PluginRuntime final : public Runtime {
     DeviceGuard guard(device);
     t_pools[device] = 0;
     --t_captures;
+    std::unique_ptr<Graph> made = std::move(t_recording[device]);
+    if (default_generator().seed() == made->seed) {  // replays draw, the recording has not
+      made->draws = default_generator().offset() - made->offset;
+      default_generator().set_state(made->seed, made->offset);
+    }
     cudaGraph_t graph = nullptr;
     check(cudaStreamEndCapture(as_stream(s), &graph), "cudaStreamEndCapture");
-    cudaGraphExec_t exec = nullptr;
-    cudaError_t e = cudaGraphInstantiate(&exec, graph, 0);
+    cudaError_t e = cudaGraphInstantiate(&made->exec, graph, 0);
     cudaGraphDestroy(graph);
     check(e, "cudaGraphInstantiate");
-    return exec;
+    return made.release();
   }
   bool capturing() noexcept override { return t_captures > 0; }
+  std::pair<uint64_t, uint64_t> capture_origin() override {
+    TG_CHECK(t_captures == 1, NotImplementedError, "random numbers can be drawn in one graph at a time");
+    for (const auto& g : t_recording)
+      if (g) return {g->seed, g->offset};
+    fail<ValueError>("cuda: this thread records no graph");
+  }
   void graph_launch(GraphHandle g, int device, StreamHandle s) override {
     DeviceGuard guard(device);
-    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(g), as_stream(s)), "cudaGraphLaunch");
+    const auto& graph = *static_cast<Graph*>(g);
+    if (graph.draws > 0) {
+      Generator& random = default_generator();
+      const uint64_t seed = random.seed(), first = random.next(graph.draws);
+      if (graph.origin) set_origin(graph.origin, seed, first, as_stream(s));
+    }
+    check(cudaGraphLaunch(graph.exec, as_stream(s)), "cudaGraphLaunch");
   }
-  void graph_destroy(GraphHandle g) noexcept override { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(g)); }
+  void graph_destroy(GraphHandle g) noexcept override { delete static_cast<Graph*>(g); }
   void pool_release(int device, uint64_t pool) override { slot(device).memory->end_private(pool); }
 
   void profile_push([[maybe_unused]] const char* text) noexcept override { TG_NVTX(nvtxRangePushA(text)); }
@@ -421,6 +465,17 @@ void set_device(int device) {
   t_device = device;
 }
 bool recording_graph() { return t_captures > 0; }
+const uint64_t* graph_origin() {
+  Graph* g = t_recording[current_device()].get();
+  TG_CHECK(g, NotImplementedError, "a graph draws random numbers on the device that records it");
+  if (!g->origin) {
+    // Not the graph's memory, which earlier work of the same replay may have used for something else.
+    const uint64_t pool = std::exchange(t_pools[g->device], 0);
+    g->origin = static_cast<uint64_t*>(device_memory(g->device).allocate(Graph::kOriginBytes));
+    t_pools[g->device] = pool;
+  }
+  return g->origin;
+}
 StreamHandle& stream_slot(int device) { return t_streams[device]; }
 cudaStream_t stream() { return as_stream(t_streams[current_device()]); }
 Allocator& device_memory(int device) { return the_runtime().allocator(device); }
@@ -429,6 +484,7 @@ void copy_and_wait(void* dst, const void* src, size_t n) {
   if (n == 0) return;
   check(cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");
   check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize");
+  raise_late_error();
 }
 
 void CudaBackend::copy_bytes(void* dst, const void* src, size_t n) {
@@ -438,6 +494,7 @@ void CudaBackend::copy_bytes(void* dst, const void* src, size_t n) {
 void CudaBackend::synchronize() {
   DeviceGuard guard(device_);
   check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  raise_late_error();
 }
 
 }  // namespace tg::cuda

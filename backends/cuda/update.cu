@@ -51,7 +51,10 @@ void for_tables(const std::vector<UpdateItem>& items, F&& f) {
     const int64_t pieces = (items[i].n + kPiece - 1) / kPiece;
     TG_CHECK(pieces < (int64_t(1) << 30), ValueError, "cuda: a tensor of ", items[i].n, " elements is too long");
     if (t.items == Table<K>::kItems || blocks + uint64_t(pieces) >= (uint64_t(1) << 31)) flush();
-    for (int k = 0; k < K; ++k) t.data[k][t.items] = items[i].data[size_t(k)];
+    for (int k = 0; k < K; ++k) {
+      const bool step = items[i].step && k == K - 1;
+      t.data[k][t.items] = step ? items[i].step : items[i].data[size_t(k)];
+    }
     t.n[t.items] = items[i].n;
     t.first[t.items] = blocks;
     t.number[t.items++] = uint32_t(i);
@@ -79,11 +82,13 @@ struct Piece {
   int item;
   int64_t from, to;
   bool vectors = true;
-  __device__ explicit Piece(const Table<K>& t) : item(t.item_of(blockIdx.x)) {
+  // `arrays`: how many columns of the table are arrays.
+  __device__ explicit Piece(const Table<K>& t, int arrays = K) : item(t.item_of(blockIdx.x)) {
     from = int64_t(blockIdx.x - t.first[item]) * kPiece;
     to = from + kPiece < t.n[item] ? from + kPiece : t.n[item];
     TG_UNROLL
-    for (int k = 0; k < K; ++k) vectors = vectors && reinterpret_cast<uintptr_t>(t.data[k][item]) % 16 == 0;
+    for (int k = 0; k < K; ++k)
+      vectors = vectors && (k >= arrays || reinterpret_cast<uintptr_t>(t.data[k][item]) % 16 == 0);
   }
 };
 
@@ -119,32 +124,38 @@ struct Coefs {
   double v[kMaxCoefs];
 };
 
+// The elements of this block's piece of arrays 0 ... F::kArrays.
+template <class S, class F, int K, class C>
+__device__ void update_piece(const Table<K>& t, const Piece<K>& piece, const C* c) {
+  constexpr int A = F::kArrays;
+  for_piece<kVector<S>>(piece.from, piece.to, piece.vectors, [&](int64_t i, auto tag) {
+    constexpr int N = decltype(tag)::value;
+    C x[A][N];
+    TG_UNROLL
+    for (int k = 0; k < A; ++k) load<N, S>(t.data[k][piece.item], i, x[k]);
+    TG_UNROLL
+    for (int e = 0; e < N; ++e) {
+      C one[A];
+      TG_UNROLL
+      for (int k = 0; k < A; ++k) one[k] = x[k][e];
+      F::apply(one, c);
+      TG_UNROLL
+      for (int k = 0; k < A; ++k) x[k][e] = one[k];
+    }
+    TG_UNROLL
+    for (int k = 0; k < A; ++k)
+      if (k != 1) store<N, S>(t.data[k][piece.item], i, x[k]);
+  });
+}
+
 template <class S, class F>
 __global__ void __launch_bounds__(kUpdateThreads) update_kernel(Table<F::kArrays> t, Coefs numbers) {
   using C = Compute<S>;
-  constexpr int K = F::kArrays;
-  const Piece<K> piece(t);
+  const Piece<F::kArrays> piece(t);
   C c[F::kCoefs];
   TG_UNROLL
   for (int k = 0; k < F::kCoefs; ++k) c[k] = C(numbers.v[k]);
-  for_piece<kVector<S>>(piece.from, piece.to, piece.vectors, [&](int64_t i, auto tag) {
-    constexpr int N = decltype(tag)::value;
-    C x[K][N];
-    TG_UNROLL
-    for (int k = 0; k < K; ++k) load<N, S>(t.data[k][piece.item], i, x[k]);
-    TG_UNROLL
-    for (int e = 0; e < N; ++e) {
-      C one[K];
-      TG_UNROLL
-      for (int k = 0; k < K; ++k) one[k] = x[k][e];
-      F::apply(one, c);
-      TG_UNROLL
-      for (int k = 0; k < K; ++k) x[k][e] = one[k];
-    }
-    TG_UNROLL
-    for (int k = 0; k < K; ++k)
-      if (k != 1) store<N, S>(t.data[k][piece.item], i, x[k]);
-  });
+  update_piece<S, F>(t, piece, c);
 }
 
 template <class S, class F>
@@ -153,6 +164,40 @@ void run_formula(const double* coefs, const std::vector<UpdateItem>& items) {
   for (int k = 0; k < F::kCoefs; ++k) c.v[k] = coefs[k];
   for_tables<F::kArrays>(items, [&](const Table<F::kArrays>& t, unsigned blocks) {
     TG_LAUNCH((update_kernel<S, F>), blocks, kUpdateThreads, 0, stream(), t, c);
+  });
+}
+
+// ---- steps that the device counts: the last column of the table has their numbers
+
+static_assert(Table<1>::kItems <= int(kUpdateThreads));
+
+__global__ void __launch_bounds__(kUpdateThreads) count_kernel(Table<1> t) {
+  const int item = int(blockIdx.x * blockDim.x + threadIdx.x);
+  if (item < t.items) *static_cast<float*>(t.data[0][item]) += 1;
+}
+
+template <class S, class F>
+__global__ void __launch_bounds__(kUpdateThreads)
+    counted_kernel(Table<F::kArrays + 1> t, Coefs numbers, double beta1, double beta2) {
+  using C = Compute<S>;
+  constexpr int K = F::kArrays + 1;
+  const Piece<K> piece(t, K - 1);
+  const double step = *static_cast<const float*>(t.data[K - 1][piece.item]);
+  numbers.v[3] /= 1 - std::pow(beta1, step);
+  numbers.v[7] /= std::sqrt(1 - std::pow(beta2, step));
+  C c[F::kCoefs];
+  TG_UNROLL
+  for (int k = 0; k < F::kCoefs; ++k) c[k] = C(numbers.v[k]);
+  update_piece<S, F>(t, piece, c);
+}
+
+template <class S, class F>
+void run_counted(const double* coefs, std::array<double, 2> betas, const std::vector<UpdateItem>& items) {
+  constexpr int K = F::kArrays + 1;
+  Coefs c{};
+  for (int k = 0; k < F::kCoefs; ++k) c.v[k] = coefs[k];
+  for_tables<K>(items, [&](const Table<K>& t, unsigned blocks) {
+    TG_LAUNCH((counted_kernel<S, F>), blocks, kUpdateThreads, 0, stream(), t, c, betas[0], betas[1]);
   });
 }
 
@@ -295,6 +340,22 @@ void CudaBackend::update(Formula f, DType type, const double* coefs, const std::
 #undef TG_X
     };
     kRuns[int(f)](coefs, items);
+  });
+}
+
+void CudaBackend::update_counted(Formula f, DType type, const double* coefs, std::array<double, 2> betas,
+                                 const std::vector<UpdateItem>& items) {
+  const DeviceGuard guard(device_);
+  TG_CHECK(f == Formula::Adam || f == Formula::AdamLargest, NotImplementedError,
+           "cuda: only steps of Adam are counted");
+  std::vector<UpdateItem> steps;
+  for (const UpdateItem& i : items) steps.push_back({{i.step}, 1});
+  for_tables<1>(steps,
+                [](const Table<1>& t, unsigned) { TG_LAUNCH((count_kernel), 1, kUpdateThreads, 0, stream(), t); });
+  visit_float(type, [&](auto tag) {
+    using S = typename decltype(tag)::type;
+    f == Formula::Adam ? run_counted<S, AdamFormula>(coefs, betas, items)
+                       : run_counted<S, AdamLargestFormula>(coefs, betas, items);
   });
 }
 

@@ -56,7 +56,7 @@ TEST_CASE("cuda: many tensors are stepped, scaled and measured together, with th
       std::vector<Tensor> params[2];
       for (int side : {0, 1}) {
         for (int i = 0; i < 90; ++i) {
-          const Tensor x = arange(double(lengths[i % 6]), DType::F32) * 0.01 - 0.3;
+          const Tensor x = arange(double(i < 6 ? lengths[i] : i % 4), DType::F32) * 0.01 - 0.3;
           params[side].push_back(x.to(devices[side], t).set_requires_grad(true));
         }
         optim::AdamW opt(params[side], {.lr = 0.01});
@@ -78,7 +78,7 @@ TEST_CASE("cuda: many tensors are stepped, scaled and measured together, with th
       }
       const double norm = optim::clip_grad_norm_(params[1], 0.5).item();
       CHECK(std::isfinite(norm));
-      fill_(grads[81].narrow(0, 7, 1), std::numeric_limits<double>::infinity());
+      fill_(grads[81].narrow(0, 0, 1), std::numeric_limits<double>::infinity());
       fill_(grads[87].narrow(0, 2, 1), std::nan(""));
       CHECK(optim::unscale(grads, 1) == 81);
     }

@@ -1,4 +1,5 @@
-"""Graphs: recorded work that is replayed; what cannot be recorded is refused. And what errors of kernels say."""
+"""Graphs: recorded work that is replayed, indices and random numbers included; what cannot be recorded is refused. And what
+errors of kernels say."""
 
 import pytest
 import tinygrad_cpp as tg
@@ -150,12 +151,13 @@ def test_what_a_graph_cannot_do_is_refused():
     refusals = [
         (lambda: x.sum().item(), tg.DeviceError, "captur"),
         (lambda: x.detach().cpu(), tg.DeviceError, "captur"),
-        (lambda: F.cross_entropy(x[None], tg.zeros(1, dtype=tg.int64, device="cuda")), tg.DeviceError, "cross_entropy.*captur"),
         (cuda.synchronize, tg.DeviceError, "captur"),
         (lambda: cuda.current_stream().query(), tg.DeviceError, "captur"),
-        (lambda: tg.rand(3, device="cuda"), tg.NotImplementedError, "random"),
-        (lambda: F.dropout(x, 0.5), tg.NotImplementedError, "random"),
-        (lambda: step(tg.optim.Adam([x])), tg.NotImplementedError, "Adam"),
+        (lambda: tg.rand(3, device="cuda", generator=tg.Generator()), tg.NotImplementedError, "random"),
+        (lambda: (tg.manual_seed(1), F.dropout(x, 0.5)), tg.NotImplementedError, "random"),
+        (lambda: step(tg.optim.Adam([x])), tg.NotImplementedError, "Adam.*capturable=True"),
+        (lambda: step(tg.optim.NAdam([x], capturable=True)), tg.NotImplementedError, "NAdam.*outside"),
+        (lambda: step(tg.optim.Adam([x], capturable=True)), tg.NotImplementedError, "first step"),
         (lambda: step(tg.optim.SGD([x], lr=0.1, momentum=0.9)), tg.NotImplementedError, "first step"),
     ]
     for call, error, text in refusals:
@@ -165,6 +167,228 @@ def test_what_a_graph_cannot_do_is_refused():
         with pytest.raises(tg.ValueError, match="nothing was recorded"):
             g.replay()
         assert (x.detach() * 2).tolist() == [2.0] * 4 and cuda.current_stream() == cuda.default_stream()
+
+
+LOOKUPS = [
+    lambda w, i: w.gather(1, i[:, :5] % 7),
+    lambda w, i: F.embedding(i, w),
+    lambda w, i: w.index_select(0, i[0]),
+    lambda w, i: w[i] + w[-1 - i],
+    lambda w, i: tg.take_along_dim(w, -1 - i[:1, :7] % 7, 1),
+    lambda w, i: w.take(i),
+    lambda w, i: tg.scatter_add(w, 0, i[:, :7], w[: i.shape[0]]),
+    lambda w, i: w.index_add(0, i[0], w[i[0]]),
+    lambda w, i: F.one_hot(i, 9).to(w.dtype),
+]
+
+
+@pytest.mark.parametrize("lookup", LOOKUPS)
+def test_indices_are_followed_in_replays(lookup):
+    w = tg.randn(9, 7, device="cuda", requires_grad=True)
+    i = tg.zeros(3, 9, dtype=tg.int64, device="cuda")
+    g = cuda.CUDAGraph()
+    w.grad = tg.zeros_like(w)
+    with cuda.graph(g):
+        y = lookup(w, i)
+        if y.requires_grad:
+            (y * y).sum().backward()
+    for _ in range(3):
+        i.copy_(tg.randint(0, 9, (3, 9)))
+        w.grad.zero_()
+        g.replay()
+        got, v = w.grad.clone(), w.detach().clone().requires_grad_()
+        want = lookup(v, i)
+        assert y.equal(want)
+        if y.requires_grad:
+            (want * want).sum().backward()
+            assert got.equal(v.grad)
+
+
+def test_a_wrong_index_of_a_replay_is_an_error_at_the_next_wait():
+    w, i = tg.randn(4, 3, device="cuda"), tg.zeros(5, dtype=tg.int64, device="cuda")
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        y = F.embedding(i, w).sum()
+        F.cross_entropy(w[i, :], i % 3)
+    for bad in (4, -1, 2**62, -(2**62)):
+        i[2] = bad
+        g.replay()
+        with pytest.raises(tg.IndexError, match=rf"embedding: an index is out of bounds for dimension 0 with size 4, found {bad} in"):
+            y.item()
+        if bad == -1:
+            cuda.synchronize()  # -1 counts from the end in w[i], and -1 % 3 is 2
+        else:
+            with pytest.raises(tg.IndexError, match=f"found {bad} in"):
+                cuda.synchronize()
+        cuda.synchronize()  # told once
+    i.fill_(1)
+    g.replay()
+    assert y.item() == pytest.approx(5 * w[1].sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"ignore_index": 2}, {"label_smoothing": 0.1, "ignore_index": 2}, {"reduction": "sum"}], ids=str)
+def test_cross_entropy_in_a_graph(options):
+    """Within a rounding of the mean, which is a sum over the number of targets that count here, and a mean outside."""
+    x, t = tg.randn(6, 5, device="cuda", requires_grad=True), tg.zeros(6, dtype=tg.int64, device="cuda")
+    x.grad = tg.zeros_like(x)
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        loss = F.cross_entropy(x, t, **options)
+        loss.backward()
+    for _ in range(3):
+        t.copy_(tg.randint(0, 5, (6,)))
+        x.grad.zero_()
+        g.replay()
+        v = x.detach().clone().requires_grad_()
+        want = F.cross_entropy(v, t, **options)
+        want.backward()
+        assert abs(loss.item() - want.item()) <= 4 * 2.0**-24 * abs(want.item())
+        assert (x.grad - v.grad).abs().max().item() <= 4 * 2.0**-24
+    if "ignore_index" in options:
+        t.fill_(7)
+        g.replay()
+        with pytest.raises(tg.IndexError, match="cross_entropy: a target is out of range for 5 classes, found 7"):
+            loss.item()
+
+
+def test_replays_continue_the_generator():
+    """The numbers of an eager run, whatever is drawn between replays; the recording itself draws none."""
+
+    def draws(x):
+        return F.dropout(x, 0.5), tg.randn(7, device="cuda"), tg.rand_like(x), tg.randint(0, 100, (5,), device="cuda"), tg.randperm(9, device="cuda")
+
+    x = tg.ones(33, device="cuda")
+    tg.manual_seed(5)
+    eager = []
+    for _ in range(3):
+        eager.append([t.cpu() for t in draws(x)])
+        eager[-1].append(tg.rand(2))
+    tg.manual_seed(5)
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        recorded = draws(x)
+    for want in eager:
+        g.replay()
+        assert all(a.cpu().equal(b) for a, b in zip(recorded, want[:-1]))
+        assert tg.rand(2).equal(want[-1])
+    tg.manual_seed(5)  # another seed counts for later replays
+    g.replay(), g.replay()  # two under way at once
+    assert all(a.cpu().equal(b) for a, b in zip(recorded, draws_after(eager, draws, x)))
+
+
+def draws_after(eager, draws, x):
+    tg.manual_seed(5)
+    draws(x)
+    return [t.cpu() for t in draws(x)]
+
+
+def test_graphs_that_draw_share_the_generator():
+    tg.manual_seed(9)
+    want = [tg.rand(4, device="cuda").cpu() for _ in range(4)]
+    a, b = cuda.CUDAGraph(), cuda.CUDAGraph()
+    with cuda.graph(a):
+        x = tg.rand(4, device="cuda")
+    with cuda.graph(b):
+        y, z = tg.rand(4, device="cuda"), tg.rand(4, device="cuda")
+    tg.manual_seed(9)
+    b.replay(), a.replay()
+    assert y.cpu().equal(want[0]) and z.cpu().equal(want[1]) and x.cpu().equal(want[2])
+    assert tg.rand(4).equal(want[3])
+
+
+def test_training_with_dropout_and_indices_in_a_graph():
+    def make():
+        tg.manual_seed(3)
+        net = nn.Sequential(nn.Embedding(11, 8), nn.Dropout(0.3), nn.Linear(8, 16), nn.GELU(), nn.Dropout(0.2), nn.Linear(16, 11)).to("cuda")
+        return net, tg.optim.SGD(net.parameters(), lr=0.1)
+
+    tokens = [(tg.randint(0, 11, (6,)).to("cuda"), tg.randint(0, 11, (6,)).to("cuda")) for _ in range(5)]
+    net, optimizer = make()
+    eager = []
+    tg.manual_seed(4)
+    for x, y in tokens:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        eager.append(loss.item())
+    net, optimizer = make()
+    x, y = (t.clone() for t in tokens[0])
+    g = cuda.CUDAGraph()
+    tg.manual_seed(4)
+    with cuda.graph(g):
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+    for (new_x, new_y), want in zip(tokens, eager):
+        x.copy_(new_x), y.copy_(new_y)
+        g.replay()
+        assert loss.item() == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_counted_steps_in_a_graph(name, amsgrad):
+    """Corrections are powers in double on the device and on the host, each within some units of 2^-53: after rounding to
+    float32 at most one unit apart, and so are the steps, of size lr."""
+    lr = 0.05
+
+    def make(capturable):
+        tg.manual_seed(3)
+        net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).to("cuda")
+        optimizer = getattr(tg.optim, name)(net.parameters(), lr=lr, amsgrad=amsgrad, weight_decay=0.1, capturable=capturable)
+        return net, optimizer
+
+    batches = [tg.randn(6, 5, device="cuda") for _ in range(6)]
+
+    def train(net, optimizer, x):
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+
+    plain, counted, recorded = make(False), make(True), make(True)
+    x = batches[0].clone()
+    for net, optimizer in (plain, counted, recorded):
+        train(net, optimizer, batches[0])  # makes the state
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        train(*recorded, x)
+    for new in batches[1:]:
+        train(*plain, new), train(*counted, new)
+        x.copy_(new)
+        g.replay()
+    for a, b, c in zip(*(net.parameters() for net, _ in (plain, counted, recorded))):
+        assert b.equal(c)  # a replay is the eager step
+        assert (a - b).abs().max().item() <= len(batches) * lr * 2.0**-20
+    steps = [s["step"] for s in recorded[1].state.values()]
+    assert all(s.device.type == "cuda" and s.item() == len(batches) for s in steps)
+    state = recorded[1].state_dict()
+    fresh = make(True)
+    fresh[1].load_state_dict(state)
+    fresh[0].load_state_dict(recorded[0].state_dict())
+    train(*fresh, x), train(*counted, x)
+    for a, b in zip(fresh[0].parameters(), counted[0].parameters()):
+        assert a.equal(b)
+
+
+def test_recomputation_in_a_graph_draws_the_same_again():
+    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 4)).to("cuda")
+    x = tg.randn(3, 4, device="cuda", requires_grad=True)
+
+    def run(recompute):
+        return tg.utils.checkpoint.checkpoint(net, x, use_reentrant=False) if recompute else net(x)
+
+    grads = []
+    for recompute in (False, True):
+        x.grad = tg.zeros_like(x)
+        g = cuda.CUDAGraph()
+        with cuda.graph(g):
+            run(recompute).square().sum().backward()
+        tg.manual_seed(2)
+        x.grad.zero_()
+        g.replay()
+        grads.append(x.grad.clone())
+    assert grads[0].equal(grads[1]) and grads[0].abs().max().item() > 0
 
 
 def step(optimizer):

@@ -2,8 +2,9 @@
 
 A replay runs the recorded kernels on the recorded addresses. So inputs are copied into the tensors that the recording
 used (`static.copy_(x)`), and results are read from the tensors that it made. Numbers of the host are part of the
-recording: a learning rate stays what it was. What would be silently the same in each replay is refused: random numbers,
-and the steps of optimizers that count them.
+recording: a learning rate stays what it was. Random numbers go on from replay to replay, as the default generator gives
+them. A wrong index of a replay is an IndexError where the host next waits for the device. What would be silently the
+same in each replay is refused: other generators, and the steps of optimizers that count them.
 """
 
 from __future__ import annotations

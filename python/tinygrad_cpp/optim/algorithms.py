@@ -1,7 +1,8 @@
 """The optimizers whose step is a function of each element alone; their rules are in the compiled library.
 
-``foreach``, ``fused``, ``capturable`` and ``differentiable`` are accepted for compatibility and change nothing: every
-step is one fused pass over the memory of all parameters of a group.
+``foreach``, ``fused`` and ``differentiable`` are accepted for compatibility and change nothing: every step is one fused
+pass over the memory of all parameters of a group. ``capturable=True`` lets a CUDA device count the steps of Adam and
+AdamW, so that a graph can take them (`cuda.CUDAGraph`); elsewhere it changes nothing.
 
 For parameters stored in float16 or bfloat16, whose updates are often smaller than the spacing of the type:
 ``master_weights=True`` keeps a float32 copy in the state (``state[p]["master_weight"]``) and steps that;
