@@ -236,7 +236,7 @@ __device__ double block_sum(double v) {
     __syncthreads();
     if (threadIdx.x < half) slots[threadIdx.x] += slots[threadIdx.x + half];
   }
-  return slots[0];
+  return threadIdx.x == 0 ? slots[0] : 0;  // no other may look at what thread 0 has just written
 }
 
 template <class S>
