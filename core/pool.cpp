@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -20,45 +19,41 @@ namespace {
 thread_local bool t_inside = false;
 
 // One parallel loop at a time; a second caller (another user thread) runs its loop serially instead of waiting.
+// Loops begin and end without a lock: a thread that sees the loop would otherwise run into the lock of who began it.
 class Pool {
  public:
   explicit Pool(int n) : spins_(n <= int(std::thread::hardware_concurrency()) ? 4000 : 0) {
     for (int i = 1; i < n; ++i) workers_.emplace_back([this] { work(); });
   }
   ~Pool() {
-    {
-      std::lock_guard lock(m_);
-      stop_ = true;
-    }
-    wake_.notify_all();
+    state_.fetch_or(kStop);
+    state_.notify_all();
     for (auto& t : workers_) t.join();
   }
   int size() const { return int(workers_.size()) + 1; }
 
   void run(int64_t n, int64_t grain, detail::ChunkFn fn, void* ctx) {
-    {
-      std::lock_guard lock(m_);
-      fn_ = fn, ctx_ = ctx, n_ = n, grain_ = grain;
-      next_.store(0);
-      error_ = nullptr;
-      open_ = true;
-      epoch_.fetch_add(1, std::memory_order_release);
-    }
-    wake_.notify_all();
+    fn_ = fn, ctx_ = ctx, n_ = n, grain_ = grain;
+    next_.store(0, std::memory_order_relaxed);
+    state_.store((state_.load(std::memory_order_relaxed) + kLoop) | kOpen);
+    state_.notify_all();  // a system call only where some sleep
     chunks();
-    std::unique_lock lock(m_);
-    open_ = false;  // who has not come by now is not waited for
-    if (active_ > 0) {
-      lock.unlock();
-      spin([&] { return active_.load(std::memory_order_acquire) == 0; });
-      lock.lock();
-      done_.wait(lock, [&] { return active_ == 0; });
+    state_.fetch_and(~kOpen);  // who has not come by now is not waited for
+    auto all_left = [&] { return !(state_.load(std::memory_order_acquire) & kActive); };
+    spin(all_left);
+    while (!all_left()) {
+      const uint32_t before = left_.load();
+      if (!all_left()) left_.wait(before);
     }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
   std::mutex busy;
 
  private:
+  // What a loop is: its number, whether it can be joined, and how many workers are within it. The number comes round
+  // again after 2^19 loops: a worker that slept through exactly so many misses one, which is one it came late to.
+  static constexpr uint32_t kActive = (1u << 11) - 1, kOpen = 1u << 11, kStop = 1u << 12, kLoop = 1u << 13;
+
   // One loop often follows another within microseconds, and waking a thread takes tens of them: waits begin with a look
   // again and again, unless other threads need the processor.
   template <class F>
@@ -73,18 +68,25 @@ class Pool {
 
   void work() {
     allocator(Device{}).share_blocks_of_thread();
-    for (uint64_t seen = 0;;) {
-      spin([&] { return epoch_.load(std::memory_order_acquire) != seen; });
-      std::unique_lock lock(m_);
-      wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });
-      if (stop_) return;
-      seen = epoch_;
-      if (!open_) continue;
-      ++active_;
-      lock.unlock();
+    for (uint32_t seen = 0, state = 0;;) {
+      auto news = [&] {
+        state = state_.load(std::memory_order_acquire);
+        return (state & kStop) || ((state & kOpen) && state / kLoop != seen);
+      };
+      spin(news);
+      if (!news()) {
+        state_.wait(state);
+        continue;
+      }
+      if (state & kStop) return;
+      if (!state_.compare_exchange_strong(state, state + 1, std::memory_order_acquire)) continue;
+      seen = state / kLoop;
       chunks();
-      lock.lock();
-      if (--active_ == 0) done_.notify_one();
+      const uint32_t was = state_.fetch_sub(1, std::memory_order_release);
+      if ((was & kActive) == 1 && !(was & kOpen)) {
+        left_.fetch_add(1);
+        left_.notify_one();
+      }
     }
   }
   void chunks() {
@@ -97,23 +99,21 @@ class Pool {
       }
     } catch (...) {
       next_.store(n_);
-      std::lock_guard lock(m_);
+      std::lock_guard lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
     }
     t_inside = false;
   }
 
   std::vector<std::thread> workers_;
-  std::mutex m_;
-  std::condition_variable wake_, done_;
-  bool stop_ = false, open_ = false;
-  std::atomic<uint64_t> epoch_{0};
-  std::atomic<int> active_{0};  // workers within the loop
+  std::atomic<uint32_t> state_{0};
+  std::atomic<uint32_t> left_{0};  // counts last workers that left a closed loop, for who waits for them
   const int spins_;
-  detail::ChunkFn fn_ = nullptr;
+  detail::ChunkFn fn_ = nullptr;  // these four are written while no worker is within a loop
   void* ctx_ = nullptr;
   int64_t n_ = 0, grain_ = 1;
   std::atomic<int64_t> next_{0};
+  std::mutex error_mutex_;
   std::exception_ptr error_;
 };
 

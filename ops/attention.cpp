@@ -56,7 +56,7 @@ Tensor weights_of(const Tensor& query, const Tensor& key, const Tensor& attn_mas
 // one launch for all heads.
 bool cheap_to_keep(const Tensor& query, const Tensor& key) {
   return query.device().is_cpu() && compute_type(query.dtype()) == query.dtype() &&
-         query.size(-2) * key.size(-2) <= 96 * 96;
+         query.size(-2) * key.size(-2) <= 48 * 48;
 }
 
 Tensor attention_body(const Tensor& query, const Tensor& key_in, const Tensor& value_in, const Tensor& attn_mask,

@@ -62,7 +62,7 @@ bool CpuBackend::convolution(const ConvShape& g, const View& x, const View& w, c
   const GemmGrid grid = gemm_grid(g.out, at.points * at.samples, at.taps);
   const int64_t per = grid.mb * grid.nb;
   parallel_for(blocks * g.groups * per, 1, [&](int64_t ub, int64_t ue) {
-    const Temp buffer(gemm_buffer_bytes(grid.m)), joined(at.samples > 1 ? 4 * grid.m * grid.n : 0);
+    const Temp joined(at.samples > 1 ? 4 * grid.m * grid.n : 0);
     for (int64_t u = ub; u < ue; ++u) {
       const int64_t first = u / per / g.groups * at.samples, group = u / per % g.groups;
       const int64_t row = u % per / grid.nb * grid.m, col = u % grid.nb * grid.n;
@@ -72,7 +72,6 @@ bool CpuBackend::convolution(const ConvShape& g, const View& x, const View& w, c
       p.a = {floats(w, (group * g.out + row) * at.taps), DType::F32, 1, at.taps};
       p.b = {floats(x, (first * g.groups + group) * g.in * at.image), DType::F32, 0, 0, &at.windows, true, col};
       p.m = std::min(grid.m, g.out - row), p.n = std::min(grid.n, points - col), p.k = at.taps;
-      p.buffer = buffer.as<float>();
       auto result = [&](int64_t sample, int64_t k) {
         return floats(y, (((first + sample) * g.groups + group) * g.out + k) * at.points);
       };
@@ -103,14 +102,12 @@ bool CpuBackend::convolution_weight(const ConvShape& g, const View& x, const Vie
   for (int64_t i = 0; i < at.samples; ++i) sample.push_back(i * g.groups * g.out * at.points);
   const Windows rows{channel.data(), sample.data(), at.points, 1};
   parallel_for(g.groups * per, 1, [&](int64_t ub, int64_t ue) {
-    const Temp buffer(gemm_buffer_bytes(grid.m));
     for (int64_t u = ub; u < ue; ++u) {
       const int64_t group = u / per, row = u % per / grid.nb * grid.m, col = u % grid.nb * grid.n;
       GemmProduct p;
       p.c = floats(w, (group * g.out + row) * at.taps + col);
       p.ldc = at.taps;
       p.m = std::min(grid.m, g.out - row), p.n = std::min(grid.n, at.taps - col);
-      p.buffer = buffer.as<float>();
       for (int64_t first = 0; first < g.batch; first += at.samples) {
         const int64_t i = first * g.groups + group;
         p.k = at.points * std::min(at.samples, g.batch - first);

@@ -60,7 +60,7 @@ struct Rows {
 void run_sums(const Rows& r, int64_t rows, int64_t buffer_bytes) {
   const int64_t chunks = (rows + kSumRows - 1) / kSumRows, width = r.outs.size() * r.n;
   Temp partial(chunks * width * 4);
-  parallel_for(chunks, std::max<int64_t>(1, kGrain / (kSumRows * r.n)), [&](int64_t b, int64_t e) {
+  parallel_for(chunks, std::max<int64_t>(1, grain_of(rows * r.n) / (kSumRows * r.n)), [&](int64_t b, int64_t e) {
     Temp buffer(buffer_bytes);
     for (int64_t c = b; c < e; ++c) {
       float* sums = partial.as<float>() + c * width;
@@ -91,7 +91,7 @@ bool CpuBackend::fused(Fused kernel, const Views& ins, const Views& outs, double
   if (rows == 0 || n == 0) return false;
   const Rows r{loops().fused[int(kernel)], loops(), ins, outs, n, arg};
   if (kernel == Fused::NormWeights) return run_sums(r, rows, buffer * 4), true;
-  parallel_for(rows, std::max<int64_t>(1, kGrain / n), [&](int64_t b, int64_t e) {
+  parallel_for(rows, std::max<int64_t>(1, grain_of(rows * n) / n), [&](int64_t b, int64_t e) {
     Temp floats(buffer * 4);
     r.run(b, e, floats.as<float>(), nullptr);
   });

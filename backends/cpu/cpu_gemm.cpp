@@ -10,7 +10,8 @@ namespace tg::cpu {
 namespace {
 
 constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
-constexpr double kUnit = 4e6;            // multiply-adds that are worth a chunk of their own
+constexpr double kUnit = 4e6;            // multiply-adds that are worth a call of the BLAS
+constexpr double kPart = 2e6;            // and a part of a product with our own kernel
 constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
 
 // A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
@@ -126,13 +127,12 @@ void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, do
   const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
   const GemmGrid g = gemm_grid(m, n, k);
   const int64_t per = g.mb * g.nb;
-  const double work = double(g.m) * double(g.n) * double(k);
-  const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kUnit / std::max(work, 1.0), 1e9)));
+  const double work = double(m) * double(n) * double(k);
+  const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kPart / std::max(2 * work, 1.0), 1e9)));
   auto at = [](const View& v, int64_t batch, int axis, int64_t i) {
     return static_cast<char*>(v.data) + (batch * v.stride[0] + i * v.stride[axis]) * itemsize(v.dtype);
   };
   parallel_for(c.shape[0] * per, grain, [&](int64_t ub, int64_t ue) {
-    const Temp buffer(gemm_buffer_bytes(g.m));
     for (int64_t u = ub; u < ue; ++u) {
       const int64_t i = u / per, row = u % per / g.nb * g.m, col = u % g.nb * g.n;
       GemmProduct p;
@@ -142,7 +142,6 @@ void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, do
       p.ldc = c.stride[1];
       p.m = std::min(g.m, m - row), p.n = std::min(g.n, n - col), p.k = k;
       p.alpha = float(alpha), p.beta = float(beta);
-      p.buffer = buffer.as<float>();
       kernel(p);
     }
   });
@@ -213,10 +212,20 @@ void scale(double beta, const View& c) {
 
 }  // namespace
 
+float* gemm_buffer() {
+  // The packed rows, in panels of up to 6 padded to 8 (AVX2) or of up to 14 padded to 16 (AVX-512), and one panel of
+  // the right operand.
+  constexpr size_t kFloats = kGemmDepth * ((kGemmRows / 6 + 4) * 8 + kGemmColumns);
+  struct alignas(64) Line {
+    float floats[16];
+  };
+  thread_local const auto lines = std::make_unique_for_overwrite<Line[]>(kFloats / 16);
+  return lines[0].floats;
+}
+
 // Parts of a product with our own kernel. Bits do not depend on them, so they may depend on the number of threads: each
 // part packs its rows and its columns anew, and fewer parts pack less.
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
-  constexpr double kPart = 8e6;          // multiply-adds that are worth a part of their own
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
   constexpr int64_t kMostResults = 1 << 18;  // floats of a part that stay close while k goes on

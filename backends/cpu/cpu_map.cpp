@@ -56,7 +56,7 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
     }
   }
   auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
-  parallel_for(n, kGrain, [&](int64_t b, int64_t e) {
+  parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
     const int64_t block = scalars ? kTile : e - b;
     for (int64_t i = b; i < e; i += block)
       f(at(0, i), at(1, i), at(2, i), static_cast<char*>(out) + i * item, std::min(block, e - i));
@@ -168,7 +168,7 @@ void copy_same(const Nd& nd) {
     for (int d = 0; d < last; ++d) stream = stream && nd.step(0, d) % 64 == 0;
     const int64_t slab = (stream ? kLinesStreamed : 2) * 64 / int64_t(sizeof(U));
     const int64_t per = (n0 + slab - 1) / slab;  // slabs of a few cache lines in every matrix
-    parallel_for(rows / n0 * per, std::max<int64_t>(1, kGrain / (slab * L)), [&](int64_t b, int64_t e) {
+    parallel_for(rows / n0 * per, std::max<int64_t>(1, grain_of(nd.n) / (slab * L)), [&](int64_t b, int64_t e) {
       for (int64_t u = b; u < e; ++u) {
         int64_t first = u % per * slab, count = std::min(slab, n0 - first);
         Cursor c(nd, (u / per * n0 + first) * L);
@@ -179,7 +179,7 @@ void copy_same(const Nd& nd) {
     });
     return;
   }
-  parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
+  parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
     each_row(nd, b, e, [&](char* const* at, int64_t k) { copy_row<U>(at[1], si, at[0], so, k); });
   });
 }
@@ -230,7 +230,7 @@ void map_tiles(const Program& p, const Views& ins, const Views& outs) {
   for (int k = 0; k < n_outs && direct_out < 0; ++k)
     if (!p.code.empty() && p.outs[k] == p.code_reg(p.code.size() - 1) && outs[k].dtype == p.compute) direct_out = k;
 
-  const int64_t grain = std::max<int64_t>(4096, kGrain / std::max(1, p.code.size()));
+  const int64_t grain = std::max<int64_t>(4096, grain_of(nd.n) / std::max(1, p.code.size()));
   parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     Interp it(p, loops(), e - b);
     Cursor c(nd, b);

@@ -138,21 +138,22 @@ void by_rows(const Plan& p) {
   if (p.chunks <= 1) {
     const RowLoop row = p.row();
     const bool whole = p.readable() && p.red.flat[0] && p.red.n <= kRedChunk;
-    parallel_for(p.kept.n, std::max<int64_t>(1, kGrain / std::max<int64_t>(p.red.n, 1)), [&](int64_t b, int64_t e) {
-      Interp it(*p.pre, p.l, p.red.n), post(*p.post, p.l, e - b);
-      Cursor c(p.kept, b), out(p.kept, b);
-      uint64_t acc[256];
-      while (c.linear < e) {
-        int64_t n = std::min<int64_t>(e - c.linear, 256);
-        if (whole) {  // what reduce_run does, without its preparations
-          std::fill_n(acc, n, p.neutral);
-          for (int64_t i = 0; i < n; ++i, c.advance(1)) row(c.p[0], p.red.n, &acc[i]);
-        } else {
-          for (int64_t i = 0; i < n; ++i, c.advance(1)) acc[i] = reduce_run(p, it, c, 0, p.red.n);
-        }
-        finish(p, post, out, acc, n);
-      }
-    });
+    parallel_for(p.kept.n, std::max<int64_t>(1, grain_of(p.kept.n * p.red.n) / std::max<int64_t>(p.red.n, 1)),
+                 [&](int64_t b, int64_t e) {
+                   Interp it(*p.pre, p.l, p.red.n), post(*p.post, p.l, e - b);
+                   Cursor c(p.kept, b), out(p.kept, b);
+                   uint64_t acc[256];
+                   while (c.linear < e) {
+                     int64_t n = std::min<int64_t>(e - c.linear, 256);
+                     if (whole) {  // what reduce_run does, without its preparations
+                       std::fill_n(acc, n, p.neutral);
+                       for (int64_t i = 0; i < n; ++i, c.advance(1)) row(c.p[0], p.red.n, &acc[i]);
+                     } else {
+                       for (int64_t i = 0; i < n; ++i, c.advance(1)) acc[i] = reduce_run(p, it, c, 0, p.red.n);
+                     }
+                     finish(p, post, out, acc, n);
+                   }
+                 });
     return;
   }
   Temp partial(p.kept.n * p.chunks * 8);

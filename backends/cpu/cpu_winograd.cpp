@@ -88,7 +88,7 @@ struct WeightPart {
 void weight_part(const Shape& s, const WeightPart& w, float* sum) {
   const Tiles& t = s.t;
   const int64_t line = t.line();
-  const Temp memory(4 * kParts * (w.nk + w.nc) * line), buffer(gemm_buffer_bytes(w.nk));
+  const Temp memory(4 * kParts * (w.nk + w.nc) * line);
   float *dy = memory.as<float>(), *dx = dy + kParts * w.nk * line;
   for (int64_t block = w.first; block < w.last; ++block) {
     const int64_t row0 = block * t.step, row1 = std::min(t.rows, row0 + t.step);
@@ -101,7 +101,6 @@ void weight_part(const Shape& s, const WeightPart& w, float* sum) {
       p.c = sum + i * w.nk * w.nc, p.ldc = w.nc;
       p.m = w.nk, p.n = w.nc, p.k = (row1 - row0) * t.across;
       p.beta = block == w.first ? 0.0f : 1.0f;
-      p.buffer = buffer.as<float>();
       loops().gemm(p);
     }
   }
@@ -122,7 +121,7 @@ void winograd(const ConvShape& g, const float* x, const float* w, float* y) {
   for (int64_t group = 0; group < g.groups; ++group)
     transform_weight(g, w + group * per_group * 9, weights.as<float>() + group * kParts * per_group);
   parallel_for(g.groups * t.blocks(), 1, [&](int64_t b, int64_t e) {
-    const Temp memory(4 * kParts * (g.in + g.out) * line), buffer(gemm_buffer_bytes(g.out));
+    const Temp memory(4 * kParts * (g.in + g.out) * line);
     float *in = memory.as<float>(), *out = in + kParts * g.in * line;
     for (int64_t unit = b; unit < e; ++unit) {
       const int64_t group = unit / t.blocks(), row0 = unit % t.blocks() * t.step,
@@ -134,7 +133,6 @@ void winograd(const ConvShape& g, const float* x, const float* w, float* y) {
         p.b = {in + i * g.in * line, DType::F32, line, 1};
         p.c = out + i * g.out * line, p.ldc = line;
         p.m = g.out, p.n = (row1 - row0) * t.across, p.k = g.in;
-        p.buffer = buffer.as<float>();
         loops().gemm(p);
       }
       s.transform_output(group, row0, row1, out, y);

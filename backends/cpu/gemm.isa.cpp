@@ -25,25 +25,38 @@ constexpr int kMaxRows = L == 16 ? 14 : 6;
 
 // ---- packing: dst[k * P + w] = element (k, w); columns beyond `valid` are zero
 
-// Exchanges the off-diagonal blocks of size D of rows i and i + D.
-template <int D>
-TG_IN void exchange(V& a, V& b) {
-  Lanes low, high;
-  for (int j = 0; j < L; ++j) low[j] = j & D ? L + j - D : j, high[j] = j & D ? L + j : j + D;
-  const V x = __builtin_shuffle(a, b, low), y = __builtin_shuffle(a, b, high);
-  a = x, b = y;
+#ifdef __AVX512F__
+TG_IN V low_floats(V a, V b) { return _mm512_unpacklo_ps(a, b); }
+TG_IN V high_floats(V a, V b) { return _mm512_unpackhi_ps(a, b); }
+TG_IN V low_pairs(V a, V b) { return (V)_mm512_unpacklo_pd((__m512d)a, (__m512d)b); }
+TG_IN V high_pairs(V a, V b) { return (V)_mm512_unpackhi_pd((__m512d)a, (__m512d)b); }
+// Columns of quarters: r[k] gets the k-th quarter of each.
+TG_IN void turn_blocks(const V* q, V* r) {
+  const V a = _mm512_shuffle_f32x4(q[0], q[4], 0x88), b = _mm512_shuffle_f32x4(q[8], q[12], 0x88),
+          c = _mm512_shuffle_f32x4(q[0], q[4], 0xdd), d = _mm512_shuffle_f32x4(q[8], q[12], 0xdd);
+  r[0] = _mm512_shuffle_f32x4(a, b, 0x88), r[8] = _mm512_shuffle_f32x4(a, b, 0xdd);
+  r[4] = _mm512_shuffle_f32x4(c, d, 0x88), r[12] = _mm512_shuffle_f32x4(c, d, 0xdd);
 }
-template <int D>
-TG_IN void exchange_all(V (&r)[L]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < L; ++i)
-    if (!(i & D)) exchange<D>(r[i], r[i + D]);
+#else
+TG_IN V low_floats(V a, V b) { return _mm256_unpacklo_ps(a, b); }
+TG_IN V high_floats(V a, V b) { return _mm256_unpackhi_ps(a, b); }
+TG_IN V low_pairs(V a, V b) { return (V)_mm256_unpacklo_pd((__m256d)a, (__m256d)b); }
+TG_IN V high_pairs(V a, V b) { return (V)_mm256_unpackhi_pd((__m256d)a, (__m256d)b); }
+TG_IN void turn_blocks(const V* q, V* r) {
+  r[0] = _mm256_permute2f128_ps(q[0], q[4], 0x20), r[4] = _mm256_permute2f128_ps(q[0], q[4], 0x31);
 }
+#endif
+// L x L: blocks of 4 x 4 within the lanes of 128 bits first, then the blocks.
 TG_IN void transpose(V (&r)[L]) {
-  if constexpr (L == 16) exchange_all<8>(r);
-  exchange_all<4>(r);
-  exchange_all<2>(r);
-  exchange_all<1>(r);
+  V q[L];  // q[i + j]: column j of each block of rows i to i + 3
+#pragma GCC unroll 4
+  for (int i = 0; i < L; i += 4) {
+    const V a = low_floats(r[i], r[i + 1]), b = high_floats(r[i], r[i + 1]), c = low_floats(r[i + 2], r[i + 3]),
+            d = high_floats(r[i + 2], r[i + 3]);
+    q[i] = low_pairs(a, c), q[i + 1] = high_pairs(a, c), q[i + 2] = low_pairs(b, d), q[i + 3] = high_pairs(b, d);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) turn_blocks(q + j, r + j);
 }
 
 // L rows of up to L elements each, from row(w), written as columns.
@@ -202,6 +215,18 @@ void pack_pairs(const GemmOperand& o, int64_t k0, int64_t elements, int64_t w0, 
 }
 #endif
 
+// Rows of the left operand that are contiguous along k are packed as rows, kRowStride floats apart: no transposition,
+// and no two of them in the same set of the first-level cache.
+constexpr int64_t kRowStride = kGemmDepth + L;
+
+template <class S>
+[[gnu::flatten]] void pack_rows(const char* from, int64_t bytes, int64_t count, int64_t rows, float* dst) {
+  for (int64_t r = 0; r < rows; ++r, from += bytes, dst += kRowStride) {
+    const auto* src = reinterpret_cast<const S*>(from);
+    for (int64_t k = 0; k < count; k += L) store(dst + k, load_some(src + k, count - k));
+  }
+}
+
 // Panel lines of `elements` along k.
 template <bool Pairs, int P>
 TG_IN void pack_lines(const GemmOperand& o, int64_t k0, int64_t elements, int64_t w0, int64_t valid, float* dst) {
@@ -239,21 +264,22 @@ struct Tile {
   Ahead ahead;
 };
 
-template <bool Pairs, int R, int N>
+template <bool Pairs, bool Rows, int R, int N>
 void tile(const Tile& t) {
+  constexpr int64_t row = Rows ? kRowStride : 1, line = Rows ? 1 : L;
   V sum[R][N] = {};
   const float *a = t.a, *b = t.b;
   auto run = [&](auto fetching) __attribute__((always_inline)) {
     [[maybe_unused]] const Ahead h = t.ahead;
-    [[maybe_unused]] const int64_t line = (int64_t(1) << h.shift) - 1;
-    for (int64_t k = 0; k < t.depth; ++k, a += L, b += t.b_stride) {
-      if constexpr (fetching) __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & line) * 64, 0, 2);
+    [[maybe_unused]] const int64_t within = (int64_t(1) << h.shift) - 1;
+    for (int64_t k = 0; k < t.depth; ++k, a += line, b += t.b_stride) {
+      if constexpr (fetching) __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & within) * 64, 0, 2);
       V column[N];
 #pragma GCC unroll 2
       for (int j = 0; j < N; ++j) column[j] = load(b + j * L);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        const V factor = spread(a[r]);
+        const V factor = spread(a[r * row]);
 #pragma GCC unroll 2
         for (int j = 0; j < N; ++j) sum[r][j] = step<Pairs>(factor, column[j], sum[r][j]);
       }
@@ -278,13 +304,13 @@ void tile(const Tile& t) {
 
 using TileFn = void (*)(const Tile&);
 template <bool Pairs, int N, int... R>
-TileFn tile_of(int rows, std::integer_sequence<int, R...>) {
-  static constexpr TileFn table[] = {tile<Pairs, R + 1, N>...};
-  return table[rows - 1];
+TileFn tile_of(int rows, bool as_rows, std::integer_sequence<int, R...>) {
+  static constexpr TileFn table[2][kMaxRows] = {{tile<Pairs, false, R + 1, N>...}, {tile<Pairs, true, R + 1, N>...}};
+  return table[as_rows][rows - 1];
 }
 template <bool Pairs, int N>
-TileFn tile_for(int rows) {
-  return tile_of<Pairs, N>(rows, std::make_integer_sequence<int, kMaxRows>());
+TileFn tile_for(int rows, bool as_rows) {
+  return tile_of<Pairs, N>(rows, as_rows, std::make_integer_sequence<int, kMaxRows>());
 }
 
 // ---- a product
@@ -334,10 +360,41 @@ Ahead ahead_of(const GemmProduct& p, const Stretch& s, int64_t col, int64_t i) {
   return h;
 }
 
+// The packed panels of the left operand, `size` floats each.
+struct Left {
+  float* data;
+  bool as_rows;
+  int64_t size;
+};
+
+template <bool Pairs>
+Left pack_left(const GemmProduct& p, const Panels& panels, int64_t row0, const Stretch& s, float* to) {
+  const GemmOperand& a = p.a;
+  const int64_t item = itemsize(a.dtype);
+  Left left{to, !a.windows && a.k_stride == 1 && (!Pairs || s.elements % 2 == 0), s.lines * L};
+  if (left.as_rows) left.size = kMaxRows * kRowStride;
+  for (int64_t i = 0; i < panels.count; ++i, to += left.size) {
+    const int64_t row = row0 + panels.row(i), rows = panels.row(i + 1) - panels.row(i);
+    if (!left.as_rows) {
+      pack_lines<Pairs, L>(a, s.k0, s.elements, row, rows, to);
+      continue;
+    }
+    const char* from = static_cast<const char*>(a.data) + (s.k0 + row * a.w_stride) * item;
+    const int64_t stride = a.w_stride * item;
+    if (Pairs || a.dtype == DType::F32)  // two elements of bfloat16 are moved as if they were a float
+      pack_rows<float>(from, stride, s.lines, rows, to);
+    else if (a.dtype == DType::BF16)
+      pack_rows<BFloat16>(from, stride, s.lines, rows, to);
+    else
+      pack_rows<Half>(from, stride, s.lines, rows, to);
+  }
+  return left;
+}
+
 // Columns [col, col + cols) of all packed rows, N vectors wide.
 template <bool Pairs, int N>
 void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int64_t col, int64_t cols, const Stretch& s,
-                  const float* left, float* right) {
+                  const Left& left, float* right) {
   Tile t{nullptr, right, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, {}};
   if (!Pairs && cols == N * L && direct(p)) {
     t.b = static_cast<const float*>(p.b.data) + s.k0 * p.b.k_stride + col;
@@ -348,24 +405,22 @@ void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int6
   for (int64_t i = 0; i < panels.count; ++i) {
     t.ahead = i < 2 && p.k * p.n * itemsize(p.b.dtype) >= kFarBytes ? ahead_of<Pairs>(p, s, col + cols, i) : Ahead{};
     const int64_t row = panels.row(i);
-    t.a = left + i * s.lines * L;
+    t.a = left.data + i * left.size;
     t.c = p.c + (row0 + row) * p.ldc + col;
-    tile_for<Pairs, N>(int(panels.row(i + 1) - row))(t);
+    tile_for<Pairs, N>(int(panels.row(i + 1) - row), left.as_rows)(t);
   }
 }
 
 template <bool Pairs>
 void product(const GemmProduct& p) {
   constexpr int64_t kPerLine = Pairs ? 2 : 1;
-  float *right = p.buffer, *left = right + kGemmDepth * kGemmColumns;
+  float *right = p.buffer, *to = right + kGemmDepth * kGemmColumns;
   for (int64_t k0 = 0; k0 < p.k; k0 += kGemmDepth * kPerLine) {
     Stretch s{k0, least(kGemmDepth * kPerLine, p.k - k0), 0};
     s.lines = (s.elements + kPerLine - 1) / kPerLine;
     for (int64_t row0 = 0; row0 < p.m; row0 += kGemmRows) {
       const Panels panels(least(kGemmRows, p.m - row0));
-      for (int64_t i = 0; i < panels.count; ++i)
-        pack_lines<Pairs, L>(p.a, k0, s.elements, row0 + panels.row(i), panels.row(i + 1) - panels.row(i),
-                             left + i * s.lines * L);
+      const Left left = pack_left<Pairs>(p, panels, row0, s, to);
       int64_t col = 0;
       for (; p.n - col > L; col += 2 * L)
         column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, right);

@@ -1,11 +1,15 @@
 // A nest of loops with the addresses it walks: rows of several strided views in step.
 #pragma once
+#include <algorithm>
+
 #include "backends/plan/plan.h"
 #include "core/pool.h"
 
 namespace tg::cpu {
 
-inline constexpr int64_t kGrain = 32768;  // elements per parallel chunk
+inline constexpr int64_t kGrain = 32768;  // elements per parallel chunk at most
+// Of a loop over n elements: chunks enough that no thread waits long for the last, large enough to be worth taking.
+inline int64_t grain_of(int64_t n) { return std::clamp<int64_t>(n / 16, kGrain / 4, kGrain); }
 
 struct Nd {
   plan::Nest nest;
