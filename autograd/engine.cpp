@@ -134,6 +134,7 @@ class Run {
 
   void go() {
     GradMode mode(create_);
+    const Current current(this);
     AutocastOff in_the_types_of_forward;
     int steps = 0;
     while (!pending_.empty()) {
@@ -146,6 +147,16 @@ class Run {
 
   void write_leaves() {
     for (auto& [leaf, g] : leaves_.list) write_leaf(Tensor(leaf), g);
+  }
+
+  // Only memory that nobody else sees, and nothing that is looked at or changed on the way.
+  static Tensor* gradient_so_far(const Node& n, int edge) {
+    Run* run = Current::run;
+    if (!run || modes().grad || modes().anomaly || mutations().any.load(std::memory_order_relaxed)) return nullptr;
+    const size_t at = run->leaves_.find(n.next[edge].leaf.get());
+    if (at == run->leaves_.list.size()) return nullptr;
+    Tensor& sum = run->leaves_.list[at].second;
+    return sum.defined() && owned(sum) && sum.sizes() == n.input_meta(edge).sizes ? &sum : nullptr;
   }
 
   // Gradients of the inputs given to the constructor; undefined where unused.
@@ -165,6 +176,13 @@ class Run {
   }
 
  private:
+  // The backward pass that this thread is in; a rule may begin another.
+  struct Current {
+    static inline thread_local Run* run = nullptr;
+    Run* const outer = run;
+    explicit Current(Run* r) { run = r; }
+    ~Current() { run = outer; }
+  };
   struct Pending {
     Ref<Node> node;
     SmallVec<Tensor, 1> grads;
@@ -311,6 +329,8 @@ void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, cons
     run.seed(r, g);
   }
 }
+
+const bool gradient_so_far_installed = [] { return slots().gradient_so_far = Run::gradient_so_far, true; }();
 
 }  // namespace
 

@@ -37,6 +37,10 @@ GradOperand GradCtx::a(int i) const {
   return GradOperand(x(i));
 }
 
+Tensor* GradCtx::sum_so_far(int i) const {
+  return node_ && slots().gradient_so_far ? slots().gradient_so_far(*node_, call_.first_edge[i]) : nullptr;
+}
+
 int GradCtx::list_size(int i) const {
   int next = call_.metas.size();
   for (int j = i + 1; j < call_.first_edge.size(); ++j)

@@ -130,6 +130,8 @@ struct Slots {
   void (*record)(const OpDef&, Args, Outputs&) = nullptr;
   // autograd: runs an in-place op on a tensor that has, or gets, history
   void (*record_inplace)(const OpDef&, Args, Outputs&) = nullptr;
+  // autograd: the sum of what has arrived for an input of a node that is being processed, if it may be added to
+  Tensor* (*gradient_so_far)(const Node&, int edge) = nullptr;
   // profiler, capture: sees every call while modes().intercept is on; returns true if it handled it
   bool (*intercept)(const OpDef&, Args, Outputs&) = nullptr;
   // interactive interruption (Ctrl-C); throws Interrupted

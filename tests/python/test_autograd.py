@@ -385,3 +385,32 @@ def test_in_place_with_an_operand_in_the_same_memory():
             (g**2).sum().backward()
             grads.append(g.tolist() + x.grad.tolist())
         assert grads[0] == pytest.approx(grads[1])
+
+
+@pytest.mark.parametrize("padding_idx", [None, 1])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradient_of_a_tied_embedding(create_graph, padding_idx):
+    """The rows of an embedding are added to the gradient that the head has left: nothing else may see that happen."""
+    F = tg.nn.functional
+    table = tg.arange(15.0, dtype=tg.float64).reshape(5, 3)
+    index = tg.tensor([[1, 4, 1], [0, 4, 4]])
+
+    def gradients(tied):
+        w, head = table.clone().requires_grad_(), table.clone().requires_grad_()
+        h = F.embedding(index, w, padding_idx=padding_idx)
+        loss = (h @ (w if tied else head).t() * tg.arange(5.0, dtype=tg.float64)).sum()
+        seen = []
+        w.register_hook(lambda g: seen.append(g.clone()))
+        loss.backward(create_graph=create_graph)
+        first = w.grad.detach().clone() if tied else (w.grad + head.grad).detach()
+        return first, seen, loss
+
+    (tied, seen, _), (apart, _, _) = gradients(True), gradients(False)
+    assert tied.tolist() == apart.tolist()
+    assert [g.tolist() for g in seen] == [tied.tolist()]
+    # What arrived before as somebody's tensor stays as it is.
+    w, g = table.clone().requires_grad_(), tg.ones(5, 3, dtype=tg.float64)
+    e = F.embedding(index, w)
+    tg.autograd.backward([e, w * 1.0], [tg.ones_like(e), g])
+    assert g.tolist() == tg.ones(5, 3).tolist()
+    assert w.grad.sum(1).tolist() == [6.0, 9.0, 3.0, 3.0, 12.0]
