@@ -245,7 +245,7 @@ void scatter_typed(const ScatterPlan& p, bool disjoint) {
   const Nd& nd = p.nd;
   const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
   const bool across = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && p.src_step != 1;
-  int64_t grain = std::max<int64_t>(rows || across ? 64 : 1, kGrain / std::max<int64_t>(p.n, 1));
+  int64_t grain = std::max(rows || across ? columns_per_chunk(nd.n) : 1, kGrain / std::max<int64_t>(p.n, 1));
   if (!disjoint) grain = nd.n;
   parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     if (rows)

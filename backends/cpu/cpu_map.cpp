@@ -184,11 +184,32 @@ void copy_same(const Nd& nd) {
   });
 }
 
-bool map_copy(const Program& p, const Views& ins, const Views& outs) {
-  if (p.n_inputs != 1 || outs.size() != 1 || ins[0].dtype != outs[0].dtype) return false;
-  if (compute_type(ins[0].dtype) != p.compute || p.code.size() > 1) return false;
+// Whether the only output is the only input, converted or not.
+bool is_identity(const Program& p) {
+  if (p.n_inputs != 1 || p.outs.size() != 1 || p.code.size() > 1) return false;
   if (p.code.size() == 1 && (p.code[0].op != Opc::Identity || p.code[0].src[0] != 0)) return false;
-  if (p.code.empty() ? p.outs[0] != 0 : p.outs[0] != p.code_reg(0) && p.outs[0] != 0) return false;
+  return p.outs[0] == 0 || (p.code.size() == 1 && p.outs[0] == p.code_reg(0));
+}
+
+// A conversion from or to the compute type, from memory to memory.
+bool map_convert(const Program& p, const Views& ins, const Views& outs) {
+  if (!is_identity(p) || (ins[0].dtype != p.compute && outs[0].dtype != p.compute)) return false;
+  const Nd nd(plan::collapse(outs, ins, 0), outs, ins);
+  const int64_t so = nd.inner_stride(0), si = nd.inner_stride(1);
+  const int num = int(num_of(p.compute));
+  const bool narrows = ins[0].dtype == p.compute;
+  if (nd.inner() < 64 || (narrows ? si : so) != 1) return false;  // short rows are gathered into tiles
+  const LoadLoop load = loops().load[int(ins[0].dtype)][num];
+  const StoreLoop store = loops().store[num][int(outs[0].dtype)];
+  parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
+    each_row(nd, b, e,
+             [&](char* const* at, int64_t k) { narrows ? store(at[1], at[0], so, k) : load(at[1], si, at[0], k); });
+  });
+  return true;
+}
+
+bool map_copy(const Program& p, const Views& ins, const Views& outs) {
+  if (!is_identity(p) || ins[0].dtype != outs[0].dtype || compute_type(ins[0].dtype) != p.compute) return false;
   const int64_t n = outs[0].numel(), item = itemsize(outs[0].dtype);
   if (n == 0) return true;
   if (n <= kGrain && layout(outs[0]) == Layout::Full && layout(ins[0]) == Layout::Full) {
@@ -274,7 +295,7 @@ bool CpuBackend::map_flat(Opc op, DType type, const FlatOperand* ins, int n_ins,
 }
 
 void CpuBackend::map(const Program& p, const Views& ins, const Views& outs) {
-  if (map_direct(p, ins, outs) || map_copy(p, ins, outs)) return;
+  if (map_direct(p, ins, outs) || map_copy(p, ins, outs) || map_convert(p, ins, outs)) return;
   map_tiles(p, ins, outs);
 }
 

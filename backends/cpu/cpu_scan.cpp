@@ -41,60 +41,57 @@ Nd lines(const View& a, const View& b, const View& c, int axis) {
 
 int64_t lines_per_chunk(int64_t length) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(length, 1)); }
 
+bool side_by_side(const Nd& nd, int64_t along) {
+  return nd.inner() >= 16 && std::llabs(nd.inner_stride(0)) < std::llabs(along);
+}
+
 // True if `x` beats the extreme so far; the first NaN beats every number and is never beaten.
 template <class T>
 bool beats(bool largest, T x, T best) {
   return (largest ? x > best : x < best) || (x != x && best == best);
 }
 
-// Elements of a long line that are searched side by side.
-constexpr int64_t kLanes = 128;
-
 struct Search {
   LoadLoop load;
+  RowLoop row;
+  FindLoop find;
   SearchLoop search;
   int64_t item, n;
-  bool largest;
+  bool largest, direct;  // direct: memory holds what is compared
 };
 
-// The extreme of a line and where it is first.
+// The extreme of a line and where it is first: of each piece the extreme, and its place if it beats those before.
 template <class T>
 int64_t search_line(const char* p, int64_t stride, const Search& s, T& best) {
-  T tile[kTile], tops[kLanes];
-  int64_t rows[kLanes] = {}, at = 0;
-  const int64_t whole = s.n / kLanes * kLanes;
-  for (int64_t b = 0; b < s.n; b += kTile) {
-    const int64_t k = std::min(kTile, s.n - b);
-    s.load(p + b * stride * s.item, stride, tile, k);
-    if (b == 0) {
-      best = tile[0];
-      std::copy_n(tile, std::min(kLanes, k), tops);
-    }
-    int64_t i = 0;
-    for (const int64_t end = std::min(k, whole - b); i < end; i += kLanes)
-      s.search(tile + i, (b + i) / kLanes, tops, rows, kLanes);
-    for (; i < k; ++i)
-      if (beats(s.largest, tile[i], best)) best = tile[i], at = b + i;
-  }
-  // The rest came after all lanes, and the first element began it; of equals the first counts.
-  for (int64_t i = 0; whole > 0 && i < kLanes; ++i) {
-    const int64_t here = rows[i] * kLanes + i;
-    const bool equal = tops[i] == best || (tops[i] != tops[i] && best != best);
-    if (beats(s.largest, tops[i], best) || (equal && here < at)) best = tops[i], at = here;
+  T tile[kTile];
+  const bool direct = s.direct && stride == 1;
+  const int64_t piece = direct ? kRedChunk : kTile;
+  int64_t at = 0;
+  for (int64_t b = 0; b < s.n; b += piece) {
+    const int64_t k = std::min(piece, s.n - b);
+    const T* x = reinterpret_cast<const T*>(p + b * s.item);
+    if (!direct) s.load(p + b * stride * s.item, stride, tile, k), x = tile;
+    Wide<T> wide = Wide<T>(x[0]);
+    s.row(x, k, &wide);
+    const T top = T(wide);
+    if (b > 0 && !beats(s.largest, top, best)) continue;
+    const int64_t i = s.find(x, &top, k);
+    best = x[i], at = b + i;
   }
   return at;
 }
 
 // Neighbouring lines together, when they are what lies side by side in memory.
 template <class T>
-void search_columns(const char* p, int64_t stride, int64_t axis_step, const Search& s, int64_t width, T* best,
+void search_columns(const char* p, int64_t stride, int64_t along, const Search& s, int64_t width, T* best,
                     int64_t* at) {
-  T tile[kTile];
   s.load(p, stride, best, width);
   std::fill_n(at, width, int64_t(0));
+  if (s.direct && stride == 1) return s.search(p + along * s.item, along, s.n - 1, 1, best, at, width);
+  T tile[kTile];
   for (int64_t a = 1; a < s.n; ++a) {
-    s.load(p + a * axis_step, stride, tile, width);
-    s.search(tile, a, best, at, width);
+    s.load(p + a * along * s.item, stride, tile, width);
+    s.search(tile, 0, 1, a, best, at, width);
   }
 }
 
@@ -105,18 +102,25 @@ void CpuBackend::arg_reduce(bool largest, const View& in, int axis, const View& 
   if (in.numel() == 0) return;
   const Nd nd = lines(in, values, index, axis);
   const Loops& l = loops();
-  const bool columns = nd.inner() >= 16 && std::llabs(nd.inner_stride(0)) < std::llabs(along);
+  const bool columns = side_by_side(nd, along);
   visit_num(compute_type(in.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
     const int num = int(num_of(DTypeOf<T>::value));
-    const Search s{l.load[int(in.dtype)][num], l.search[largest][num], nd.item[0], n, largest};
-    parallel_for(nd.n, std::max<int64_t>(columns ? 64 : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
+    const Search s{.load = l.load[int(in.dtype)][num],
+                   .row = l.row[int(largest ? Red::Max : Red::Min)][num],
+                   .find = l.find[num],
+                   .search = l.search[largest][num],
+                   .item = nd.item[0],
+                   .n = n,
+                   .largest = largest,
+                   .direct = in.dtype == DTypeOf<T>::value};
+    parallel_for(nd.n, std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
       T best[kTile];
       int64_t at[kTile];
       for (Cursor c(nd, b); c.linear < e;) {
         const int64_t k = columns ? std::min({kTile, e - c.linear, c.row_left()}) : 1;
         if (columns)
-          search_columns(c.p[0], nd.inner_stride(0), along * nd.item[0], s, k, best, at);
+          search_columns(c.p[0], nd.inner_stride(0), along, s, k, best, at);
         else
           at[0] = search_line(c.p[0], along, s, best[0]);
         if (values.data) l.store[num][int(values.dtype)](best, c.p[1], nd.inner_stride(1), k);
@@ -129,37 +133,103 @@ void CpuBackend::arg_reduce(bool largest, const View& in, int axis, const View& 
 
 namespace {
 
-// Running value of tile x in place; `acc` and `best` carry over from the elements before. `at` may be null.
-template <class T>
-void scan_tile(ScanOp op, T* x, int64_t n, int64_t first, Wide<T>& acc, int64_t& best, int64_t* at) {
+// Running values of R tiles in place, which follow each other in x; `acc` and `best` carry over from the elements
+// before. `at` may be null. R lines wait for each other's additions, not for their own.
+template <int R, class T>
+void scan_tiles(ScanOp op, T* x, int64_t n, int64_t first, Wide<T>* carry, int64_t* latest, int64_t* at) {
   using A = Wide<T>;
-  int64_t i = 0;
-  if (first == 0) acc = A(x[0]), best = 0, i = 1;
+  A acc[R];
+  int64_t best[R];
+  std::copy_n(carry, R, acc);
+  std::copy_n(latest, R, best);
   auto run = [&](auto step) {
-    if (i == 1 && at) at[0] = 0;
-    for (; i < n; ++i) {
-      step(A(x[i]), first + i);
-      x[i] = T(acc);
-      if (at) at[i] = best;
+    int64_t i = 0;
+    if (first == 0) {
+      for (int r = 0; r < R; ++r) acc[r] = A(x[r * kTile]), best[r] = 0;
+      for (int r = 0; r < R && at; ++r) at[r * kTile] = 0;
+      i = 1;
     }
+    for (; i < n; ++i)
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const int64_t e = r * kTile + i;
+        step(r, A(x[e]), first + i);
+        x[e] = T(acc[r]);
+        if (at) at[e] = best[r];
+      }
   };
   switch (op) {
     case ScanOp::Sum:
-      return run([&](A v, int64_t) { acc = acc + v; });
+      run([&](int r, A v, int64_t) { acc[r] = acc[r] + v; });
+      break;
     case ScanOp::Prod:
-      return run([&](A v, int64_t) { acc = sm::mul(acc, v); });
+      run([&](int r, A v, int64_t) { acc[r] = sm::mul(acc[r], v); });
+      break;
     case ScanOp::LogSumExp:
-      return run([&](A v, int64_t) { acc = A(sm::logaddexp(double(acc), double(v))); });
+      run([&](int r, A v, int64_t) { acc[r] = A(sm::logaddexp(double(acc[r]), double(v))); });
+      break;
     case ScanOp::Max:
-      return run([&](A v, int64_t j) {
-        if (v != v || v >= acc) acc = v, best = j;
+      run([&](int r, A v, int64_t j) {
+        if (v != v || v >= acc[r]) acc[r] = v, best[r] = j;
       });
+      break;
     case ScanOp::Min:
-      return run([&](A v, int64_t j) {
-        if (v != v || v <= acc) acc = v, best = j;
+      run([&](int r, A v, int64_t j) {
+        if (v != v || v <= acc[r]) acc[r] = v, best[r] = j;
       });
+      break;
   }
+  std::copy_n(acc, R, carry);
+  std::copy_n(best, R, latest);
 }
+
+// What a scan reads and writes: steps in bytes along the axis, strides in elements across the lines.
+struct Scan {
+  ScanOp op;
+  LoadLoop load;
+  StoreLoop store, store_index;
+  const Nd& nd;
+  int64_t n, si, so, sx;
+  bool indexed;
+
+  // R neighbouring lines, each along its own memory.
+  template <int R, class T>
+  void along(const Cursor& c) const {
+    T tile[R * kTile];
+    int64_t at[R * kTile], best[R] = {};
+    Wide<T> acc[R] = {};
+    const int d = nd.ndim() - 1;
+    auto place = [&](int v, int r, int64_t first, int64_t stride) {
+      return c.p[v] + (R > 1 ? r * nd.step(v, d) : 0) + first * stride * nd.item[v];
+    };
+    for (int64_t first = 0; first < n; first += kTile) {
+      const int64_t k = std::min(kTile, n - first);
+      for (int r = 0; r < R; ++r) load(place(0, r, first, si), si, tile + r * kTile, k);
+      scan_tiles<R>(op, tile, k, first, acc, best, indexed ? at : nullptr);
+      for (int r = 0; r < R; ++r) store(tile + r * kTile, place(1, r, first, so), so, k);
+      for (int r = 0; r < R && indexed; ++r) store_index(at + r * kTile, place(2, r, first, sx), sx, k);
+    }
+  }
+
+  // `width` neighbouring lines, one step of all after the other.
+  template <class T>
+  void across(const Cursor& c, int64_t width, ScanLoop step) const {
+    T row[kTile];
+    Wide<T> acc[kTile];
+    load(c.p[0], nd.inner_stride(0), row, width);
+    std::copy_n(row, width, acc);
+    store(row, c.p[1], nd.inner_stride(1), width);
+    char* const second[] = {c.p[0] + si * nd.item[0], c.p[1] + so * nd.item[1]};
+    const bool direct = nd.dtype[0] == DTypeOf<T>::value && nd.dtype[1] == DTypeOf<T>::value &&
+                        nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1;
+    if (direct) return step(second[0], si, second[1], so, n - 1, acc, width);
+    for (int64_t i = 0; i < n - 1; ++i) {
+      load(second[0] + i * si * nd.item[0], nd.inner_stride(0), row, width);
+      step(row, 0, row, 0, 1, acc, width);
+      store(row, second[1] + i * so * nd.item[1], nd.inner_stride(1), width);
+    }
+  }
+};
 
 }  // namespace
 
@@ -169,23 +239,33 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
   if (in.numel() == 0) return;
   const Nd nd = lines(in, out, index, axis);
   const Loops& l = loops();
-  const int64_t si = in.stride[axis], so = out.stride[axis], sx = index.data ? index.stride[axis] : 0;
   visit_num(compute_type(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
+    constexpr int kTogether = 8;
     const int num = int(num_of(DTypeOf<T>::value));
-    parallel_for(nd.n, lines_per_chunk(n), [&](int64_t b, int64_t e) {
-      T tile[kTile];
-      int64_t at[kTile];
-      for (Cursor c(nd, b); c.linear < e; c.advance_in_row(1)) {
-        Wide<T> acc{};
-        int64_t best = 0;
-        for (int64_t first = 0; first < n; first += kTile) {
-          const int64_t k = std::min(kTile, n - first);
-          l.load[int(in.dtype)][num](c.p[0] + first * si * nd.item[0], si, tile, k);
-          scan_tile<T>(op, tile, k, first, acc, best, index.data ? at : nullptr);
-          l.store[num][int(out.dtype)](tile, c.p[1] + first * so * nd.item[1], so, k);
-          if (index.data) l.store[int(Num::I)][int(index.dtype)](at, c.p[2] + first * sx * nd.item[2], sx, k);
-        }
+    const Scan s{.op = op,
+                 .load = l.load[int(in.dtype)][num],
+                 .store = l.store[num][int(out.dtype)],
+                 .store_index = l.store[int(Num::I)][int(DType::I64)],
+                 .nd = nd,
+                 .n = n,
+                 .si = in.stride[axis],
+                 .so = out.stride[axis],
+                 .sx = index.data ? index.stride[axis] : 0,
+                 .indexed = index.data != nullptr};
+    const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
+    const bool columns = step && !s.indexed && side_by_side(nd, s.si);
+    parallel_for(nd.n, std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
+      for (Cursor c(nd, b); c.linear < e;) {
+        const int64_t left = std::min(e - c.linear, c.row_left());
+        const int64_t width = columns ? std::min(kTile, left) : left >= kTogether ? kTogether : 1;
+        if (columns)
+          s.across<T>(c, width, step);
+        else if (width > 1)
+          s.along<kTogether, T>(c);
+        else
+          s.along<1, T>(c);
+        c.advance_in_row(width);
       }
     });
   });

@@ -1,4 +1,6 @@
-// The range of indices, and searches for extremes.
+// The range of indices, searches for extremes, running sums and products.
+#include <type_traits>
+
 #include "backends/cpu/loops.h"
 
 namespace tg::cpu::TG_ISA {
@@ -13,21 +15,97 @@ namespace {
   *low = lo, *high = hi;
 }
 
-// Bit by bit what beats() in cpu_scan.cpp says, without branches.
-template <class T, bool Largest>
-[[gnu::flatten]] void search(const void* row, int64_t number, void* best, int64_t* at, int64_t n) {
-  const T* x = static_cast<const T*>(row);
-  T* top = static_cast<T*>(best);
-  for (int64_t i = 0; i < n; ++i) {
-    const T v = x[i], b = top[i];
-    const bool take = bool(int(Largest ? v > b : v < b) | (int(v != v) & int(b == b)));
-    top[i] = take ? v : b;
-    at[i] = take ? number : at[i];
+// Rows that are read side by side: a row alone is over before the processor has fetched what follows in memory, and
+// what is kept per column is loaded and stored once for all of them.
+constexpr int kRows = 8;
+
+template <class T>
+inline int nan(T v) {
+  if constexpr (std::is_floating_point_v<T>)
+    return v != v;
+  else
+    return 0;
+}
+
+// Numbers of the width of T count the rows of one call: the compiler wants one width in a vector loop.
+template <class T, bool Largest, int R>
+inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int64_t* at, int64_t n) {
+  using I = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  constexpr int64_t kBlock = 64;
+  I last[kBlock];  // the last row that won
+  for (int64_t from = 0; from < n; from += kBlock, x += kBlock, best += kBlock, at += kBlock) {
+    const int64_t k = n - from < kBlock ? n - from : kBlock;
+    for (int64_t i = 0; i < kBlock; ++i) last[i] = -1;
+    for (I r = 0; r < R; ++r)
+#pragma GCC ivdep
+      for (int64_t i = 0; i < k; ++i) {
+        const T v = x[r * stride + i], b = best[i];
+        // bit by bit what beats() in cpu_scan.cpp says, without branches
+        const bool take = bool(int(Largest ? v > b : v < b) | (nan(v) & !nan(b)));
+        best[i] = take ? v : b;
+        last[i] = take ? r : last[i];
+      }
+#pragma GCC ivdep
+    for (int64_t i = 0; i < k; ++i) at[i] = last[i] < 0 ? at[i] : number + last[i];
   }
+}
+
+template <class T, bool Largest>
+[[gnu::flatten]] void search(const void* from, int64_t stride, int64_t rows, int64_t number, void* best, int64_t* at,
+                             int64_t n) {
+  const T* x = static_cast<const T*>(from);
+  T* top = static_cast<T*>(best);
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) search_rows<T, Largest, kRows>(x + r * stride, stride, number + r, top, at, n);
+  for (; r < rows; ++r) search_rows<T, Largest, 1>(x + r * stride, stride, number + r, top, at, n);
+}
+
+template <class T>
+[[gnu::flatten]] int64_t find(const void* row, const void* value, int64_t n) {
+  const T* x = static_cast<const T*>(row);
+  const T v = *static_cast<const T*>(value);
+  auto same = [v](T y) { return int(y == v) | (nan(y) & nan(v)); };
+  constexpr int64_t kAtOnce = 64;
+  int64_t i = 0;
+  for (int found = 0; i + kAtOnce <= n; i += kAtOnce) {
+    for (int64_t j = 0; j < kAtOnce; ++j) found |= same(x[i + j]);
+    if (found) break;
+  }
+  while (i < n && !same(x[i])) ++i;
+  return i;
+}
+
+template <class T>
+using Wide = std::conditional_t<std::is_integral_v<T>, uint64_t, double>;
+
+template <class T, bool Product, int R>
+inline void scan_rows(const T* x, int64_t x_stride, T* y, int64_t y_stride, Wide<T>* acc, int64_t n) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < n; ++i)
+    for (int r = 0; r < R; ++r) {
+      const Wide<T> v = Wide<T>(x[r * x_stride + i]);
+      acc[i] = Product ? acc[i] * v : acc[i] + v;
+      y[r * y_stride + i] = T(acc[i]);
+    }
+}
+
+template <class T, bool Product>
+[[gnu::flatten]] void scan(const void* from, int64_t x_stride, void* to, int64_t y_stride, int64_t rows, void* running,
+                           int64_t n) {
+  const T* x = static_cast<const T*>(from);
+  T* y = static_cast<T*>(to);
+  auto* acc = static_cast<Wide<T>*>(running);
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    scan_rows<T, Product, kRows>(x + r * x_stride, x_stride, y + r * y_stride, y_stride, acc, n);
+  for (; r < rows; ++r) scan_rows<T, Product, 1>(x + r * x_stride, x_stride, y + r * y_stride, y_stride, acc, n);
 }
 
 template <class T>
 void fill_search(Loops& t, Num num) {
+  t.find[int(num)] = find<T>;
+  t.scan_sum[int(num)] = scan<T, false>;
+  t.scan_prod[int(num)] = scan<T, true>;
   t.search[0][int(num)] = search<T, false>;
   t.search[1][int(num)] = search<T, true>;
 }

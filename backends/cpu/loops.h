@@ -48,8 +48,14 @@ using FusedRow = void (*)(const float* const* ins, float* const* outs, int64_t n
 // Widens [*low, *high] to hold n indices.
 using RangeLoop = void (*)(const int64_t* index, int64_t n, int64_t* low, int64_t* high);
 
-// Where row[i] beats best[i], it takes its place and `number` that of at[i].
-using SearchLoop = void (*)(const void* row, int64_t number, void* best, int64_t* at, int64_t n);
+// Where x[r * stride + i] beats best[i], it takes its place and number + r that of at[i]; one row after the other.
+using SearchLoop = void (*)(const void* x, int64_t stride, int64_t rows, int64_t number, void* best, int64_t* at,
+                            int64_t n);
+// The first i with x[i] == *value, or with both NaN; n if there is none.
+using FindLoop = int64_t (*)(const void* x, const void* value, int64_t n);
+// Running values of n lines side by side, row by row: y[r * y_stride + i] = acc[i] = op(acc[i], x[r * x_stride + i]).
+using ScanLoop = void (*)(const void* x, int64_t x_stride, void* y, int64_t y_stride, int64_t rows, void* acc,
+                          int64_t n);
 
 struct Loops {
   const char* isa = "";
@@ -63,6 +69,8 @@ struct Loops {
   FusedRow fused[kFusedKernels] = {};
   RangeLoop range = nullptr;
   SearchLoop search[2][3] = {};  // for the smallest, the largest
+  FindLoop find[3] = {};
+  ScanLoop scan_sum[3] = {}, scan_prod[3] = {};
   GemmLoop gemm = nullptr;       // null: the BLAS does it
   WinogradLoops winograd;        // null where gemm is
   GemmLoop gemm_bf16 = nullptr;  // both operands bfloat16, by dot products of pairs; null: `gemm` converts

@@ -11,6 +11,9 @@ inline constexpr int64_t kGrain = 32768;  // elements per parallel chunk at most
 // Of a loop over n elements: chunks enough that no thread waits long for the last, large enough to be worth taking.
 inline int64_t grain_of(int64_t n) { return std::clamp<int64_t>(n / 16, kGrain / 4, kGrain); }
 
+// Of n lines that go side by side: stretches of memory long enough to be fetched ahead, and work for several threads.
+inline int64_t columns_per_chunk(int64_t n) { return std::clamp<int64_t>(n / 4, 64, 1024); }
+
 struct Nd {
   plan::Nest nest;
   int nv = 0;
