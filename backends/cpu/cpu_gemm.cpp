@@ -228,7 +228,8 @@ float* gemm_buffer() {
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
-  constexpr int64_t kMostResults = 1 << 18;  // floats of a part that stay close while k goes on
+  // Results of a few rows stay close while k goes on; many rows are not packed anew for fewer columns than these.
+  constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048;
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
   auto even = [&](int64_t size, int64_t most, int64_t unit) {
     return pieces(pieces(size, pieces(size, most)), unit) * unit;
@@ -242,11 +243,16 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   GemmGrid g{m, n, 1, 1};
   if (work > 2 * kPart) {
     g.m = even(m, kGemmRows, 1);
-    g.n = even(n, fit(g.m, kLeastColumns, kMostResults / g.m), kGemmColumns);
+    g.n = even(n, fit(g.m, kLeastColumns, std::max(kManyColumns, kMostResults / g.m)), kGemmColumns);
     if (g.n >= n) g.m = even(m, fit(n, kLeastRows, kGemmRows), 1);
   }
   g.mb = pieces(m, g.m);
   g.nb = pieces(n, g.n);
+  // Few parts are made as many as go round, that no thread has nothing to do at the end.
+  for (int64_t more = g.nb + 1; g.mb * g.nb > 1 && g.mb * g.nb % threads != 0 && more < g.nb + threads; ++more) {
+    const int64_t columns = even(n, pieces(n, more), kGemmColumns);
+    if (g.mb * pieces(n, columns) % threads == 0) g.n = columns, g.nb = pieces(n, columns);
+  }
   return g;
 }
 
