@@ -84,7 +84,7 @@ class TG_API GradCtx {
   // True if the gradient of argument i (element k of a list) is wanted.
   bool needs(int i, int k = 0) const { return call_.first_edge[i] >= 0 && needs_[call_.first_edge[i] + k]; }
   // The sum of the gradients that have arrived for argument i, if a rule may add its own to it in place and return
-  // nothing: for those that touch a small part of a large tensor. Null otherwise.
+  // nothing: for those that touch a small part of a large tensor. Null otherwise. Only where needs(i).
   Tensor* sum_so_far(int i) const;
   void set(int i, Tensor g) { results_[call_.first_edge[i]] = std::move(g); }
   void set(int i, int k, Tensor g) { results_[call_.first_edge[i] + k] = std::move(g); }

@@ -330,7 +330,9 @@ Tensor embedding_grad(GradCtx& c) {
     Tensor uses = index_add(zeros({c.shape(1)[0]}, g.dtype(), g.device()), 0, index, one);
     g = g / unsqueeze(index_select(uses, 0, index), -1);
   }
-  if (Tensor* sum = c.sum_so_far(1); sum && sum->dtype() == g.dtype()) return index_add_(*sum, 0, index, g), Tensor();
+  // Not in a half type: many small rows, rounded one by one, would vanish in a large sum.
+  if (Tensor* sum = is_half(g.dtype()) ? nullptr : c.sum_so_far(1); sum && sum->dtype() == g.dtype())
+    return index_add_(*sum, 0, index, g), Tensor();
   return index_add(zeros_for(c, 1), 0, index, g);
 }
 

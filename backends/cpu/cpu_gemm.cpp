@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
 constexpr double kUnit = 4e6;            // multiply-adds that are worth a call of the BLAS
-constexpr double kPart = 2e6;            // and a part of a product with our own kernel
+constexpr double kPart = 2e6;            // and a part of a product with our own kernel (of a batch, half of it)
 constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
 
 // A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
@@ -228,7 +228,7 @@ float* gemm_buffer() {
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
-  // Results of a few rows stay close while k goes on; many rows are not packed anew for fewer columns than these.
+  // Results of a few rows stay close while k goes on; for one thread many rows are packed for this many columns.
   constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048;
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
   auto even = [&](int64_t size, int64_t most, int64_t unit) {

@@ -183,7 +183,7 @@ void scan_tiles(ScanOp op, T* x, int64_t n, int64_t first, Wide<T>* carry, int64
   std::copy_n(best, R, latest);
 }
 
-// What a scan reads and writes: steps in bytes along the axis, strides in elements across the lines.
+// What a scan reads and writes; steps of the axis are in elements.
 struct Scan {
   ScanOp op;
   LoadLoop load;

@@ -411,6 +411,14 @@ def test_gradient_of_a_tied_embedding(create_graph, padding_idx):
     # What arrived before as somebody's tensor stays as it is.
     w, g = table.clone().requires_grad_(), tg.ones(5, 3, dtype=tg.float64)
     e = F.embedding(index, w)
-    tg.autograd.backward([e, w * 1.0], [tg.ones_like(e), g])
+    tg.autograd.backward([w, e], [g, tg.ones_like(e)])
     assert g.tolist() == tg.ones(5, 3).tolist()
     assert w.grad.sum(1).tolist() == [6.0, 9.0, 3.0, 3.0, 12.0]
+
+
+def test_small_rows_of_a_tied_half_embedding_do_not_vanish():
+    """100 rows of 2^-9 are added up before they meet the head's 1.0, which alone would round each of them away."""
+    w = tg.ones(2, 1, dtype=tg.bfloat16, requires_grad=True)
+    rows = tg.nn.functional.embedding(tg.zeros(100, dtype=tg.int64), w)
+    (rows.sum() * 2.0**-9 + (w * 1.0).sum()).backward()
+    assert w.grad.tolist() == [[1.1953125], [1.0]]
