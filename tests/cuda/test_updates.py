@@ -167,3 +167,14 @@ def test_clipping_of_the_norm(dtype):
     assert math.isnan(tg.nn.utils.clip_grad_norm_(params, 1.0).item())
     with pytest.raises(tg.Error, match="cannot be clipped"):
         tg.nn.utils.clip_grad_norm_(params, 1.0, error_if_nonfinite=True)
+
+
+def test_clipping_a_gradient_that_is_listed_twice():
+    """Two pieces of one launch would read and write the same memory in any order."""
+    grads = []
+    for device in ("cpu", "cuda"):
+        w = tg.ones(9000, device=device, requires_grad=True)
+        w.grad = tg.arange(9000.0).to(device)
+        tg.nn.utils.clip_grad_norm_([w, w], 1.0)
+        grads.append(w.grad.cpu())
+    assert tg.equal(*grads)
