@@ -74,8 +74,18 @@ Tensor linear_grad_weight(GradCtx& c) {
   for (int i = 0; i + 1 < x.ndim(); ++i) rows *= x.size(i);
   const Dims& w = c.shape(1);
   if (w.size() == 1) return matmul(reshape(c.g(), {rows}), reshape(x, {rows, k}));
-  if (x.ndim() == 2) return matmul(transpose(c.g(), 0, 1), x);
-  return matmul(transpose(reshape(c.g(), {rows, w[0]}), 0, 1), reshape(x, {rows, k}));
+  const Tensor left = transpose(x.ndim() == 2 ? c.g() : reshape(c.g(), {rows, w[0]}), 0, 1),
+               right = x.ndim() == 2 ? x : reshape(x, {rows, k});
+  // A weight that is used again: the product adds to what its other uses gave. A half type would round at every use.
+  Tensor* sum = is_half(x.dtype()) ? nullptr : c.sum_so_far(1);
+  if (!sum || sum->dtype() != x.dtype()) return matmul(left, right);
+  auto batch_of_one = [](const Tensor& t) {
+    View v(t);
+    v.shape.insert(0, 1), v.stride.insert(0, 0);
+    return v;
+  };
+  backend(x.device()).gemm(1.0, batch_of_one(left), batch_of_one(right), 1.0, batch_of_one(*sum));
+  return {};
 }
 
 // y[.., o] = x1[.., i] w[o, i, j] x2[.., j] + b[o]

@@ -422,3 +422,21 @@ def test_small_rows_of_a_tied_half_embedding_do_not_vanish():
     rows = tg.nn.functional.embedding(tg.zeros(100, dtype=tg.int64), w)
     (rows.sum() * 2.0**-9 + (w * 1.0).sum()).backward()
     assert w.grad.tolist() == [[1.1953125], [1.0]]
+
+
+def test_gradient_of_a_weight_that_is_used_again():
+    """Each use adds its product to the sum of those before: exact in these numbers, whatever the order."""
+    F = tg.nn.functional
+    xs = [tg.arange(float(2 * n * 3), dtype=tg.float64).reshape(2, n, 3) - n for n in (1, 2, 4, 0)]
+
+    def loss(ws):
+        return sum((F.linear(x, w) ** 2).sum() for x, w in zip(xs, ws))
+
+    def weight():
+        return (tg.arange(12.0, dtype=tg.float64).reshape(4, 3) - 5).requires_grad_()
+
+    w, apart = weight(), [weight() for _ in xs]
+    loss([w] * len(xs)).backward()
+    loss(apart).backward()
+    assert w.grad.tolist() == sum(v.grad for v in apart).tolist()
+    assert tg.autograd.gradgradcheck(lambda w: loss([w / 10] * len(xs)), (weight(),))
