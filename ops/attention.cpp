@@ -52,8 +52,8 @@ Tensor weights_of(const Tensor& query, const Tensor& key, const Tensor& attn_mas
 }
 
 // Few enough weights a head that keeping them costs less than computing them anew in backward: one batched product is
-// then cheaper than many small ones (docs/decisions.md, 26 and 35). Half types would round them on the way, and a device has
-// one launch for all heads.
+// then cheaper than many small ones (docs/decisions.md, 26 and 35). Half types would round them on the way, and a
+// device has one launch for all heads.
 bool cheap_to_keep(const Tensor& query, const Tensor& key) {
   return query.device().is_cpu() && compute_type(query.dtype()) == query.dtype() &&
          query.size(-2) * key.size(-2) <= 48 * 48;

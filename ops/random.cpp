@@ -14,7 +14,7 @@ void place_draw(Program& p, Generator* generator, Device d) {
   p.seed = g.seed();
   p.offset = g.next();
   if (d.is_cpu() || !cuda::capturing()) return;
-  const auto [seed, from] = cuda::runtime().capture_origin();
+  const auto [seed, from] = cuda::runtime().capture_origin(p.offset);
   TG_CHECK(
       &g == &default_generator() && p.seed == seed && p.offset >= from, NotImplementedError,
       "a graph draws from the default generator as it was seeded before; other random numbers would be the same in "

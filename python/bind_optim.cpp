@@ -70,7 +70,11 @@ void store(const py::dict& states, Entry& e) {
   for (const auto& [name, tensor] : e.state) {
     if (!tensor.defined()) continue;
     PyObject* old = PyDict_GetItemString(dict.ptr(), name.c_str());
-    if (!old || !is_tensor(old) || !unwrap(old).is_same(tensor)) dict[name.c_str()] = wrap_object(tensor);
+    if (old && is_tensor(old) && unwrap(old).is_same(tensor)) continue;
+    TG_CHECK(
+        !cuda::capturing(), NotImplementedError, "optimizer: a step that makes \"", name,
+        "\" anew cannot be recorded, as it would be made anew in every replay; take one step outside of the graph");
+    dict[name.c_str()] = wrap_object(tensor);
   }
 }
 

@@ -37,6 +37,7 @@ struct Graph {
   explicit Graph(int d) : device(d), seed(default_generator().seed()), offset(default_generator().offset()) {}
   ~Graph() {
     if (exec) cudaGraphExecDestroy(exec);
+    if (read) cudaEventDestroy(read);
     if (origin) device_memory(device).deallocate(origin, kOriginBytes);
   }
   Graph(const Graph&) = delete;
@@ -46,7 +47,9 @@ struct Graph {
   const int device;
   cudaGraphExec_t exec = nullptr;
   uint64_t seed, offset;       // of the default generator when the recording began
-  uint64_t draws = 0;          // that a replay takes from it
+  uint64_t draws = 0;          // that were recorded, and that a replay takes from it; drawn again counts once
+  uint64_t reached = 0;        // the offset behind the last of them, from where the recording began
+  cudaEvent_t read = nullptr;  // after the last replay's work, which reads `origin`
   uint64_t* origin = nullptr;  // seed and offset of a replay, on the device; if anything there draws
 };
 thread_local std::unique_ptr<Graph> t_recording[kMaxDevices];
@@ -340,35 +343,55 @@ class PluginRuntime final : public Runtime {
     t_pools[device] = 0;
     --t_captures;
     std::unique_ptr<Graph> made = std::move(t_recording[device]);
-    if (default_generator().seed() == made->seed) {  // replays draw, the recording has not
-      made->draws = default_generator().offset() - made->offset;
-      default_generator().set_state(made->seed, made->offset);
-    }
     cudaGraph_t graph = nullptr;
     check(cudaStreamEndCapture(as_stream(s), &graph), "cudaStreamEndCapture");
     cudaError_t e = cudaGraphInstantiate(&made->exec, graph, 0);
     cudaGraphDestroy(graph);
     check(e, "cudaGraphInstantiate");
+    if (made->draws == 0) return made.release();
+    Generator& random = default_generator();
+    TG_CHECK(
+        random.seed() == made->seed && random.offset() - made->offset == made->draws && made->reached == made->draws,
+        NotImplementedError,
+        "cuda: while a graph that draws random numbers was recorded, the default generator was seeded anew or "
+        "drawn from by other work; replays could not go on with its numbers");
+    random.set_state(made->seed, made->offset);  // replays draw, the recording has not
     return made.release();
   }
   bool capturing() noexcept override { return t_captures > 0; }
-  std::pair<uint64_t, uint64_t> capture_origin() override {
+  std::pair<uint64_t, uint64_t> capture_origin(uint64_t drawn) override {
     TG_CHECK(t_captures == 1, NotImplementedError, "random numbers can be drawn in one graph at a time");
-    for (const auto& g : t_recording)
-      if (g) return {g->seed, g->offset};
+    for (const auto& g : t_recording) {
+      if (!g) continue;
+      if (drawn >= g->offset + g->reached) ++g->draws, g->reached = drawn + 1 - g->offset;
+      return {g->seed, g->offset};
+    }
     fail<ValueError>("cuda: this thread records no graph");
   }
   void graph_launch(GraphHandle g, int device, StreamHandle s) override {
     DeviceGuard guard(device);
-    const auto& graph = *static_cast<Graph*>(g);
-    if (graph.draws > 0) {
-      Generator& random = default_generator();
-      const uint64_t seed = random.seed(), first = random.next(graph.draws);
-      if (graph.origin) set_origin(graph.origin, seed, first, as_stream(s));
-    }
+    auto& graph = *static_cast<Graph*>(g);
+    if (graph.draws == 0) return check(cudaGraphLaunch(graph.exec, as_stream(s)), "cudaGraphLaunch");
+    TG_CHECK(t_captures == 0, NotImplementedError,
+             "cuda: a graph that draws random numbers cannot be replayed within another: they would be the same in "
+             "every replay of that");
+    if (graph.read)
+      check(cudaStreamWaitEvent(as_stream(s), graph.read, 0), "cudaStreamWaitEvent");
+    else
+      check(cudaEventCreateWithFlags(&graph.read, cudaEventDisableTiming), "cudaEventCreate");
+    Generator& random = default_generator();
+    const uint64_t seed = random.seed(), first = random.next(graph.draws);
+    if (graph.origin) set_origin(graph.origin, seed, first, as_stream(s));
     check(cudaGraphLaunch(graph.exec, as_stream(s)), "cudaGraphLaunch");
+    check(cudaEventRecord(graph.read, as_stream(s)), "cudaEventRecord");
   }
-  void graph_destroy(GraphHandle g) noexcept override { delete static_cast<Graph*>(g); }
+  // A replay may be under way. What it has to tell of wrong indices is told at the host's next wait.
+  void graph_destroy(GraphHandle g) noexcept override {
+    const int before = current_device();
+    if (cudaSetDevice(static_cast<Graph*>(g)->device) == cudaSuccess) cudaDeviceSynchronize();
+    delete static_cast<Graph*>(g);
+    cudaSetDevice(before);
+  }
   void pool_release(int device, uint64_t pool) override { slot(device).memory->end_private(pool); }
 
   void profile_push([[maybe_unused]] const char* text) noexcept override { TG_NVTX(nvtxRangePushA(text)); }
@@ -470,9 +493,12 @@ const uint64_t* graph_origin() {
   TG_CHECK(g, NotImplementedError, "a graph draws random numbers on the device that records it");
   if (!g->origin) {
     // Not the graph's memory, which earlier work of the same replay may have used for something else.
-    const uint64_t pool = std::exchange(t_pools[g->device], 0);
+    struct Outside {
+      uint64_t& place;
+      const uint64_t pool = std::exchange(place, 0);
+      ~Outside() { place = pool; }
+    } outside{t_pools[g->device]};
     g->origin = static_cast<uint64_t*>(device_memory(g->device).allocate(Graph::kOriginBytes));
-    t_pools[g->device] = pool;
   }
   return g->origin;
 }

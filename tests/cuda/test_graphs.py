@@ -146,6 +146,13 @@ def failure(program: str, seed: int) -> str:
         return ""
 
 
+def random_graph():
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        tg.rand(3, device="cuda")
+    return g
+
+
 def test_what_a_graph_cannot_do_is_refused():
     x = tg.ones(4, device="cuda", requires_grad=True)
     refusals = [
@@ -155,6 +162,10 @@ def test_what_a_graph_cannot_do_is_refused():
         (lambda: cuda.current_stream().query(), tg.DeviceError, "captur"),
         (lambda: tg.rand(3, device="cuda", generator=tg.Generator()), tg.NotImplementedError, "random"),
         (lambda: (tg.manual_seed(1), F.dropout(x, 0.5)), tg.NotImplementedError, "random"),
+        (lambda: (F.dropout(x, 0.5), tg.manual_seed(7)), tg.NotImplementedError, "seeded anew"),
+        (lambda: (F.dropout(x, 0.5), tg.manual_seed(tg.initial_seed())), tg.NotImplementedError, "seeded anew"),
+        (lambda: (F.dropout(x, 0.5), tg.rand(3)), tg.NotImplementedError, "drawn from by other work"),
+        (random_graph().replay, tg.NotImplementedError, "within another"),
         (lambda: step(tg.optim.Adam([x])), tg.NotImplementedError, "Adam.*capturable=True"),
         (lambda: step(tg.optim.NAdam([x], capturable=True)), tg.NotImplementedError, "NAdam.*outside"),
         (lambda: step(tg.optim.Adam([x], capturable=True)), tg.NotImplementedError, "first step"),

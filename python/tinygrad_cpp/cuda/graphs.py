@@ -73,9 +73,7 @@ class CUDAGraph:
     def reset(self) -> None:
         """Forgets the recording and gives its memory back, but for tensors that are still alive."""
         if self._graph:
-            assert self._pool is not None
-            _C._cuda_synchronize(self._pool[0])  # a replay may be under way
-            _C._cuda_graph_destroy(self._graph)
+            _C._cuda_graph_destroy(self._graph)  # waits for a replay that is under way
             self._graph = 0
         if self._pool is not None:
             _uses[self._pool] -= 1
