@@ -29,6 +29,14 @@ Tensor linear_body(const Tensor& x, const Tensor& w, const Tensor& b) {
   return b.defined() ? y + b : y;
 }
 
+// Rows r, columns c and their strides, as a batch of one for a product.
+View product_view(const Tensor& t, int64_t r, int64_t c, int64_t sr, int64_t sc) {
+  View v(t);
+  v.shape = {1, r, c};
+  v.stride = {0, sr, sc};
+  return v;
+}
+
 // By a backend that adds the bias itself; else the bias is written first and the product added to it, so the result is
 // touched once more instead of copied.
 Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
@@ -41,15 +49,10 @@ Tensor linear_primitive(const Tensor& x, const Tensor& w, const Tensor& b) {
   Tensor y = empty_tensor(sizes, x.dtype(), x.device());
   if (y.numel() == 0) return y;
   Backend& be = backend(x.device());
-  auto matrix = [](const Tensor& t, int64_t r, int64_t c, int64_t sr, int64_t sc) {
-    View v(t);
-    v.shape = {1, r, c};
-    v.stride = {0, sr, sc};
-    return v;
-  };
   const Tensor x2 = x.ndim() == 2 ? x : reshape(x, {rows, k});
-  const View left = matrix(x2, rows, k, x2.strides()[0], x2.strides()[1]),
-             right = matrix(w, k, n, w.stride(-1), w.ndim() == 2 ? w.stride(0) : 0), out = matrix(y, rows, n, n, 1);
+  const View left = product_view(x2, rows, k, x2.strides()[0], x2.strides()[1]),
+             right = product_view(w, k, n, w.stride(-1), w.ndim() == 2 ? w.stride(0) : 0),
+             out = product_view(y, rows, n, n, 1);
   if (b.defined() && b.ndim() == 1 && k > 0 && be.gemm_bias(left, right, View(b), out)) return y;
   if (b.defined() || k == 0) {
     Views ins, outs;
@@ -79,12 +82,8 @@ Tensor linear_grad_weight(GradCtx& c) {
   // A weight that is used again: the product adds to what its other uses gave. A half type would round at every use.
   Tensor* sum = is_half(x.dtype()) ? nullptr : c.sum_so_far(1);
   if (!sum || sum->dtype() != x.dtype()) return matmul(left, right);
-  auto batch_of_one = [](const Tensor& t) {
-    View v(t);
-    v.shape.insert(0, 1), v.stride.insert(0, 0);
-    return v;
-  };
-  backend(x.device()).gemm(1.0, batch_of_one(left), batch_of_one(right), 1.0, batch_of_one(*sum));
+  auto view = [](const Tensor& t) { return product_view(t, t.size(0), t.size(1), t.stride(0), t.stride(1)); };
+  backend(x.device()).gemm(1.0, view(left), view(right), 1.0, view(*sum));
   return {};
 }
 

@@ -116,8 +116,7 @@ void check_recordable(const Rule& rule, const py::dict& group, const py::dict& s
   for (py::handle p : group["params"])
     TG_CHECK(states.contains(p) || !unwrap(p.ptr()).requires_grad(), NotImplementedError, rule.name,
              ": the first step, which makes the state, cannot be recorded, as it would be the first in every replay; "
-             "take one "
-             "before");
+             "take one before");
 }
 
 // One step of `group`, a dict of Optimizer.param_groups. A parameter that is listed twice takes two steps.

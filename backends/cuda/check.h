@@ -1,7 +1,5 @@
 // Errors of CUDA calls as typed errors that name the call and the op at work.
 #pragma once
-#include <cstdint>
-
 #ifdef TG_CUDA_EMULATION
 #include "backends/cuda/emu/runtime_api.h"
 #else

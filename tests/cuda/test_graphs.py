@@ -35,7 +35,7 @@ def test_replays_follow_their_inputs():
 def test_training_in_a_graph(momentum):
     def make():
         tg.manual_seed(3)
-        net = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to("cuda")  # no indices: they are checked by the host
+        net = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 3)).to("cuda")
         return net, tg.optim.SGD(net.parameters(), lr=0.1, momentum=momentum)
 
     batches = [(tg.randn(6, 4, device="cuda"), tg.randn(6, 3, device="cuda")) for _ in range(5)]
