@@ -90,6 +90,21 @@ def test_every_way_gives_the_same_integers(off):
     assert tf32 == str(off != "TG_EMU_NO_BLAS")  # the own kernel never rounds its operands
 
 
+MISSING = """
+x, b = tg.full((4, 4), 8.0, device='cuda'), tg.full((4,), 8.0, device='cuda')
+before = tg._C._cuda_launches()
+y = tg.nn.functional.linear(x, x, b)
+print(tg._C._cuda_launches() - before, y.unique().tolist())
+"""
+
+
+@emulated
+@pytest.mark.parametrize(("off", "launches"), [("", 0), ("TG_EMU_NO_BLASLT", 1), ("TG_EMU_NO_BLAS", 2)])
+def test_without_the_libraries_own_kernels_take_their_place(off, launches):
+    """Without cuBLASLt a kernel writes the bias first; without cuBLAS another makes the product."""
+    assert run(MISSING, **({off: "1"} if off else {})) == f"{launches} [264.0]"
+
+
 def test_tf32_only_where_it_was_asked_for():
     """1 + 2^-12 lies between numbers of TF32, which has 10 bits of fraction."""
     a = tg.full((8, 8), 1 + 2.0**-12, device="cuda")
@@ -124,7 +139,8 @@ def test_tf32_only_where_it_was_asked_for():
 
 
 def test_many_shapes_do_not_mix_up_their_plans():
-    """Every product twice, in an order that meets each plan again; 16-byte and other addresses are different plans."""
+    """Every product twice, in an order that meets each plan again; 16-byte and other addresses, also of the bias, are
+    different plans. The emulation ends the program where one serves a worse address than it was chosen for."""
     base = tg.randn(200, device="cuda")
     for _ in range(2):
         for n in range(1, 40):
@@ -133,3 +149,15 @@ def test_many_shapes_do_not_mix_up_their_plans():
                 want = x.cpu().double() @ w.cpu().double().T
                 bound = (x.abs().cpu().double() @ w.abs().cpu().double().T) * (n + 1) * 2.0**-24
                 assert (((x @ w.T).cpu().double() - want).abs() <= bound).all()
+                for at in (0, 1, 4):
+                    b = base[at : at + 2]
+                    got, sums = F.linear(x, w, b).cpu().double(), want + b.cpu().double()
+                    assert ((got - sums).abs() <= bound + (b.abs().cpu().double() + sums.abs()) * 2.0**-23).all()
+
+
+def test_long_sums_of_halves_are_rounded_once():
+    """A sum split into parts that are added up in bfloat16 would not leave 256, whose neighbour is 258."""
+    x = tg.tensor([256.0] + [2.0**-5] * 63).to("cuda", tg.bfloat16)
+    for rows in (1, 8):
+        assert (x.expand(rows, 64) @ tg.ones(64, 3, device="cuda", dtype=tg.bfloat16) == 258).all()
+        assert (F.linear(x.expand(rows, 64), tg.ones_like(x).expand(3, 64).contiguous()) == 258).all()

@@ -1,5 +1,9 @@
-// cuBLASLt of the emulation: the loops of its cuBLAS (emu/blas.cpp), then the epilogue.
+// cuBLASLt of the emulation: the loops of its cuBLAS (emu/blas.cpp) and the epilogue. The algorithms that it chooses
+// make use of all that the caller allows: of every byte of alignment, and of sums that are split and rounded on the
+// way.
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "backends/cuda/emu/blas.h"
 #include "backends/cuda/emu/emu.h"
@@ -22,8 +26,18 @@ struct Matrix {
 };
 struct Preference {
   uint64_t workspace = 0;
-  uint32_t align[4] = {256, 256, 256, 256};
+  uint32_t reductions = 7;  // all of them
+  std::array<uint32_t, 4> align = {256, 256, 256, 256};
 };
+
+// What LtAlgorithm holds.
+struct Algorithm {
+  int64_t k;                      // of the product it was chosen for
+  std::array<uint32_t, 4> align;  // what it needs of a, b, c and d
+  uint32_t align_bias;
+  bool rounds_parts;
+};
+constexpr int64_t kLong = 32, kPart = 16;  // sums of more terms than kLong are split into parts
 
 template <class T>
 BlasStatus put(T& to, const void* from, size_t n) {
@@ -61,29 +75,62 @@ BlasStatus layout_set(LtLayout l, LtLayoutField field, const void* value, size_t
 }
 BlasStatus preference_set(LtPreference p, LtPreferenceField field, const void* value, size_t n) {
   auto& wish = real<Preference>(p);
-  uint32_t mask;
   if (field == kLtWorkspace) return put(wish.workspace, value, n);
-  if (field == kLtReductions) return put(mask, value, n);
+  if (field == kLtReductions) return put(wish.reductions, value, n);
   return put(wish.align[field - kLtAlignA], value, n);
 }
+
+// The power of two, up to a vector's bytes, that an address is a multiple of: as the library looks at it.
+uint32_t alignment(const void* p) {
+  const auto a = reinterpret_cast<uintptr_t>(p) | 16;
+  return uint32_t(a & -a);
+}
+void check_aligned(const char* what, const void* p, uint32_t align) {
+  if (reinterpret_cast<uintptr_t>(p) % align != 0)
+    emu::fault("cuBLASLt: %s at %p, for an algorithm that was chosen for addresses that are multiples of %u", what, p,
+               align);
+}
+
+int64_t depth(const Operation& op, const Matrix& a) { return op.trans_a == kBlasN ? a.columns : a.rows; }
 
 // What the library refuses, and rules made up to have both answers: no algorithm for products of one row and column
 // with a bias, scratch memory for long sums.
 BlasStatus choose(LtHandle, LtOperation o, LtLayout la, LtLayout lb, LtLayout lc, LtLayout, LtPreference p, int,
                   LtChoice* choice, int* found) {
   const auto& op = real<Operation>(o);
+  const auto& wish = real<Preference>(p);
   const auto &a = real<Matrix>(la), &b = real<Matrix>(lb), &c = real<Matrix>(lc);
-  const int64_t k = op.trans_a == kBlasN ? a.columns : a.rows;
+  const int64_t k = depth(op, a);
   *found = 0;
   if ((op.trans_b == kBlasN ? b.rows : b.columns) != k || a.batch != c.batch || b.batch != c.batch) return kInvalid;
   for (const Matrix* m : {&a, &b, &c})
     if (m->lead < std::max<int64_t>(1, m->rows)) return kInvalid;
   if (op.epilogue == kLtBias && (c.rows * c.columns == 1 || c.type == kBlasF64)) return kUnsupported;
   *choice = LtChoice{};
-  choice->workspace = k > 32 ? 64 : 0;
-  if (choice->workspace > real<Preference>(p).workspace) return kUnsupported;
-  choice->algorithm.data[0] = uint64_t(k);  // a cached choice must be of the same product
+  choice->workspace = k > kLong ? 64 : 0;
+  if (choice->workspace > wish.workspace) return kUnsupported;
+  const Algorithm chosen{k, wish.align, alignment(op.bias), k > kLong && (wish.reductions & ~kLtReduceInCompute) != 0};
+  static_assert(sizeof chosen <= sizeof choice->algorithm);
+  std::memcpy(&choice->algorithm, &chosen, sizeof chosen);
   *found = 1;
+  return kBlasSuccess;
+}
+
+// A long sum in parts, each of which is added to c in c's type.
+BlasStatus multiply_in_parts(BlasProduct p, cudaStream_t stream) {
+  const int64_t k = p.k, bytes = p.type == kBlasF64 ? 8 : p.type == kBlasF32 ? 4 : 2;
+  const int64_t step_a = (p.op_a == kBlasN ? p.lead_a : 1) * kPart * bytes;
+  const int64_t step_b = (p.op_b == kBlasN ? 1 : p.lead_b) * kPart * bytes;
+  const double one64 = 1;
+  const float one32 = 1;
+  const void* bias = std::exchange(p.bias, nullptr);
+  for (int64_t l = 0; l < k; l += kPart) {
+    p.k = std::min(kPart, k - l);
+    if (l + kPart >= k) p.bias = bias;
+    if (const BlasStatus s = emulated_product(p, stream); s != kBlasSuccess) return s;
+    p.a = static_cast<const char*>(p.a) + step_a, p.b = static_cast<const char*>(p.b) + step_b;
+    p.beta = p.compute == kComputeF64 ? static_cast<const void*>(&one64) : &one32;
+  }
   return kBlasSuccess;
 }
 
@@ -92,30 +139,35 @@ BlasStatus multiply(LtHandle, LtOperation o, const void* alpha, const void* pa, 
                     const LtAlgorithm* algorithm, void* workspace, size_t size, cudaStream_t stream) {
   const Operation op = real<Operation>(o);
   const Matrix a = real<Matrix>(la), b = real<Matrix>(lb), c = real<Matrix>(lc);
-  const int64_t k = op.trans_a == kBlasN ? a.columns : a.rows;
-  if (pc != pd || lc != ld || algorithm->data[0] != uint64_t(k) || (k > 32 && (size < 64 || !workspace)))
-    return kInvalid;
-  return emulated_product({a.type,
-                           op.compute,
-                           BlasOperation(op.trans_a),
-                           BlasOperation(op.trans_b),
-                           c.rows,
-                           c.columns,
-                           k,
-                           a.lead,
-                           b.lead,
-                           c.lead,
-                           a.stride,
-                           b.stride,
-                           c.stride,
-                           c.batch,
-                           pa,
-                           pb,
-                           pd,
-                           alpha,
-                           beta,
-                           op.epilogue == kLtBias ? op.bias : nullptr},
-                          stream);
+  const int64_t k = depth(op, a);
+  Algorithm chosen;
+  std::memcpy(&chosen, algorithm, sizeof chosen);
+  if (pc != pd || lc != ld || chosen.k != k || (k > kLong && (size < 64 || !workspace))) return kInvalid;
+  const void* bias = op.epilogue == kLtBias ? op.bias : nullptr;
+  check_aligned("a", pa, chosen.align[0]), check_aligned("b", pb, chosen.align[1]);
+  check_aligned("c", pc, chosen.align[2]), check_aligned("d", pd, chosen.align[3]);
+  if (bias) check_aligned("the bias", bias, chosen.align_bias);
+  const BlasProduct product{a.type,
+                            op.compute,
+                            BlasOperation(op.trans_a),
+                            BlasOperation(op.trans_b),
+                            c.rows,
+                            c.columns,
+                            k,
+                            a.lead,
+                            b.lead,
+                            c.lead,
+                            a.stride,
+                            b.stride,
+                            c.stride,
+                            c.batch,
+                            pa,
+                            pb,
+                            pd,
+                            alpha,
+                            beta,
+                            bias};
+  return chosen.rounds_parts ? multiply_in_parts(product, stream) : emulated_product(product, stream);
 }
 
 }  // namespace
