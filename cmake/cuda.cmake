@@ -62,8 +62,8 @@ if(NOT TG_CUDA STREQUAL "OFF" AND NOT TG_SANITIZE)
     # Random numbers and steps of optimizers are those of the CPU to the bit, so nothing is contracted where they are made.
     set_property(SOURCE backends/cuda/map.cu backends/cuda/update.cu APPEND PROPERTY COMPILE_OPTIONS $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false>)
   elseif(TG_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "TG_CUDA=ON, but there is no nvcc: pip install nvidia-cuda-nvcc nvidia-cuda-runtime "
-      "nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl, or set CUDACXX")
+    message(FATAL_ERROR "TG_CUDA=ON, but there is no nvcc that works: install the CUDA toolkit (13.0 or newer), or set CUDACXX; "
+      "get_nvcc in tools/setup.sh shows how to have one from PyPI")
   else()
     message(STATUS "tinygrad_cpp: no nvcc, so no CUDA plug-in")
   endif()

