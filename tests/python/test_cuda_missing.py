@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tinygrad_cpp as tg
@@ -56,7 +57,8 @@ def ask(**env: str) -> dict:
     return json.loads(run.stdout)
 
 
-HAVE_PLUGIN = tg._C._cuda_probe()["missing"] != "plug-in" or tg.cuda.is_emulated()
+# The real one, not the emulation, which lies beside it. test_install.py sees to it that it is there where nvcc is.
+HAVE_PLUGIN = Path(tg._C._cuda_probe()["plugin"]).with_name("libtinygrad_cuda.so").exists()
 NO_GPU = not os.path.exists("/dev/nvidiactl")
 
 
@@ -76,6 +78,8 @@ def test_no_driver():
     found = ask()
     assert found["missing"] == "driver" and found["available"] == [False, 0]
     assert "no NVIDIA driver" in found["error"] and "emulate()" in found["error"]
+    assert "install the driver" in found["error"] and not found["emulated"]
+    assert Path(found["plugin"]).name == "libtinygrad_cuda.so"
 
 
 @pytest.mark.skipif(not (HAVE_PLUGIN and NO_GPU and shutil.which("cc")), reason="needs the plug-in, cc, and no driver")

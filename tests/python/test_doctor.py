@@ -38,6 +38,15 @@ def test_names_what_is_there_and_what_to_install(tmp_path):
         assert re.search(r"^\d+[.]\d+.*, \S+$", found[name]) or (files[0] in found[name] and hint in found[name])
 
 
+def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
+    """As on a machine that has none of them."""
+    monkeypatch.setattr(tg._C, "_find_vendor", lambda files, before: ("", "tried"))
+    for name in ("cuBLAS", "cuBLASLt"):
+        missing = f'missing (lib{name.lower().replace("lt", "Lt")}.so.13): pip install "nvidia-cublas>=13.1,<14"'
+        assert _doctor.library(name) == (name, f"{missing}, or pip install tinygrad_cpp[cuda]")
+    assert "pip install" in _doctor.library("NVRTC")[1] and "[cuda,cudnn]" in _doctor.library("cuDNN")[1]
+
+
 def test_instruction_set_may_be_bounded():
     assert "bounded by TG_CPU_ISA=base" in doctor(TG_CPU_ISA="base")["instruction set"]
 

@@ -104,11 +104,17 @@ def test_wheel_is_small(tmp_path):
     assert 1 < size <= 12
 
 
+def have_plugin() -> bool:
+    """Whether the package has the plug-in, which it must have where there is an nvcc to build it."""
+    there = PLUGIN in installed_files()
+    assert there or not have_nvcc(), "there is an nvcc, but the package was built without the CUDA plug-in"
+    return there
+
+
 def test_plugin_is_small_and_needs_no_cuda_library(tmp_path):
     """What it needs of the vendor's it opens by itself, so it loads where there is neither driver nor library."""
-    if PLUGIN not in installed_files():
+    if not have_plugin():
         print("packed size of the CUDA plug-in: there is none, as the package was built without nvcc")
-        assert not have_nvcc()
         return
     size = packed_size([PLUGIN], tmp_path)
     print(f"packed size of the CUDA plug-in: {size:.1f} MB")
@@ -139,15 +145,17 @@ try:
     x.cuda()
 except tg.DeviceError as e:
     assert found["text"].split(";")[0].split(" (")[0] in str(e), (found, e)
+    assert found["missing"] != "driver" or "install the driver" in str(e), e
 else:
     assert tg.cuda.is_available()
+assert not found["emulated"]
 print("fine:", found["missing"])
 """
 
 
 def test_fresh_environment(tmp_path):
     """A new environment with nothing but the package's files and the dependencies it declares: it computes, and where
-    there is no driver the plug-in loads all the same and says so."""
+    there is no driver the plug-in loads all the same and says so. The doctor says how to get the libraries."""
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env/bin/python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
@@ -162,13 +170,15 @@ def test_fresh_environment(tmp_path):
         dist = distribution(name)
         for part in {f.parts[0] for f in dist.files or []} - {"..", "__pycache__"}:
             (site / part).symlink_to(dist.locate_file(part))
-    told = run(python, "-c", ALONE, cwd=tmp_path, LD_LIBRARY_PATH="", TG_CUDA_LIB_DIR="", TG_CUDA_EMULATE="")
-    found = told.removeprefix("fine: ")
+    alone = dict(cwd=tmp_path, LD_LIBRARY_PATH="", PYTHONPATH="", TG_CUDA_LIB_DIR="", TG_CUDA_EMULATE="", TG_CUDA_PLUGIN="")
+    found = run(python, "-c", ALONE, **alone).removeprefix("fine:").strip()
     print(f"alone in an environment, of CUDA is missing: {found or 'nothing'}")
-    if PLUGIN not in installed_files():
+    if not have_plugin():
         assert found == "plug-in"
     elif not os.path.exists("/dev/nvidiactl"):
         assert found in ("driver", "newer driver", "device", "other")
+    doctor = run(python, "-m", "tinygrad_cpp", "doctor", **alone)
+    assert re.search(r'^  cuBLAS +(missing .*: pip install "nvidia-cublas|\d+[.]\d.*, /)', doctor, re.M), doctor
 
 
 def test_import_is_quick(away):
