@@ -5,42 +5,35 @@
 #include <limits>
 
 #include "backends/cpu/loops.h"
-
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
-#pragma GCC diagnostic ignored "-Wpsabi"
-#define TG_IN [[gnu::always_inline]] static inline
+#include "backends/cpu/wide.h"
 
 namespace tg::cpu::TG_ISA {
 namespace {
 
 constexpr int64_t kLanes = 16, kFlush = 1024;
-typedef float V __attribute__((vector_size(64)));
-typedef int32_t VI __attribute__((vector_size(64)));
+using V = Wide<float>;
+using VI = Wide<int32_t>;
 
 TG_IN V spread(float x) { return V{} + x; }
-TG_IN V load(const float* p) {
-  V v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
+TG_IN V load(const float* p) { return load<V>(p); }
 // The last k < 16 elements, the other lanes filled.
 TG_IN V load_part(const float* p, int64_t k, float fill) {
-  V v = spread(fill);
 #ifdef __AVX512F__
-  return (V)_mm512_mask_loadu_ps((__m512)v, __mmask16((1u << k) - 1), p);  // a copy of variable length is a call
+  return (V)_mm512_mask_loadu_ps((__m512)spread(fill), __mmask16((1u << k) - 1), p);  // the copy below is a call
 #else
-  std::memcpy(&v, p, size_t(k) * sizeof(float));
-  return v;
+  float l[kLanes];
+  for (float& x : l) x = fill;
+  std::memcpy(l, p, size_t(k) * sizeof(float));
+  return load(l);
 #endif
 }
-TG_IN void store(float* p, V v, int64_t k) {
+TG_IN void store_part(float* p, V v, int64_t k) {
 #ifdef __AVX512F__
   _mm512_mask_storeu_ps(p, __mmask16((1u << k) - 1), (__m512)v);
 #else
-  std::memcpy(p, &v, size_t(k) * sizeof(float));
+  float l[kLanes];
+  store(l, v);
+  std::memcpy(p, l, size_t(k) * sizeof(float));
 #endif
 }
 
@@ -49,15 +42,14 @@ template <class F, class... P>
 TG_IN void map_row(float* out, int64_t n, F f, P... in) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    V v = f(load(in + i)...);
-    std::memcpy(out + i, &v, sizeof v);
+    store(out + i, f(load(in + i)...));
   }
-  if (i < n) store(out + i, f(load_part(in + i, n - i, 0.0f)...), n - i);
+  if (i < n) store_part(out + i, f(load_part(in + i, n - i, 0.0f)...), n - i);
 }
 
 TG_IN double add_lanes(V v) {
   float l[kLanes];
-  std::memcpy(l, &v, sizeof l);
+  store(l, v);
   double d[kLanes / 2];
   for (int j = 0; j < 8; ++j) d[j] = double(l[j]) + double(l[j + 8]);
   for (int half = 4; half > 0; half /= 2)
@@ -74,14 +66,14 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
     V s0{}, s1{};
     int64_t i = b;
     for (; i + 2 * kLanes <= e; i += 2 * kLanes) {
-      s0 += f(load(in + i)...);
-      s1 += f(load(in + i + kLanes)...);
+      s0 = s0 + f(load(in + i)...);
+      s1 = s1 + f(load(in + i + kLanes)...);
     }
-    if (i + kLanes <= e) s0 += f(load(in + i)...), i += kLanes;
+    if (i + kLanes <= e) s0 = s0 + f(load(in + i)...), i += kLanes;
     if (i < e) {
       float l[kLanes] = {};
-      store(l, f(load_part(in + i, e - i, 0.0f)...), e - i);
-      s1 += load(l);
+      store_part(l, f(load_part(in + i, e - i, 0.0f)...), e - i);
+      s1 = s1 + load(l);
     }
     total += add_lanes(s0 + s1);
   }
@@ -91,7 +83,7 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
 // exp with the reduction and polynomial of Cephes' expf (S. Moshier), within 2 units in the last place; 0 below the
 // smallest normal number.
 TG_IN V exp(V x) {
-  const V top = x > 88.3762626647950f ? spread(88.3762626647950f) : x;
+  const V most = spread(88.3762626647950f), top = choose(x > most, most, x);
   const V t = top * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   const V k = t - 12582912.0f;
   const V r = (top - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -101,9 +93,9 @@ TG_IN V exp(V x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = (p * (r * r) + r) + 1.0f;
-  const VI bits = ((VI)t - 0x4b400000 + 127) << 23;
-  const V y = p * (V)bits;
-  return x < -87.3365447505531f ? V{} : x > 88.7228317f ? spread(std::numeric_limits<float>::infinity()) : y;
+  const V y = p * bits_as<V>((bits_as<VI>(t) - 0x4b400000 + 127) << 23);
+  return choose(x < spread(-87.3365447505531f), V{},
+                choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), y));
 }
 
 // The largest element; NaN if there is one.
@@ -113,16 +105,16 @@ TG_IN float max_row(const float* x, int64_t n) {
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
     V a = load(x + i), b = load(x + i + kLanes);
-    m = (a > m) | (a != a) ? a : m;
-    m2 = (b > m2) | (b != b) ? b : m2;
+    m = choose((a > m) | (a != a), a, m);
+    m2 = choose((b > m2) | (b != b), b, m2);
   }
   for (; i < n; i += kLanes) {
     V a = n - i >= kLanes ? load(x + i) : load_part(x + i, n - i, low);
-    m = (a > m) | (a != a) ? a : m;
+    m = choose((a > m) | (a != a), a, m);
   }
-  m = (m2 > m) | (m2 != m2) ? m2 : m;
+  m = choose((m2 > m) | (m2 != m2), m2, m);
   float l[kLanes], best;
-  std::memcpy(l, &m, sizeof l);
+  store(l, m);
   best = l[0];
   for (float v : l) best = v > best || v != v ? v : best;
   return best;
@@ -138,13 +130,13 @@ TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
     int64_t i = b;
     for (; i + kLanes <= e; i += kLanes) {
       V v = exp(load(x + i) - t);
-      s += v;
-      if (out) std::memcpy(out + i, &v, sizeof v);
+      s = s + v;
+      if (out) store(out + i, v);
     }
     if (i < e) {
       V v = exp(load_part(x + i, e - i, -std::numeric_limits<float>::infinity()) - t);
-      s += v;
-      if (out) store(out + i, v, e - i);
+      s = s + v;
+      if (out) store_part(out + i, v, e - i);
     }
     total += add_lanes(s);
   }

@@ -4,12 +4,7 @@
 #include <type_traits>
 
 #include "backends/cpu/loops.h"
-
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
-#pragma GCC diagnostic ignored "-Wpsabi"
+#include "backends/cpu/wide.h"
 
 namespace tg::cpu::TG_ISA {
 namespace {
@@ -29,32 +24,10 @@ constexpr A neutral(Red op) {
   return A(0);
 }
 
-// One step for scalars and, with the same text, for GCC's vectors. Integer sums wrap.
-template <Red op, class A>
-[[gnu::always_inline]] inline A step(A m, A x) {
-  if constexpr (op == Red::Sum || op == Red::Prod) {
-    if constexpr (std::is_same_v<A, int64_t>) {
-      uint64_t u = uint64_t(m), v = uint64_t(x);
-      return A(op == Red::Sum ? u + v : u * v);
-    } else {
-      return op == Red::Sum ? m + x : m * x;
-    }
-  } else if constexpr (op == Red::Max) {
-    return (x > m) | (x != x) ? x : m;
-  } else if constexpr (op == Red::Min) {
-    return (x < m) | (x != x) ? x : m;
-  } else if constexpr (op == Red::Any) {
-    return (m != A(0)) | (x != A(0)) ? A(1) : A(0);
-  } else {
-    return (m != A(0)) & (x != A(0)) ? A(1) : A(0);
-  }
-}
-
-typedef float VecF __attribute__((vector_size(64)));
-typedef double VecD __attribute__((vector_size(64)));
-typedef int64_t VecI __attribute__((vector_size(64)));
-typedef uint64_t VecU __attribute__((vector_size(64)));
-typedef float HalfF __attribute__((vector_size(32)));
+using VecF = Wide<float>;
+using VecD = Wide<double>;
+using VecI = Wide<int64_t>;
+using VecU = Wide<uint64_t>;
 
 // Vectors of the input's type, and of its accumulator's.
 template <class T>
@@ -66,30 +39,27 @@ template <class T>
 constexpr int kWidth = int(64 / sizeof(T));
 constexpr int kAccWidth = 8, kTerms = 8;
 
-// (V: vectors of float, double or int64.)
+// One step of single values or of vectors. Integer sums wrap.
 template <Red op, class V>
-[[gnu::always_inline]] inline void vstep(V& m, const V& x) {
-  if constexpr (op == Red::Sum || op == Red::Prod) {
-    if constexpr (std::is_same_v<V, VecI>)
-      m = (V)(op == Red::Sum ? (VecU)m + (VecU)x : (VecU)m * (VecU)x);
-    else
-      m = op == Red::Sum ? m + x : m * x;
+[[gnu::always_inline]] inline V step(const V& m, const V& x) {
+  if constexpr (std::is_same_v<V, int64_t> && (op == Red::Sum || op == Red::Prod)) {
+    return V(op == Red::Sum ? uint64_t(m) + uint64_t(x) : uint64_t(m) * uint64_t(x));
+  } else if constexpr (std::is_same_v<V, VecI> && (op == Red::Sum || op == Red::Prod)) {
+    const VecU u = bits_as<VecU>(m), v = bits_as<VecU>(x);
+    return bits_as<V>(op == Red::Sum ? u + v : u * v);
+  } else if constexpr (op == Red::Sum) {
+    return m + x;
+  } else if constexpr (op == Red::Prod) {
+    return m * x;
   } else if constexpr (op == Red::Max) {
-    m = (x > m) | (x != x) ? x : m;
+    return choose((x > m) | (x != x), x, m);
   } else if constexpr (op == Red::Min) {
-    m = (x < m) | (x != x) ? x : m;
+    return choose((x < m) | (x != x), x, m);
   } else if constexpr (op == Red::Any) {
-    m = (m != V{}) | (x != V{}) ? V{} + 1 : V{};
+    return choose((m != V{}) | (x != V{}), V{} + 1, V{});
   } else {
-    m = (m != V{}) & (x != V{}) ? V{} + 1 : V{};
+    return choose((m != V{}) & (x != V{}), V{} + 1, V{});
   }
-}
-
-template <class V, class T>
-[[gnu::always_inline]] inline V load(const T* p) {
-  V v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
 }
 
 constexpr bool is_extreme(Red op) { return op == Red::Max || op == Red::Min; }
@@ -105,7 +75,7 @@ template <class V>
     bad = (V)_mm512_mask_mov_pd((__m512d)bad, _mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_UNORD_Q),
                                 (__m512d)(V{} + __builtin_nan("")));
 #else
-  if constexpr (!std::is_same_v<V, VecI>) bad = (x != x) | (y != y) ? V{} + __builtin_nanf("") : bad;
+  if constexpr (!std::is_same_v<V, VecI>) bad = choose((x != x) | (y != y), V{} + __builtin_nanf(""), bad);
 #endif
 }
 
@@ -117,11 +87,11 @@ struct Extreme {
   [[gnu::always_inline]] explicit Extreme(V first) : m(first) {}
   [[gnu::always_inline]] void take(V x, V y) {
     if constexpr (op == Red::Max) {
-      m = x > m ? x : m;
-      m = y > m ? y : m;
+      m = choose(x > m, x, m);
+      m = choose(y > m, y, m);
     } else {
-      m = x < m ? x : m;
-      m = y < m ? y : m;
+      m = choose(x < m, x, m);
+      m = choose(y < m, y, m);
     }
     mark_nan(bad, x, y);
   }
@@ -129,7 +99,7 @@ struct Extreme {
     if constexpr (std::is_same_v<V, VecI>)
       return m;
     else
-      return bad != bad ? bad : m;
+      return choose(bad != bad, bad, m);
   }
 };
 
@@ -148,44 +118,34 @@ template <Red op, class T, int kCount>
       b.take(load<S>(p + (k + 2) * stride), load<S>(p + (k + 3) * stride));
     }
     S m = a.result();
-    vstep<op>(m, b.result());
+    m = step<op>(m, b.result());
     return m;
   } else {
     static_assert(kCount == 8);
     auto pair = [&](int k) __attribute__((always_inline)) {
       S a = load<S>(p + k * stride);
-      vstep<op>(a, load<S>(p + (k + 1) * stride));
+      a = step<op>(a, load<S>(p + (k + 1) * stride));
       return a;
     };
     auto four = [&](int k) __attribute__((always_inline)) {
       S a = pair(k);
-      vstep<op>(a, pair(k + 2));
+      a = step<op>(a, pair(k + 2));
       return a;
     };
     S a = four(0);
-    vstep<op>(a, four(4));
+    a = step<op>(a, four(4));
     return a;
   }
-}
-
-[[gnu::always_inline]] inline VecD to_double(HalfF x) {
-#ifdef __AVX512F__
-  return (VecD)_mm512_maskz_cvtps_pd(0xff, (__m256)x);  // GCC 12 makes two conversions and joins them
-#else
-  return __builtin_convertvector(x, VecD);
-#endif
 }
 
 // m = op(m, x), with as many accumulating vectors as x needs.
 template <Red op, class T>
 [[gnu::always_inline]] inline void absorb(Acc<T>* m, const In<T>& x) {
   if constexpr (std::is_same_v<T, float>) {
-    HalfF h[2];
-    std::memcpy(h, &x, sizeof h);
-    vstep<op>(m[0], to_double(h[0]));
-    vstep<op>(m[1], to_double(h[1]));
+    m[0] = step<op>(m[0], to_double(lower(x)));
+    m[1] = step<op>(m[1], to_double(upper(x)));
   } else {
-    vstep<op>(m[0], x);
+    m[0] = step<op>(m[0], x);
   }
 }
 
@@ -200,11 +160,11 @@ template <Red op, class T, int kCount = kTerms>
 }
 
 // The lanes of v as one value, and that into *acc.
-template <Red op, class A, class V>
+template <Red op, class T, class A, class V>
 [[gnu::always_inline]] inline void absorb_lanes(const V& v, A* acc) {
-  constexpr int kLanes = int(sizeof(V) / sizeof(v[0]));
-  std::remove_cvref_t<decltype(v[0])> l[kLanes];
-  std::memcpy(l, &v, sizeof l);
+  constexpr int kLanes = int(sizeof(V) / sizeof(T));
+  T l[kLanes];
+  store(l, v);
   for (int half = kLanes / 2; half > 0; half /= 2)
     for (int j = 0; j < half; ++j) l[j] = step<op>(l[j], l[j + half]);
   *acc = step<op>(*acc, A(l[0]));
@@ -231,14 +191,14 @@ template <Red op, class T>
     for (int64_t i = 0; i < whole; i += kBlock) take(src + i);
     if (whole < n) take(rest);
     S m = e[0].result();
-    for (int k = 1; k < 4; ++k) vstep<op>(m, e[k].result());
-    absorb_lanes<op, A>(m, acc);
+    for (int k = 1; k < 4; ++k) m = step<op>(m, e[k].result());
+    absorb_lanes<op, T>(m, acc);
   } else {
     Acc<T> m[kVecs];
     for (auto& v : m) v = Acc<T>{} + neutral<A>(op);
     for (int64_t i = 0; i < whole; i += kBlock) absorb_terms<op, T>(m, src + i, kStep);
     if (whole < n) absorb_terms<op, T>(m, rest, kStep);
-    if constexpr (kVecs == 2) vstep<op>(m[0], m[1]);
+    if constexpr (kVecs == 2) m[0] = step<op>(m[0], m[1]);
     absorb_lanes<op, A>(m[0], acc);
   }
 }
@@ -247,15 +207,16 @@ template <Red op, class T>
 template <Red op, class T, int kRows>
 [[gnu::always_inline]] inline void col_rows(const T* src, int64_t stride, AccOf<T>* acc, int64_t width) {
   using A = AccOf<T>;
-  Acc<T> m[kWidth<T> / kAccWidth];
+  constexpr int kVecs = kWidth<T> / kAccWidth;
+  Acc<T> m[kVecs];
   int64_t j = 0;
   for (; j + kWidth<T> <= width; j += kWidth<T>) {
-    std::memcpy(m, acc + j, sizeof m);
+    for (int k = 0; k < kVecs; ++k) m[k] = load<Acc<T>>(acc + j + k * kAccWidth);
     if constexpr (kRows > 1)
       absorb_terms<op, T, kRows>(m, src + j, stride);
     else
       absorb<op, T>(m, load<In<T>>(src + j));
-    std::memcpy(acc + j, m, sizeof m);
+    for (int k = 0; k < kVecs; ++k) store(acc + j + k * kAccWidth, m[k]);
   }
   for (; j < width; ++j)
     for (int r = 0; r < kRows; ++r) acc[j] = step<op, A>(acc[j], A(src[r * stride + j]));
