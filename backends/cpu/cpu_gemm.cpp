@@ -212,13 +212,26 @@ void scale(double beta, const View& c) {
 
 }  // namespace
 
+namespace {
+
+struct alignas(64) Line {
+  float floats[16];
+};
+
+}  // namespace
+
+float* gemm_panels(int64_t floats) {
+  thread_local std::unique_ptr<Line[]> lines;
+  thread_local size_t have = 0;
+  const size_t need = size_t(floats + 15) / 16;
+  if (have < need) have = 0, lines = std::make_unique_for_overwrite<Line[]>(need), have = need;
+  return lines[0].floats;
+}
+
 float* gemm_buffer() {
   // The packed rows, in panels of up to 6 padded to 8 (AVX2) or of up to 14 padded to 16 (AVX-512), and one panel of
   // the right operand.
   constexpr size_t kFloats = kGemmDepth * ((kGemmRows / 6 + 4) * 8 + kGemmColumns);
-  struct alignas(64) Line {
-    float floats[16];
-  };
   thread_local const auto lines = std::make_unique_for_overwrite<Line[]>(kFloats / 16);
   return lines[0].floats;
 }
@@ -229,7 +242,7 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
   // Results of a few rows stay close while k goes on; for one thread many rows are packed for this many columns.
-  constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048;
+  constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048, kLeastKept = 512;
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
   auto even = [&](int64_t size, int64_t most, int64_t unit) {
     return pieces(pieces(size, pieces(size, most)), unit) * unit;
@@ -242,9 +255,13 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   };
   GemmGrid g{m, n, 1, 1};
   if (work > 2 * kPart) {
-    g.m = even(m, kGemmRows, 1);
-    g.n = even(n, fit(g.m, kLeastColumns, std::max(kManyColumns, kMostResults / g.m)), kGemmColumns);
-    if (g.n >= n) g.m = even(m, fit(n, kLeastRows, kGemmRows), 1);
+    // One thread takes all rows of as many columns as it can keep packed, several threads some of either.
+    const int64_t keeps = kGemmKept / (pieces(k, kGemmDepth) * kGemmDepth);
+    const bool all_rows = threads == 1 && m > kGemmRows && keeps >= std::min(n, kLeastKept);
+    g.m = all_rows ? m : even(m, kGemmRows, 1);
+    const int64_t most = all_rows ? std::min(keeps, kManyColumns) : std::max(kManyColumns, kMostResults / g.m);
+    g.n = even(n, fit(g.m, kLeastColumns, most), kGemmColumns);
+    if (g.n >= n && !all_rows) g.m = even(m, fit(n, kLeastRows, kGemmRows), 1);
   }
   g.mb = pieces(m, g.m);
   g.nb = pieces(n, g.n);

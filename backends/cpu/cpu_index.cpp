@@ -7,6 +7,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/nd.h"
+#include "backends/cpu/stream.h"
 #include "backends/scalar_math.h"
 
 namespace tg::cpu {
@@ -57,8 +58,11 @@ Nd order_free(const Views& v, int lead) {
   return Nd(std::move(n), v);
 }
 
+// Rows of a large result whose stretches are a few lines at least.
+bool streams_rows(int64_t bytes, int64_t row) { return kCanStream && bytes >= kStreamed && row >= 8 * kLine; }
+
 template <class U>
-void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along) {
+void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool stream) {
   const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
   U* out = reinterpret_cast<U*>(at[0]);
   const int64_t* index = reinterpret_cast<const int64_t*>(at[1]);
@@ -66,7 +70,7 @@ void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along) {
   if (sx == 0) {
     const U* row = in + *index * along;
     if (si == 1 && so == 1)
-      std::memcpy(out, row, size_t(k) * sizeof(U));
+      stream ? stream_bytes(out, row, k * int64_t(sizeof(U))) : void(std::memcpy(out, row, size_t(k) * sizeof(U)));
     else
       for (int64_t j = 0; j < k; ++j) out[j * so] = row[j * si];
   } else if (so == 1 && sx == 1 && si == 0 && along == 1) {
@@ -111,6 +115,7 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
   const int64_t along = in.stride[axis], size = in.shape[axis];
   visit_item(nd.item[0], [&](auto tag) {
     using U = typename decltype(tag)::type;
+    const bool stream = streams_rows(nd.n * int64_t(sizeof(U)), nd.inner() * int64_t(sizeof(U)));
     parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
       int64_t low = INT64_MAX, high = INT64_MIN;
       each_row(nd, b, e, [&](char* const* at, int64_t k) {
@@ -118,8 +123,9 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
           widen_by_row(reinterpret_cast<const int64_t*>(at[1]), nd.inner_stride(1), k, low, high);
           if (low < 0 || high >= size) return;
         }
-        gather_row<U>(nd, at, k, along);
+        gather_row<U>(nd, at, k, along, stream);
       });
+      if (stream) stream_end();
       if (range) range->widen(low, high);
     });
   });
@@ -173,6 +179,8 @@ struct ScatterPlan {
 // Whole rows: for every i, a run of neighbouring elements goes to row index[i].
 template <ScatterOp op, class S, class X>
 void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
+  constexpr bool moves = op == ScatterOp::Set && std::is_same_v<S, X>;
+  const bool stream = moves && streams_rows(p.nd.n * p.n * int64_t(sizeof(S)), p.nd.inner() * int64_t(sizeof(S)));
   Cursor c(p.nd, b);
   while (c.linear < e) {
     const int64_t k = std::min(e - c.linear, c.row_left());
@@ -182,11 +190,16 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
     for (int64_t i = 0; i < p.n; ++i) {
       S* to = out + index[i * p.index_step] * p.out_step;
       const X* from = src + i * p.src_step;
+      if (stream) {
+        stream_bytes(to, from, k * int64_t(sizeof(S)));
+        continue;
+      }
 #pragma GCC ivdep
       for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S, X>(to[j], from[j]);
     }
     c.advance_in_row(k);
   }
+  if (stream) stream_end();
 }
 
 // Elements [0, k) across the axis, the axis outside: `to` is their part of the output, its rows `step` apart.
@@ -205,9 +218,10 @@ void scatter_stripe(const ScatterPlan& p, const X* src, const int64_t* index, S*
 // side.
 template <ScatterOp op, class S, class X>
 void scatter_across(const ScatterPlan& p, int64_t b, int64_t e) {
-  constexpr int64_t kStripeBytes = 1 << 18, kLine = 64 / sizeof(S), kWide = 1024;
+  constexpr int64_t kStripeBytes = 1 << 18, kPerLine = kLine / sizeof(S), kWide = 1024;
   const int64_t so = p.nd.inner_stride(2);
-  const int64_t width = std::clamp<int64_t>(kStripeBytes / int64_t(sizeof(S)) / p.out_n / kLine * kLine, kLine, kWide);
+  const int64_t width =
+      std::clamp<int64_t>(kStripeBytes / int64_t(sizeof(S)) / p.out_n / kPerLine * kPerLine, kPerLine, kWide);
   const bool copies = so == 1 && width < kWide && 2 * p.n >= p.out_n;
   Temp memory(copies ? width * p.out_n * int64_t(sizeof(S)) : 0);
   S* stripe = memory.template as<S>();

@@ -1,12 +1,9 @@
 // map: one-instruction programs over plain memory run their loop directly, everything else tile by tile.
 #include <cstring>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/interp.h"
+#include "backends/cpu/stream.h"
 
 namespace tg::cpu {
 namespace {
@@ -56,10 +53,18 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
     }
   }
   auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
+  auto to = [&](int64_t i) { return static_cast<char*>(out) + i * item; };
+  bool stream = kCanStream && n * item >= kStreamed;
+  for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
-    const int64_t block = scalars ? kTile : e - b;
-    for (int64_t i = b; i < e; i += block)
-      f(at(0, i), at(1, i), at(2, i), static_cast<char*>(out) + i * item, std::min(block, e - i));
+    const int64_t block = scalars || stream ? kTile : e - b;
+    alignas(kLine) char tile[kTile * 8];
+    for (int64_t i = b; i < e; i += block) {
+      const int64_t k = std::min(block, e - i);
+      f(at(0, i), at(1, i), at(2, i), stream ? tile : to(i), k);
+      if (stream) stream_bytes(to(i), tile, k * item);
+    }
+    if (stream) stream_end();
   });
 }
 
@@ -104,19 +109,6 @@ void copy_row(const char* src, int64_t ss, char* dst, int64_t ds, int64_t n) {
   }
 }
 
-#ifdef __SSE2__
-constexpr bool kCanStream = true;
-// A cache line past the caches: it is not read first, and pushes nothing out.
-void stream_line(void* to, const void* line) {
-  for (int i = 0; i < 4; ++i) _mm_stream_si128(static_cast<__m128i*>(to) + i, static_cast<const __m128i*>(line)[i]);
-}
-void stream_end() { _mm_sfence(); }
-#else
-constexpr bool kCanStream = false;
-void stream_line(void* to, const void* line) { std::memcpy(to, line, 64); }
-void stream_end() {}
-#endif
-
 // d[i * d0 + k * d1] = s[i * s0 + k * s1] where the inner axes differ (s0 and d1 are small): squares of one cache
 // line's side, so that each line of both is touched once. `stream`: lines of d are aligned and go past the caches.
 template <class U>
@@ -152,7 +144,6 @@ void copy_block(const char* src, int64_t s0, int64_t s1, char* dst, int64_t d0, 
   }
 }
 
-constexpr int64_t kStreamed = 32 << 20;  // bytes of a copy that the caches would hardly keep for whoever reads it next
 constexpr int64_t kLinesStreamed = 4;
 
 // A copy without conversion, in any layout.
@@ -179,8 +170,16 @@ void copy_same(const Nd& nd) {
     });
     return;
   }
+  const bool stream = kCanStream && si == 1 && so == 1 && nd.n * int64_t(sizeof(U)) >= kStreamed && L >= 16 * kLine;
   parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
-    each_row(nd, b, e, [&](char* const* at, int64_t k) { copy_row<U>(at[1], si, at[0], so, k); });
+    each_row(nd, b, e, [&](char* const* at, int64_t k) {
+      const int64_t bytes = k * int64_t(sizeof(U));
+      if (stream && (at[0] + bytes <= at[1] || at[1] + bytes <= at[0]))
+        stream_bytes(at[0], at[1], bytes);
+      else
+        copy_row<U>(at[1], si, at[0], so, k);
+    });
+    if (stream) stream_end();
   });
 }
 
@@ -201,9 +200,21 @@ bool map_convert(const Program& p, const Views& ins, const Views& outs) {
   if (nd.inner() < 64 || (narrows ? si : so) != 1) return false;  // short rows are gathered into tiles
   const LoadLoop load = loops().load[int(ins[0].dtype)][num];
   const StoreLoop store = loops().store[num][int(outs[0].dtype)];
+  auto convert = [&](const char* from, char* to, int64_t k) {
+    narrows ? store(from, to, so, k) : load(from, si, to, k);
+  };
+  const bool stream = kCanStream && so == 1 && nd.n * nd.item[0] >= kStreamed;
   parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
-    each_row(nd, b, e,
-             [&](char* const* at, int64_t k) { narrows ? store(at[1], at[0], so, k) : load(at[1], si, at[0], k); });
+    alignas(kLine) char tile[kTile * 8];
+    each_row(nd, b, e, [&](char* const* at, int64_t n) {
+      if (!stream) return convert(at[1], at[0], n);
+      for (int64_t i = 0; i < n; i += kTile) {
+        const int64_t k = std::min(kTile, n - i);
+        convert(at[1] + i * si * nd.item[1], tile, k);
+        stream_bytes(at[0] + i * nd.item[0], tile, k * nd.item[0]);
+      }
+    });
+    if (stream) stream_end();
   });
   return true;
 }

@@ -192,6 +192,18 @@ struct Scan {
   int64_t n, si, so, sx;
   bool indexed;
 
+  // The loop that takes many float lines, each along its own memory, at once; null if these are none.
+  template <class T>
+  LineScans::Loop line_loop(const LineScans& l) const {
+    const bool plain = std::is_same_v<T, float> && nd.ndim() > 0 && nd.dtype[0] == DType::F32 &&
+                       nd.dtype[1] == DType::F32 && si == 1 && so == 1 && !indexed && l.count > 0;
+    return !plain ? nullptr : op == ScanOp::Sum ? l.sum : op == ScanOp::Prod ? l.product : nullptr;
+  }
+  void by_squares(const Cursor& c, LineScans::Loop loop) const {
+    loop(reinterpret_cast<const float*>(c.p[0]), nd.inner_stride(0), reinterpret_cast<float*>(c.p[1]),
+         nd.inner_stride(1), n);
+  }
+
   // R neighbouring lines, each along its own memory.
   template <int R, class T>
   void along(const Cursor& c) const {
@@ -255,12 +267,18 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
                  .indexed = index.data != nullptr};
     const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
     const bool columns = step && !s.indexed && side_by_side(nd, s.si);
+    const LineScans::Loop lines = s.line_loop<T>(l.lines);
     parallel_for(nd.n, std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
       for (Cursor c(nd, b); c.linear < e;) {
         const int64_t left = std::min(e - c.linear, c.row_left());
-        const int64_t width = columns ? std::min(kTile, left) : left >= kTogether ? kTogether : 1;
+        const int64_t width = columns                          ? std::min(kTile, left)
+                              : lines && left >= l.lines.count ? l.lines.count
+                              : left >= kTogether              ? kTogether
+                                                               : 1;
         if (columns)
           s.across<T>(c, width, step);
+        else if (lines && width == l.lines.count)
+          s.by_squares(c, lines);
         else if (width > 1)
           s.along<kTogether, T>(c);
         else

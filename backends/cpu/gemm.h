@@ -19,6 +19,8 @@ struct Windows {
 // What the calling thread packs into, 64-byte aligned. It keeps this until it ends: small products of two threads would
 // otherwise wait for each other in the allocator.
 TG_API float* gemm_buffer();
+// At least so many floats for panels that are used again: of one thread and 64-byte aligned as well.
+float* gemm_panels(int64_t floats);
 
 // An operand as the kernel sees it: element (k, w), where k runs along the summed axis and w along rows of the left or
 // columns of the right operand. Types are float32 or a half type.
@@ -43,9 +45,10 @@ struct GemmProduct {
 };
 using GemmLoop = void (*)(const GemmProduct&);
 
-inline constexpr int64_t kGemmDepth = 256;   // summed at once: a panel of either side stays in the first-level cache
-inline constexpr int64_t kGemmRows = 448;    // packed at once of the left operand: stays in the second-level cache
-inline constexpr int64_t kGemmColumns = 32;  // widest panel of the right operand
+inline constexpr int64_t kGemmDepth = 256;     // summed at once: a panel of either side stays in the first-level cache
+inline constexpr int64_t kGemmRows = 448;      // packed at once of the left operand: stays in the second-level cache
+inline constexpr int64_t kGemmColumns = 32;    // widest panel of the right operand
+inline constexpr int64_t kGemmKept = 2 << 20;  // floats of the right operand that a part packs once for all its rows
 
 // A product is cut into parts of m x n, mb by nb of them.
 struct GemmGrid {

@@ -25,40 +25,6 @@ constexpr int kMaxRows = L == 16 ? 14 : 6;
 
 // ---- packing: dst[k * P + w] = element (k, w); columns beyond `valid` are zero
 
-#ifdef __AVX512F__
-TG_IN V low_floats(V a, V b) { return _mm512_unpacklo_ps(a, b); }
-TG_IN V high_floats(V a, V b) { return _mm512_unpackhi_ps(a, b); }
-TG_IN V low_pairs(V a, V b) { return (V)_mm512_unpacklo_pd((__m512d)a, (__m512d)b); }
-TG_IN V high_pairs(V a, V b) { return (V)_mm512_unpackhi_pd((__m512d)a, (__m512d)b); }
-// Columns of quarters: r[k] gets the k-th quarter of each.
-TG_IN void turn_blocks(const V* q, V* r) {
-  const V a = _mm512_shuffle_f32x4(q[0], q[4], 0x88), b = _mm512_shuffle_f32x4(q[8], q[12], 0x88),
-          c = _mm512_shuffle_f32x4(q[0], q[4], 0xdd), d = _mm512_shuffle_f32x4(q[8], q[12], 0xdd);
-  r[0] = _mm512_shuffle_f32x4(a, b, 0x88), r[8] = _mm512_shuffle_f32x4(a, b, 0xdd);
-  r[4] = _mm512_shuffle_f32x4(c, d, 0x88), r[12] = _mm512_shuffle_f32x4(c, d, 0xdd);
-}
-#else
-TG_IN V low_floats(V a, V b) { return _mm256_unpacklo_ps(a, b); }
-TG_IN V high_floats(V a, V b) { return _mm256_unpackhi_ps(a, b); }
-TG_IN V low_pairs(V a, V b) { return (V)_mm256_unpacklo_pd((__m256d)a, (__m256d)b); }
-TG_IN V high_pairs(V a, V b) { return (V)_mm256_unpackhi_pd((__m256d)a, (__m256d)b); }
-TG_IN void turn_blocks(const V* q, V* r) {
-  r[0] = _mm256_permute2f128_ps(q[0], q[4], 0x20), r[4] = _mm256_permute2f128_ps(q[0], q[4], 0x31);
-}
-#endif
-// L x L: blocks of 4 x 4 within the lanes of 128 bits first, then the blocks.
-TG_IN void transpose(V (&r)[L]) {
-  V q[L];  // q[i + j]: column j of each block of rows i to i + 3
-#pragma GCC unroll 4
-  for (int i = 0; i < L; i += 4) {
-    const V a = low_floats(r[i], r[i + 1]), b = high_floats(r[i], r[i + 1]), c = low_floats(r[i + 2], r[i + 3]),
-            d = high_floats(r[i + 2], r[i + 3]);
-    q[i] = low_pairs(a, c), q[i + 1] = high_pairs(a, c), q[i + 2] = low_pairs(b, d), q[i + 3] = high_pairs(b, d);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) turn_blocks(q + j, r + j);
-}
-
 // L rows of up to L elements each, from row(w), written as columns.
 template <int P, class Row>
 TG_IN void pack_square(Row row, int64_t rows, int64_t count, float* dst) {
@@ -391,19 +357,26 @@ Left pack_left(const GemmProduct& p, const Panels& panels, int64_t row0, const S
   return left;
 }
 
+// Where columns are packed to, and whether they have been for the rows before.
+struct Right {
+  float* data;
+  bool packed;
+};
+
 // Columns [col, col + cols) of all packed rows, N vectors wide.
 template <bool Pairs, int N>
 void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int64_t col, int64_t cols, const Stretch& s,
-                  const Left& left, float* right) {
-  Tile t{nullptr, right, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, {}};
+                  const Left& left, const Right& right) {
+  Tile t{nullptr, right.data, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, {}};
   if (!Pairs && cols == N * L && direct(p)) {
     t.b = static_cast<const float*>(p.b.data) + s.k0 * p.b.k_stride + col;
     t.b_stride = p.b.k_stride;
-  } else {
-    pack_lines<Pairs, N * L>(p.b, s.k0, s.elements, col, cols, right);
+  } else if (!right.packed) {
+    pack_lines<Pairs, N * L>(p.b, s.k0, s.elements, col, cols, right.data);
   }
+  const bool far = !right.packed && p.k * p.n * itemsize(p.b.dtype) >= kFarBytes;
   for (int64_t i = 0; i < panels.count; ++i) {
-    t.ahead = i < 2 && p.k * p.n * itemsize(p.b.dtype) >= kFarBytes ? ahead_of<Pairs>(p, s, col + cols, i) : Ahead{};
+    t.ahead = far && i < 2 ? ahead_of<Pairs>(p, s, col + cols, i) : Ahead{};
     const int64_t row = panels.row(i);
     t.a = left.data + i * left.size;
     t.c = p.c + (row0 + row) * p.ldc + col;
@@ -413,18 +386,26 @@ void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int6
 
 template <bool Pairs>
 void product(const GemmProduct& p) {
-  constexpr int64_t kPerLine = Pairs ? 2 : 1;
+  constexpr int64_t kPerLine = Pairs ? 2 : 1, kDepth = kGemmDepth * kPerLine;
   float *right = p.buffer, *to = right + kGemmDepth * kGemmColumns;
-  for (int64_t k0 = 0; k0 < p.k; k0 += kGemmDepth * kPerLine) {
-    Stretch s{k0, least(kGemmDepth * kPerLine, p.k - k0), 0};
-    s.lines = (s.elements + kPerLine - 1) / kPerLine;
-    for (int64_t row0 = 0; row0 < p.m; row0 += kGemmRows) {
-      const Panels panels(least(kGemmRows, p.m - row0));
+  // Rows that do not fit into the cache at once: the panels of the right operand are kept for the rows that follow.
+  const int64_t blocks = (p.m + kGemmRows - 1) / kGemmRows, rows = (p.m + blocks - 1) / blocks;
+  const int64_t width = (p.n + 2 * L - 1) / (2 * L) * (2 * L),
+                floats = (p.k + kDepth - 1) / kDepth * kGemmDepth * width;
+  float* kept = blocks > 1 && floats <= kGemmKept ? gemm_panels(floats) : nullptr;
+  for (int64_t row0 = 0; row0 < p.m; row0 += rows) {
+    const Panels panels(least(rows, p.m - row0));
+    for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
+      Stretch s{k0, least(kDepth, p.k - k0), 0};
+      s.lines = (s.elements + kPerLine - 1) / kPerLine;
       const Left left = pack_left<Pairs>(p, panels, row0, s, to);
+      auto at = [&](int64_t col) {
+        return kept ? Right{kept + k0 / kPerLine * width + col * kGemmDepth, row0 > 0} : Right{right, false};
+      };
       int64_t col = 0;
       for (; p.n - col > L; col += 2 * L)
-        column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, right);
-      if (col < p.n) column_panel<Pairs, 1>(p, panels, row0, col, p.n - col, s, left, right);
+        column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, at(col));
+      if (col < p.n) column_panel<Pairs, 1>(p, panels, row0, col, p.n - col, s, left, at(col));
     }
   }
 }

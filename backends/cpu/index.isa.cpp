@@ -2,6 +2,9 @@
 #include <type_traits>
 
 #include "backends/cpu/loops.h"
+#ifdef __AVX2__
+#include "backends/cpu/vector.h"
+#endif
 
 namespace tg::cpu::TG_ISA {
 namespace {
@@ -101,6 +104,47 @@ template <class T, bool Product>
   for (; r < rows; ++r) scan_rows<T, Product, 1>(x + r * x_stride, x_stride, y + r * y_stride, y_stride, acc, n);
 }
 
+#ifdef __AVX2__
+// The halves of a vector, in double.
+typedef double D __attribute__((vector_size(L * 4)));
+#ifdef __AVX512F__
+TG_IN D low_half(V v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
+TG_IN D high_half(V v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+TG_IN V halves(D low, D high) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+#else
+TG_IN D low_half(V v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
+TG_IN D high_half(V v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+TG_IN V halves(D low, D high) { return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low)); }
+#endif
+
+// L lines, each along its own memory: squares of L x L are turned, so that a vector holds one step of all lines and one
+// addition serves them.
+template <bool Product>
+[[gnu::flatten]] void scan_lines(const float* x, int64_t x_line, float* y, int64_t y_line, int64_t n) {
+  // leaves the first element as it is, -0 included
+  D low = D{} + (Product ? 1.0 : -0.0), high = low;
+  for (int64_t i = 0; i < n; i += L) {
+    const int64_t left = n - i;
+    V r[L];
+#pragma GCC unroll 16
+    for (int k = 0; k < L; ++k) r[k] = left >= L ? load(x + k * x_line + i) : load_part(x + k * x_line + i, left);
+    transpose(r);
+#pragma GCC unroll 16
+    for (int k = 0; k < L; ++k) {
+      const D a = low_half(r[k]), b = high_half(r[k]);
+      low = Product ? low * a : low + a, high = Product ? high * b : high + b;
+      r[k] = halves(low, high);
+    }
+    transpose(r);
+#pragma GCC unroll 16
+    for (int k = 0; k < L; ++k)
+      left >= L ? store(y + k * y_line + i, r[k]) : store_part(y + k * y_line + i, r[k], left);
+  }
+}
+#endif
+
 template <class T>
 void fill_search(Loops& t, Num num) {
   t.find[int(num)] = find<T>;
@@ -117,6 +161,9 @@ void fill_index(Loops& t) {
   fill_search<float>(t, Num::F);
   fill_search<double>(t, Num::D);
   fill_search<int64_t>(t, Num::I);
+#ifdef __AVX2__
+  t.lines = {L, scan_lines<false>, scan_lines<true>};
+#endif
 }
 
 }  // namespace tg::cpu::TG_ISA

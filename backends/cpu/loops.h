@@ -57,6 +57,13 @@ using FindLoop = int64_t (*)(const void* x, const void* value, int64_t n);
 using ScanLoop = void (*)(const void* x, int64_t x_stride, void* y, int64_t y_stride, int64_t rows, void* acc,
                           int64_t n);
 
+// Running sums or products of `count` lines of n floats, each along its own memory: line k at x + k * x_line.
+struct LineScans {
+  using Loop = void (*)(const float* x, int64_t x_line, float* y, int64_t y_line, int64_t n);
+  int64_t count = 0;  // 0: there are none
+  Loop sum = nullptr, product = nullptr;
+};
+
 struct Loops {
   const char* isa = "";
   MapLoop map[3][int(Opc::Count)] = {};  // null where the rule of the row excludes the type
@@ -71,6 +78,7 @@ struct Loops {
   SearchLoop search[2][3] = {};  // for the smallest, the largest
   FindLoop find[3] = {};
   ScanLoop scan_sum[3] = {}, scan_prod[3] = {};
+  LineScans lines;
   GemmLoop gemm = nullptr;       // null: the BLAS does it
   WinogradLoops winograd;        // null where gemm is
   GemmLoop gemm_bf16 = nullptr;  // both operands bfloat16, by dot products of pairs; null: `gemm` converts

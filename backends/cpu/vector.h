@@ -71,5 +71,41 @@ TG_IN V load_some(const S* p, int64_t n) {
 
 typedef int32_t Lanes __attribute__((vector_size(L * 4)));
 
+// ---- L vectors of L floats as columns
+
+#ifdef __AVX512F__
+TG_IN V low_floats(V a, V b) { return _mm512_unpacklo_ps(a, b); }
+TG_IN V high_floats(V a, V b) { return _mm512_unpackhi_ps(a, b); }
+TG_IN V low_pairs(V a, V b) { return (V)_mm512_unpacklo_pd((__m512d)a, (__m512d)b); }
+TG_IN V high_pairs(V a, V b) { return (V)_mm512_unpackhi_pd((__m512d)a, (__m512d)b); }
+// Columns of quarters: r[k] gets the k-th quarter of each.
+TG_IN void turn_blocks(const V* q, V* r) {
+  const V a = _mm512_shuffle_f32x4(q[0], q[4], 0x88), b = _mm512_shuffle_f32x4(q[8], q[12], 0x88),
+          c = _mm512_shuffle_f32x4(q[0], q[4], 0xdd), d = _mm512_shuffle_f32x4(q[8], q[12], 0xdd);
+  r[0] = _mm512_shuffle_f32x4(a, b, 0x88), r[8] = _mm512_shuffle_f32x4(a, b, 0xdd);
+  r[4] = _mm512_shuffle_f32x4(c, d, 0x88), r[12] = _mm512_shuffle_f32x4(c, d, 0xdd);
+}
+#else
+TG_IN V low_floats(V a, V b) { return _mm256_unpacklo_ps(a, b); }
+TG_IN V high_floats(V a, V b) { return _mm256_unpackhi_ps(a, b); }
+TG_IN V low_pairs(V a, V b) { return (V)_mm256_unpacklo_pd((__m256d)a, (__m256d)b); }
+TG_IN V high_pairs(V a, V b) { return (V)_mm256_unpackhi_pd((__m256d)a, (__m256d)b); }
+TG_IN void turn_blocks(const V* q, V* r) {
+  r[0] = _mm256_permute2f128_ps(q[0], q[4], 0x20), r[4] = _mm256_permute2f128_ps(q[0], q[4], 0x31);
+}
+#endif
+// L x L: blocks of 4 x 4 within the lanes of 128 bits first, then the blocks.
+TG_IN void transpose(V (&r)[L]) {
+  V q[L];  // q[i + j]: column j of each block of rows i to i + 3
+#pragma GCC unroll 4
+  for (int i = 0; i < L; i += 4) {
+    const V a = low_floats(r[i], r[i + 1]), b = high_floats(r[i], r[i + 1]), c = low_floats(r[i + 2], r[i + 3]),
+            d = high_floats(r[i + 2], r[i + 3]);
+    q[i] = low_pairs(a, c), q[i + 1] = high_pairs(a, c), q[i + 2] = low_pairs(b, d), q[i + 3] = high_pairs(b, d);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) turn_blocks(q + j, r + j);
+}
+
 }  // namespace
 }  // namespace tg::cpu::TG_ISA

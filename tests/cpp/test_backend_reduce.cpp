@@ -153,7 +153,8 @@ TEST_CASE("scan: every op, dtype, layout and axis") {
       bool extreme = op == ScanOp::Max || op == ScanOp::Min;
       if (op == ScanOp::LogSumExp && !is_float(t)) continue;
       for (Layout l : kInLayouts)
-        for (const Dims& s : {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{3, 4, 5}, Dims{0, 3}})
+        for (const Dims& s :
+             {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{19, 37}, Dims{3, 4, 5}, Dims{0, 3}})
           for (int axis = 0; axis < s.size(); ++axis) {
             Pair in = make_pair_of(s, t, l, rng,
                                    extreme              ? Values::Special
