@@ -58,18 +58,29 @@ using MaskOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
   }
 TG_WIDE(+)
 TG_WIDE(-)
-TG_WIDE(*) TG_WIDE(|) TG_WIDE(&) TG_WIDE(<<)
-#undef TG_WIDE
-#define TG_WIDE(op)                                                                                        \
-  template <class T, int B>                                                                                \
-  [[gnu::always_inline]] inline Pair<MaskOf<T>, B> operator op(const Pair<T, B>& a, const Pair<T, B>& b) { \
-    return {(Wide<MaskOf<T>, B / 2>)(a.low op b.low), (Wide<MaskOf<T>, B / 2>)(a.high op b.high)};         \
-  }
-    TG_WIDE(<) TG_WIDE(>) TG_WIDE(==) TG_WIDE(!=)
+TG_WIDE(*)
+TG_WIDE(|)
+TG_WIDE(&)
+TG_WIDE(<<)
 #undef TG_WIDE
 
-        template <class V>
-        constexpr bool kIsPair = false;
+template <class T, int B>
+TG_IN Pair<MaskOf<T>, B> operator<(const Pair<T, B>& a, const Pair<T, B>& b) {
+  using Half = Wide<MaskOf<T>, B / 2>;
+  return {(Half)(a.low < b.low), (Half)(a.high < b.high)};
+}
+template <class T, int B>
+TG_IN Pair<MaskOf<T>, B> operator>(const Pair<T, B>& a, const Pair<T, B>& b) {
+  return b < a;
+}
+template <class T, int B>
+TG_IN Pair<MaskOf<T>, B> operator!=(const Pair<T, B>& a, const Pair<T, B>& b) {
+  using Half = Wide<MaskOf<T>, B / 2>;
+  return {(Half)(a.low != b.low), (Half)(a.high != b.high)};
+}
+
+template <class V>
+constexpr bool kIsPair = false;
 template <class T, int B>
 constexpr bool kIsPair<Pair<T, B>> = true;
 
