@@ -8,6 +8,9 @@ class TG_API AttentionKernels {
  public:
   virtual ~AttentionKernels() = default;
 
+  // Whether there are kernels for half types; if not, callers widen them to float32.
+  virtual bool attends_halves() const = 0;
+
   // All views are (batch, heads, positions, features) of one dtype and any strides; g is the gradient of out.
   //   out = softmax(scale q k^T) v; causal: a query sees the keys up to its own place
   //   dq, dk, dv = the gradients of q, k, v from that of out

@@ -1,5 +1,7 @@
 // What a backend may be besides a Backend: one with a library's convolutions, which take the image as it is.
 #pragma once
+#include <functional>
+
 #include "backends/backend.h"
 
 namespace tg {
@@ -13,9 +15,10 @@ class TG_API ConvolutionKernels {
 
   // Writes `part` of the convolution y of x, padded by `padding` on both sides of each spatial axis, by w. All
   // contiguous, of one dtype: x (batch, groups * in, size..), w (groups * out, in, kernel..), y (batch, groups * out,
-  // windows..). True if there is a kernel for it, and it has run.
-  virtual bool convolve(ConvPart part, const ConvShape& g, const Dims& padding, const View& x, const View& w,
-                        const View& y) = 0;
+  // windows..). The view that is wanted has no memory yet: `allocate` gives it once there is a kernel for the call.
+  // True if that kernel has run.
+  virtual bool convolve(ConvPart part, const ConvShape& g, const Dims& padding, View x, View w, View y,
+                        const std::function<void*()>& allocate) = 0;
 };
 
 // Those of a device, null if it has none.

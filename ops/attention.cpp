@@ -109,12 +109,13 @@ Tensor empty_heads(const Tensor& t, int64_t features) {
   return y;
 }
 
-// Calls f with the operands as they are and then, if it has no kernel for half types, in float32.
+// Calls f with the operands as the kernels take them: half types in float32 if there are none for them.
 template <class F>
 bool by_kernel(const Tensor& q, const Tensor& k, const Tensor& v, F f) {
   AttentionKernels* kernels = attention_kernels(q.device());
   if (!kernels || !tileable(q, k, v)) return false;
-  return f(*kernels, q, k, v) || (is_half(q.dtype()) && f(*kernels, widen(q), widen(k), widen(v)));
+  if (is_half(q.dtype()) && !kernels->attends_halves()) return f(*kernels, widen(q), widen(k), widen(v));
+  return f(*kernels, q, k, v);
 }
 
 Tensor plain_primitive(const Tensor& query, const Tensor& key, const Tensor& value, bool is_causal, double factor) {

@@ -192,11 +192,28 @@ View result_matrices(const ConvGeometry& g, const Tensor& y) {
   return matrices(y, g.batch, g.groups, g.out, g.points, {g.groups * per_group, per_group, g.points, 1});
 }
 
-// True if the device has a library that has written `part` of the three.
-bool by_library(ConvPart part, const ConvGeometry& g, const Tensor& x, const Tensor& w, const Tensor& y) {
-  ConvolutionKernels* kernels = modes().fast_paths ? convolution_kernels(x.device()) : nullptr;
-  return kernels &&
-         kernels->convolve(part, g, g.padding, View(contiguous(x)), View(contiguous(w)), View(contiguous(y)));
+// The one of the three that is wanted, and given undefined, from a library of the device; undefined if there is none
+// that takes the call.
+Tensor by_library(ConvPart part, const ConvGeometry& g, Tensor x, Tensor w, Tensor y) {
+  const Tensor given = part == ConvPart::Output ? x : y;
+  ConvolutionKernels* kernels = modes().fast_paths ? convolution_kernels(given.device()) : nullptr;
+  if (!kernels) return {};
+  Tensor result;
+  auto view = [&](Tensor& t, const Dims& sizes) {
+    if (t.defined()) return View(t = contiguous(t));
+    View v;
+    v.dtype = given.dtype(), v.shape = sizes, v.stride = contiguous_strides(sizes);
+    return v;
+  };
+  const View vx = view(x, joined(g.batch, g.groups * g.in, g.size));
+  const View vw = view(w, joined(g.groups * g.out, g.in, g.kernel));
+  const View vy = view(y, joined(g.batch, g.groups * g.out, g.windows));
+  const Dims& sizes = (part == ConvPart::Output ? vy : part == ConvPart::Input ? vx : vw).shape;
+  auto allocate = [&] {
+    result = empty_tensor(sizes, given.dtype(), given.device());
+    return result.data();
+  };
+  return kernels->convolve(part, g, g.padding, vx, vw, vy, allocate) ? result : Tensor();
 }
 
 Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stride, IntList padding, IntList dilation,
@@ -204,8 +221,8 @@ Tensor convolution_primitive(const Tensor& x, const Tensor& weight, IntList stri
   ConvGeometry g = geometry("convolution", x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   Dims sizes = joined(g.batch, g.groups * g.out, g.windows);
   if (numel_of(sizes, "convolution") == 0 || g.rows() == 0) return zeros(sizes, x.dtype(), x.device());
+  if (Tensor y = by_library(ConvPart::Output, g, x, weight, {}); y.defined()) return y;
   Tensor y = empty_tensor(sizes, x.dtype(), x.device());
-  if (by_library(ConvPart::Output, g, x, weight, y)) return y;
   Tensor px = padded_image(x, g);
   Backend& be = backend(x.device());
   if (modes().fast_paths && be.convolution(g, View(px), View(contiguous(weight)), View(y))) return y;
@@ -258,10 +275,8 @@ Tensor convolution_input_primitive(const Tensor& grad, const Tensor& weight, Int
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
   ConvGeometry g = geometry(op, joined(grad.size(0), weight.size(1) * groups, size.dims()), weight.sizes(), stride,
                             padding, dilation, groups, windows);
-  if (grad.numel() > 0) {
-    Tensor dx = empty_tensor(joined(g.batch, g.groups * g.in, g.size), grad.dtype(), grad.device());
-    if (by_library(ConvPart::Input, g, dx, weight, grad)) return dx;
-  }
+  if (grad.numel() > 0)
+    if (Tensor dx = by_library(ConvPart::Input, g, {}, weight, grad); dx.defined()) return dx;
   if (Tensor dx; modes().fast_paths && input_by_convolution(g, grad, weight, dx)) return dx;
   Tensor px = zeros(joined(g.batch, g.groups * g.in, g.padded), grad.dtype(), grad.device());
   if (px.numel() > 0 && grad.numel() > 0) {
@@ -288,10 +303,10 @@ Tensor convolution_weight_primitive(const Tensor& x, const Tensor& grad, IntList
   Dims windows(grad.sizes().begin() + 2, grad.sizes().end());
   Dims sizes = joined(grad.size(1), x.size(1) / groups, kernel.dims());
   ConvGeometry g = geometry(op, x.sizes(), sizes, stride, padding, dilation, groups, windows);
-  Tensor dw = zeros(sizes, x.dtype(), x.device());
-  if (dw.numel() == 0 || grad.numel() == 0) return dw;
+  if (numel_of(sizes, op) == 0 || grad.numel() == 0) return zeros(sizes, x.dtype(), x.device());
   Tensor y = contiguous(grad);
-  if (by_library(ConvPart::Weight, g, x, dw, y)) return dw;
+  if (Tensor dw = by_library(ConvPart::Weight, g, x, {}, y); dw.defined()) return dw;
+  Tensor dw = zeros(sizes, x.dtype(), x.device());
   Tensor px = padded_image(x, g);
   Backend& be = backend(x.device());
   if (modes().fast_paths && be.convolution_weight(g, View(px), View(y), View(dw))) return dw;

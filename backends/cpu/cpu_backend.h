@@ -29,6 +29,7 @@ class CpuBackend final : public Backend, public AttentionKernels {
   bool convolution(const ConvShape& g, const View& x, const View& w, const View& y) override;
   bool convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) override;
   bool fused(Fused kernel, const Views& ins, const Views& outs, double arg) override;
+  bool attends_halves() const override { return false; }
   bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override;
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
                       const View& dq, const View& dk, const View& dv) override;

@@ -1,4 +1,6 @@
-// Convolutions by cuDNN, by the fastest algorithm its heuristics know that gives the same bits each time.
+// Convolutions by cuDNN, by the fastest algorithm its heuristics know that gives the same bits each time and whose
+// workspace there is room for.
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -29,13 +31,18 @@ struct Descriptor {
   }
 };
 
-// How one convolution is computed: its descriptors and the algorithm; `algorithm` < 0: not by cuDNN.
+struct Algorithm {
+  Descriptor<DnnConvolution> conv;
+  int number;
+  size_t workspace;
+};
+
+// How one convolution is computed: the fastest algorithm, then those that need less memory than all before. None: not
+// by cuDNN.
 struct ConvPlan {
   Descriptor<DnnTensor> x, y;
   Descriptor<DnnFilter> w;
-  Descriptor<DnnConvolution> conv;
-  int algorithm = -1;
-  size_t workspace = 0;
+  std::list<Algorithm> algorithms;
 };
 
 struct Request {
@@ -78,23 +85,36 @@ DnnMath math_of(const Request& r) {
   return r.type != kDnnF32 ? kDnnTensorMath : r.tf32 ? kDnnDefaultMath : kDnnFmaMath;
 }
 
-void choose_algorithm(const Dnn& lib, DnnHandle h, const Request& r, ConvPlan& p) {
+void describe_convolution(const Dnn& lib, const Request& r, DnnMath math, Descriptor<DnnConvolution>& conv) {
+  conv.make(lib, lib.create_convolution, lib.destroy_convolution, "cudnnCreateConvolutionDescriptor");
+  check_dnn(lib,
+            lib.set_convolution(conv.d, int(r.padding.size()), r.padding.data(), r.stride.data(), r.dilation.data(),
+                                kDnnCrossCorrelation, kDnnF32),
+            "cudnnSetConvolutionNdDescriptor");
+  check_dnn(lib, lib.set_groups(conv.d, r.groups), "cudnnSetConvolutionGroupCount");
+  check_dnn(lib, lib.set_math(conv.d, math), "cudnnSetConvolutionMathType");
+}
+
+void choose_algorithms(const Dnn& lib, DnnHandle h, const Request& r, ConvPlan& p) {
+  const bool fma = math_of(r) == kDnnFmaMath;
+  Descriptor<DnnConvolution> conv;
+  describe_convolution(lib, r, math_of(r), conv);
   DnnAlgorithm found[kMostAlgorithms];
   int n = 0;
   const DnnStatus s =
-      r.part == ConvPart::Output  ? lib.find_output(h, p.x.d, p.w.d, p.conv.d, p.y.d, kMostAlgorithms, &n, found)
-      : r.part == ConvPart::Input ? lib.find_input(h, p.w.d, p.y.d, p.conv.d, p.x.d, kMostAlgorithms, &n, found)
-                                  : lib.find_weight(h, p.x.d, p.y.d, p.conv.d, p.w.d, kMostAlgorithms, &n, found);
+      r.part == ConvPart::Output  ? lib.find_output(h, p.x.d, p.w.d, conv.d, p.y.d, kMostAlgorithms, &n, found)
+      : r.part == ConvPart::Input ? lib.find_input(h, p.w.d, p.y.d, conv.d, p.x.d, kMostAlgorithms, &n, found)
+                                  : lib.find_weight(h, p.x.d, p.y.d, conv.d, p.w.d, kMostAlgorithms, &n, found);
   if (s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return;
   check_dnn(lib, s, "the heuristics for convolutions");
-  const bool fma = math_of(r) == kDnnFmaMath;
   for (int i = 0; i < n; ++i) {
     const DnnAlgorithm& a = found[i];
     if (a.status != kDnnSuccess || a.determinism != kDnnDeterministic || a.memory > kMostWorkspace) continue;
     if (fma && (a.math == kDnnTensorMath || a.math == kDnnTensorMathConverting)) continue;
-    p.algorithm = a.algorithm, p.workspace = a.memory;
-    if (!fma) check_dnn(lib, lib.set_math(p.conv.d, a.math), "cudnnSetConvolutionMathType");
-    return;
+    if (!p.algorithms.empty() && a.memory >= p.algorithms.back().workspace) continue;
+    Algorithm& kept = p.algorithms.emplace_back();
+    describe_convolution(lib, r, fma ? kDnnFmaMath : a.math, kept.conv);
+    kept.number = a.algorithm, kept.workspace = a.memory;
   }
 }
 
@@ -105,14 +125,7 @@ std::shared_ptr<const ConvPlan> make_plan(const Dnn& lib, const Request& r) {
   p->w.make(lib, lib.create_filter, lib.destroy_filter, "cudnnCreateFilterDescriptor");
   check_dnn(lib, lib.set_filter(p->w.d, r.type, kDnnRowMajor, int(r.w.size()), r.w.data()),
             "cudnnSetFilterNdDescriptor");
-  p->conv.make(lib, lib.create_convolution, lib.destroy_convolution, "cudnnCreateConvolutionDescriptor");
-  check_dnn(lib,
-            lib.set_convolution(p->conv.d, int(r.padding.size()), r.padding.data(), r.stride.data(), r.dilation.data(),
-                                kDnnCrossCorrelation, kDnnF32),
-            "cudnnSetConvolutionNdDescriptor");
-  check_dnn(lib, lib.set_groups(p->conv.d, r.groups), "cudnnSetConvolutionGroupCount");
-  check_dnn(lib, lib.set_math(p->conv.d, math_of(r)), "cudnnSetConvolutionMathType");
-  choose_algorithm(lib, dnn_handle(lib), r, *p);
+  choose_algorithms(lib, dnn_handle(lib), r, *p);
   return p;
 }
 
@@ -154,37 +167,43 @@ bool request(ConvPart part, const ConvShape& g, const Dims& padding, const View&
          as_ints(g.dilation, n, r.dilation, 1);
 }
 
+DnnStatus run_algorithm(const Dnn& lib, ConvPart part, const ConvPlan& p, const Algorithm& a, void* space,
+                        const View& x, const View& w, const View& y) {
+  const float one = 1, zero = 0;
+  DnnHandle h = dnn_handle(lib);
+  switch (part) {
+    case ConvPart::Output:
+      return lib.output(h, &one, p.x.d, x.data, p.w.d, w.data, a.conv.d, a.number, space, a.workspace, &zero, p.y.d,
+                        y.data);
+    case ConvPart::Input:
+      return lib.input(h, &one, p.w.d, w.data, p.y.d, y.data, a.conv.d, a.number, space, a.workspace, &zero, p.x.d,
+                       x.data);
+    default:
+      return lib.weight(h, &one, p.x.d, x.data, p.y.d, y.data, a.conv.d, a.number, space, a.workspace, &zero, p.w.d,
+                        w.data);
+  }
+}
+
 }  // namespace
 
-bool CudaBackend::convolve(ConvPart part, const ConvShape& g, const Dims& padding, const View& x, const View& w,
-                           const View& y) {
+bool CudaBackend::convolve(ConvPart part, const ConvShape& g, const Dims& padding, View x, View w, View y,
+                           const std::function<void*()>& allocate) {
   DeviceGuard guard(device_);
   const Dnn* lib = dnn();
   Request r;
   if (!lib || !request(part, g, padding, x, w, y, r)) return false;
   const auto p = plan_for(*lib, r);
-  if (p->algorithm < 0) return false;
-  const float one = 1, zero = 0;
-  const Scratch workspace(std::max<size_t>(p->workspace, 1));
-  void* const space = workspace.as<void>();
-  DnnHandle h = dnn_handle(*lib);
-  DnnStatus s;
-  switch (part) {
-    case ConvPart::Output:
-      s = lib->output(h, &one, p->x.d, x.data, p->w.d, w.data, p->conv.d, p->algorithm, space, p->workspace, &zero,
-                      p->y.d, y.data);
-      break;
-    case ConvPart::Input:
-      s = lib->input(h, &one, p->w.d, w.data, p->y.d, y.data, p->conv.d, p->algorithm, space, p->workspace, &zero,
-                     p->x.d, x.data);
-      break;
-    default:
-      s = lib->weight(h, &one, p->x.d, x.data, p->y.d, y.data, p->conv.d, p->algorithm, space, p->workspace, &zero,
-                      p->w.d, w.data);
+  if (p->algorithms.empty()) return false;
+  (part == ConvPart::Output ? y : part == ConvPart::Input ? x : w).data = allocate();
+  for (const Algorithm& a : p->algorithms) {
+    const auto workspace = scratch_if_it_fits(std::max<size_t>(a.workspace, 1));
+    if (!workspace) continue;
+    const DnnStatus s = run_algorithm(*lib, part, *p, a, workspace->as<void>(), x, w, y);
+    if (s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return false;  // nothing was queued
+    check_dnn(*lib, s, "a convolution by cuDNN");
+    return true;
   }
-  if (s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return false;  // nothing was queued
-  check_dnn(*lib, s, "a convolution by cuDNN");
-  return true;
+  return false;
 }
 
 }  // namespace tg::cuda

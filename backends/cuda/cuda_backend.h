@@ -27,6 +27,7 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   void sort(const View& in, int axis, bool descending, const View& values, const View& index) override;
   void fold(const View& in, const View& out) override;
   bool fused(Fused f, const Views& ins, const Views& outs, double arg) override;
+  bool attends_halves() const override { return true; }
   bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override;
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
                       const View& dq, const View& dk, const View& dv) override;
@@ -38,8 +39,8 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   void norms(DType t, const std::vector<UpdateItem>& items, void* out) override;
   void widen(DType half, double factor, const std::vector<UpdateItem>& items) override;
   void narrow(DType half, const std::vector<UpdateItem>& items) override;
-  bool convolve(ConvPart part, const ConvShape& g, const Dims& padding, const View& x, const View& w,
-                const View& y) override;
+  bool convolve(ConvPart part, const ConvShape& g, const Dims& padding, View x, View w, View y,
+                const std::function<void*()>& allocate) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override;
 

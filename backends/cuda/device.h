@@ -1,5 +1,7 @@
 // Which device and stream the calling thread works on, and scratch memory in stream order.
 #pragma once
+#include <memory>
+
 #include "backends/cuda.h"
 #include "backends/cuda/check.h"
 
@@ -52,6 +54,9 @@ class Scratch {
   size_t bytes_;
   void* p_;
 };
+
+// The same, or nullptr where the device has no room for it: for libraries that one can do without.
+std::unique_ptr<Scratch> scratch_if_it_fits(size_t bytes);
 
 // Copies n bytes in stream order and waits for them, whichever side is the host's.
 void copy_and_wait(void* dst, const void* src, size_t n);

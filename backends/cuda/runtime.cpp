@@ -506,6 +506,14 @@ StreamHandle& stream_slot(int device) { return t_streams[device]; }
 cudaStream_t stream() { return as_stream(t_streams[current_device()]); }
 Allocator& device_memory(int device) { return the_runtime().allocator(device); }
 
+std::unique_ptr<Scratch> scratch_if_it_fits(size_t bytes) {
+  try {
+    return std::make_unique<Scratch>(bytes);
+  } catch (const OutOfMemoryError&) {
+    return nullptr;
+  }
+}
+
 void copy_and_wait(void* dst, const void* src, size_t n) {
   if (n == 0) return;
   check(cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");

@@ -145,6 +145,7 @@ class DeviceTwin final : public Backend, public AttentionKernels {
     there(ins, outs, [&](Backend& be, const Views& i, const Views& o) { done = be.fused(f, i, o, arg); });
     return done;
   }
+  bool attends_halves() const override { return kernels().attends_halves(); }
   bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override {
     bool done = false;
     there(list(q, k, v), list(out), [&](Backend&, const Views& i, const Views& o) {

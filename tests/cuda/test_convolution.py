@@ -133,6 +133,24 @@ print(tg.nn.functional.conv2d(x, w)[0, 0, 0, 0].item() - 72)
 
 
 @emulated
+@pytest.mark.parametrize(("room", "by_cudnn"), [(0, True), (64 << 10, True), (16 << 10, False)])
+def test_no_room_for_the_workspace_of_the_fastest_algorithm(room, by_cudnn):
+    """128 KB for the fastest that the emulated cuDNN proposes, 32 KB for the next; without room for either, products."""
+    tensors = operands((2, 3, 5, 4), (4, 3, 3, 3), tg.float32, padding=1)
+    on_device = [t.to("cuda") for t in tensors]
+    if room:
+        tg.memory.set_limit(tg.memory.live("cuda") + room, "cuda")
+    before = tg._C._cuda_launches()
+    try:
+        found = results(*on_device, padding=1)
+    finally:
+        tg.memory.set_limit(0, "cuda")
+    assert (tg._C._cuda_launches() == before) == by_cudnn
+    for a, b in zip(found, results(*(t.double() for t in tensors), padding=1)):
+        np.testing.assert_allclose(a.cpu().numpy(), b.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@emulated
 def test_no_copy_is_made_to_pad():
     x, w = tg.randn(2, 3, 8, 8, device="cuda", requires_grad=True), tg.randn(4, 3, 3, 3, device="cuda")
 

@@ -1,5 +1,6 @@
 // cuDNN of the emulation: plain loops in stream order, with the interface and the rules of the library. Its heuristics
-// begin with algorithms that nobody may take: one whose sums have no fixed order, and one with a huge workspace.
+// begin with algorithms that nobody may take: one whose sums have no fixed order, and one with a huge workspace. Of the
+// two that may be taken the second needs less memory.
 #include "backends/cuda/dnn.h"
 
 #include <bit>
@@ -11,8 +12,8 @@
 namespace tg::cuda {
 namespace {
 
-constexpr int kDisordered = 0, kUsable = 1, kGreedy = 2;
-constexpr size_t kWorkspace = 4096;
+constexpr int kDisordered = 0, kUsable = 1, kGreedy = 2, kSmall = 3;
+constexpr size_t kWorkspace = 128 << 10, kSmallWorkspace = 32 << 10;
 
 struct Tensor {
   DnnType type = kDnnF32;
@@ -148,9 +149,10 @@ DnnStatus run(DnnHandle h, const Call& call, void (Call::*pass)() const, const v
               int algorithm, void* workspace, size_t bytes) {
   if (!call.valid() || *static_cast<const float*>(alpha) != 1 || *static_cast<const float*>(beta) != 0)
     return kDnnBadParam;
-  if (algorithm != kUsable || bytes < kWorkspace || !workspace) return kDnnBadParam;
+  const size_t wanted = algorithm == kUsable ? kWorkspace : kSmallWorkspace;
+  if ((algorithm != kUsable && algorithm != kSmall) || bytes != wanted || !workspace) return kDnnBadParam;
   emu::enqueue(reinterpret_cast<Handle*>(h)->stream, [=] {
-    std::memset(workspace, 0xff, kWorkspace);
+    std::memset(workspace, 0xff, wanted);
     (call.*pass)();
   });
   return kDnnSuccess;
@@ -165,8 +167,9 @@ DnnStatus find(const Call& call, int wanted, int* n, DnnAlgorithm* found) {
       {kGreedy, kDnnSuccess, 2, size_t(1) << 40, kDnnDeterministic, math, {}},
       {kDisordered, kDnnNotSupported, -1, 0, kDnnDeterministic, math, {}},
       {kUsable, kDnnSuccess, 3, kWorkspace, kDnnDeterministic, math, {}},
+      {kSmall, kDnnSuccess, 4, kSmallWorkspace, kDnnDeterministic, math, {}},
   };
-  for (*n = 0; *n < wanted && *n < 4; ++*n) found[*n] = all[*n];
+  for (*n = 0; *n < wanted && *n < 5; ++*n) found[*n] = all[*n];
   return kDnnSuccess;
 }
 
@@ -218,6 +221,8 @@ Dnn make_dnn() {
 }
 
 }  // namespace
+
+cudaStream_t emulated_dnn_stream(DnnHandle h) { return reinterpret_cast<Handle*>(h)->stream; }
 
 const Dnn& emulated_dnn() {
   static const Dnn d = make_dnn();
