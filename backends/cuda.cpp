@@ -1,6 +1,7 @@
 #include "backends/cuda.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -43,11 +44,13 @@ constexpr const char* kSuffix = ".dylib";
 constexpr const char* kSuffix = ".so";
 #endif
 
+std::string packaged_plugin(bool emulated) {
+  return own_folder() + "/libtinygrad_cuda" + (emulated ? "_emu" : "") + kSuffix;
+}
 // TG_CUDA_PLUGIN names the file; otherwise it lies next to this library.
 std::string plugin_file(bool emulated) {
   const char* given = std::getenv("TG_CUDA_PLUGIN");
-  if (given && *given) return given;
-  return own_folder() + "/libtinygrad_cuda" + (emulated ? "_emu" : "") + kSuffix;
+  return given && *given ? given : packaged_plugin(emulated);
 }
 
 Runtime* open_plugin(const std::string& path, std::string& problem) {
@@ -101,6 +104,7 @@ Probe probe() noexcept {
   return p;
 }
 
+bool is_built() { return access(packaged_plugin(false).c_str(), R_OK) == 0; }
 bool is_available() noexcept { return device_count() > 0; }
 
 int device_count() noexcept {

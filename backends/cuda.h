@@ -131,6 +131,8 @@ TG_API Runtime& runtime();
 TG_API Runtime* plugin() noexcept;
 // Looks at the machine; never throws, never prints. `emulated` in the answer tells when no real device was asked.
 TG_API Probe probe() noexcept;
+// Whether this package carries the plug-in for GPUs, with or without a device to use it on.
+TG_API bool is_built();
 // True if there is a device, or emulation was asked for.
 TG_API bool is_available() noexcept;
 TG_API int device_count() noexcept;

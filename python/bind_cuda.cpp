@@ -138,6 +138,7 @@ void init_cuda(py::module_& m) {
       "Opens the first of these libraries that is found: its path, or an empty one, and what was tried.");
   m.def("_cuda_emulate", &cuda::emulate, py::arg("on") = true);
   m.def("_cuda_emulating", &cuda::emulating);
+  m.def("_cuda_built", &cuda::is_built);
   m.def("_cuda_device_count", &cuda::device_count);
   m.def("_cuda_probe", [] {
     cuda::Probe p = cuda::probe();

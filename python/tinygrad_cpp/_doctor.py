@@ -125,9 +125,13 @@ def _nvrtc_version(lib: ctypes.CDLL) -> str:
     return f"{major.value}.{minor.value}"
 
 
-def _cudnn_version(lib: ctypes.CDLL) -> str:
+def _cudnn_number(lib: ctypes.CDLL) -> int:
     lib.cudnnGetVersion.restype = ctypes.c_size_t
-    v = lib.cudnnGetVersion()
+    return lib.cudnnGetVersion()
+
+
+def _cudnn_version(lib: ctypes.CDLL) -> str:
+    v = _cudnn_number(lib)
     return f"{v // 10000}.{v // 100 % 100}.{v % 100}"
 
 
@@ -147,15 +151,26 @@ LIBRARIES: dict[str, tuple[list[str], list[str], Callable[[ctypes.CDLL], str], s
 }
 
 
-def library(name: str) -> tuple[str, str]:
-    """Version and path of a library of the vendor, opened as the package opens it, or what to install."""
+def _found(name: str) -> str:
+    """Path of a library of the vendor, opened as the package opens it; empty if it is not there."""
     from . import _C
 
-    files, before, version, hint = LIBRARIES[name]
-    path, _ = _C._find_vendor(files, before)
+    return _C._find_vendor(*LIBRARIES[name][:2])[0]
+
+
+def library(name: str) -> tuple[str, str]:
+    """Version and path of a library of the vendor, or what to install."""
+    files, _, version, hint = LIBRARIES[name]
+    path = _found(name)
     if not path:
         return name, f"missing ({files[0]}): {hint}"
     return name, f"{version(ctypes.CDLL(path))}, {path}"
+
+
+def cudnn_version() -> int | None:
+    """cuDNN's own number, 92400 for 9.24.0; None if it is not there."""
+    path = _found("cuDNN")
+    return _cudnn_number(ctypes.CDLL(path)) if path else None
 
 
 def cuda() -> Lines:

@@ -65,6 +65,32 @@ def test_libraries_of_the_vendor_are_found_with_version_and_path(tmp_path):
         assert found[name] == f"{version}, {tmp_path / _doctor.LIBRARIES[name][0][0]}"
 
 
+def test_cudnn_is_what_is_installed(tmp_path):
+    """Its version, and that it is of no use without a device; the emulation does not use it."""
+    compile_library(tmp_path / "libcudnn.so.9", "unsigned long cudnnGetVersion() { return 91900; }")
+    (tmp_path / "none").mkdir()
+    code = (
+        "import tinygrad_cpp as tg; c = tg.backends.cudnn; print(c.version(), c.is_available(), tg.cuda.is_available())"
+    )
+
+    def ask(folder, **env):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("TG_CUDA")}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**clean, "TG_CUDA_LIB_DIR": str(folder), **env},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    version, available, device = ask(tmp_path)
+    assert version == "91900" and available == device
+    assert ask(tmp_path, TG_CUDA_EMULATE="1")[:2] == ["None", "False"]
+    if tg.backends.cudnn.version() is None:
+        assert ask(tmp_path / "none")[:2] == ["None", "False"]
+
+
 DRIVER = """
 #include <stdlib.h>
 #include <string.h>

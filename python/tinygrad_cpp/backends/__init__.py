@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import _C
 
 # Attributes of each module and what they are at first; names that end in () answer with the value.
 _TABLE: dict[str, dict[str, Any]] = {
-    "cuda": {"is_built()": False},
+    "cuda": {},
     "cuda.matmul": {
         "allow_fp16_reduced_precision_reduction": True,
         "allow_bf16_reduced_precision_reduction": True,
@@ -22,8 +22,6 @@ _TABLE: dict[str, dict[str, Any]] = {
         "benchmark": False,
         "deterministic": False,
         "benchmark_limit": 10,
-        "is_available()": False,
-        "version()": None,
     },
     "mps": {"is_available()": False, "is_built()": False},
     "mkl": {"is_available()": False},
@@ -88,6 +86,14 @@ class _MatmulSwitches(_Tf32Switches):
     _library = "cuda"
 
 
+class _CudaSwitches(_Switches):
+    """What belongs to CUDA."""
+
+    def is_built(self) -> bool:
+        """Whether this package carries the CUDA plug-in, with or without a device to use it on."""
+        return _C._cuda_built()
+
+
 class _CudnnSwitches(_Tf32Switches):
     """Those of convolutions by cuDNN. `benchmark` and `deterministic` have no effect: its heuristics choose, among
     algorithms that give the same bits each time."""
@@ -103,8 +109,22 @@ class _CudnnSwitches(_Tf32Switches):
     def enabled(self, on: bool) -> None:
         _C._cudnn_set_enabled(bool(on))
 
+    def is_available(self) -> bool:
+        """Whether there is a CUDA device and cuDNN is installed; False under emulation, which does without."""
+        from ..cuda import is_available
 
-_CLASSES = {"cuda.matmul": _MatmulSwitches, "cudnn": _CudnnSwitches}
+        return is_available() and self.version() is not None
+
+    def version(self) -> int | None:
+        """The installed library's version, 92400 for 9.24.0; None if there is none, and under emulation."""
+        from .._doctor import cudnn_version
+
+        return None if _C._cuda_emulating() else cudnn_version()
+
+
+_CLASSES = {"cuda": _CudaSwitches, "cuda.matmul": _MatmulSwitches, "cudnn": _CudnnSwitches}
+
+_COMMON = vars(_Switches)  # what every module has besides its switches
 
 
 def _make() -> None:
@@ -115,7 +135,8 @@ def _make() -> None:
             if k.endswith("()"):
                 content[k[:-2]] = lambda v=v: v
         effective = [k for k in dir(type(module)) if isinstance(getattr(type(module), k), property)]
-        module.__dict__.update(content, __all__=sorted([*content, *effective]), __path__=[])
+        answers = [k for k, v in vars(type(module)).items() if isinstance(v, FunctionType) and k not in _COMMON]
+        module.__dict__.update(content, __all__=sorted([*content, *effective, *answers]), __path__=[])
         sys.modules[module.__name__] = module
         parent, _, name = path.rpartition(".")
         (sys.modules[f"{__name__}.{parent}"].__dict__ if parent else globals())[name] = module
