@@ -4,6 +4,7 @@
 // keys for dq, one along the queries for dk and dv. Every result is summed by one thread in a fixed order.
 #include <limits>
 
+#include "backends/cuda/attention.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/element.cuh"
@@ -527,14 +528,18 @@ Attention attention_of(const View& q, const View& k, const View& v, bool causal,
 
 }  // namespace
 
-bool CudaBackend::attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
-  if (!usable({&q, &k, &v, &out})) return false;
-  DeviceGuard guard(device_);
+bool attention_by_tiles(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
   const Attention a = attention_of(q, k, v, causal, scale);
   return visit_sizes(q, v, [&](auto tag, auto d) {
     using S = typename decltype(tag)::type;
     return attend<S, d()>(a, int(q.shape[0] * q.shape[1]), Operand(out), {}, {});
   });
+}
+
+bool CudaBackend::attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
+  if (!usable({&q, &k, &v, &out})) return false;
+  DeviceGuard guard(device_);
+  return attention_by_dnn(q, k, v, causal, scale, out) || attention_by_tiles(q, k, v, causal, scale, out);
 }
 
 bool CudaBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,

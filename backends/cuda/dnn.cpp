@@ -15,12 +15,16 @@ namespace {
 const Dnn* open_dnn() { return std::getenv("TG_EMU_NO_DNN") ? nullptr : &emulated_dnn(); }
 #else
 // cuDNN opens its parts from its own folder, but cuBLASLt and NVRTC by bare names, which a package's folder would not
-// answer: they are opened before.
-const Dnn* open_dnn() {
+// answer: they are opened before. So are NVRTC's builtins, without which it compiles none of cuDNN's kernels.
+const VendorLibrary* open_library() {
   static const VendorLibrary* blas_lt = new VendorLibrary({"libcublasLt.so.13"});
-  static const VendorLibrary* nvrtc = new VendorLibrary({"libnvrtc.so.13"});
-  static const VendorLibrary* lib = new VendorLibrary({"libcudnn.so.9"});
+  static const VendorLibrary* nvrtc = new VendorLibrary({"libnvrtc.so.13"}, {"libnvrtc-builtins.so.13.0"});
   (void)blas_lt, (void)nvrtc;
+  return new VendorLibrary({"libcudnn.so.9"});
+}
+
+const Dnn* open_dnn() {
+  const VendorLibrary* const lib = &dnn_library();
   if (!*lib) return nullptr;
   static Dnn d;
   lib->get(d.create, "cudnnCreate");
@@ -49,6 +53,13 @@ const Dnn* open_dnn() {
 
 }  // namespace
 
+#ifndef TG_CUDA_EMULATION
+const VendorLibrary& dnn_library() {
+  static const VendorLibrary* const lib = open_library();
+  return *lib;
+}
+#endif
+
 const Dnn* dnn() {
   if (!use_cudnn()) return nullptr;
   static const Dnn* const d = open_dnn();
@@ -60,11 +71,16 @@ void check_dnn(const Dnn& d, DnnStatus s, const char* what) {
 }
 
 // One per thread: a handle carries its stream. Left to the end of the process, as other threads' work may still run.
-DnnHandle dnn_handle(const Dnn& d) {
+DnnStatus find_dnn_handle(const Dnn& d, DnnHandle& h) {
   thread_local DnnHandle handles[kMaxDevices] = {};
-  DnnHandle& h = handles[current_device()];
-  if (!h) check_dnn(d, d.create(&h), "cudnnCreate");
-  check_dnn(d, d.set_stream(h, stream()), "cudnnSetStream");
+  DnnHandle& mine = handles[current_device()];
+  const DnnStatus s = mine ? kDnnSuccess : d.create(&mine);
+  h = mine;
+  return s == kDnnSuccess ? d.set_stream(h, stream()) : s;
+}
+DnnHandle dnn_handle(const Dnn& d) {
+  DnnHandle h = nullptr;
+  check_dnn(d, find_dnn_handle(d, h), "cudnnCreate");
   return h;
 }
 

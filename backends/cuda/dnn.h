@@ -5,6 +5,10 @@
 
 #include "backends/cuda/check.h"
 
+namespace tg {
+class VendorLibrary;
+}
+
 namespace tg::cuda {
 
 using DnnHandle = struct cudnnContext*;
@@ -61,10 +65,12 @@ struct Dnn {
                       int algorithm, void* workspace, size_t bytes, const void* beta, DnnFilter, void* w);
 };
 
+const VendorLibrary& dnn_library();  // not of the emulation
 // nullptr if cuDNN is not there, or switched off.
 const Dnn* dnn();
 // The calling thread's handle of the current device, on its current stream.
-DnnHandle dnn_handle(const Dnn& d);
+DnnStatus find_dnn_handle(const Dnn& d, DnnHandle& h);
+DnnHandle dnn_handle(const Dnn& d);  // or a DeviceError
 void check_dnn(const Dnn& d, DnnStatus s, const char* what);
 
 }  // namespace tg::cuda

@@ -145,6 +145,15 @@ TEST_CASE("attention: every float type, around the edges of tiles") {
       for (bool causal : {false, true}) check(count, n, t, Layout::Contiguous, Layout::Contiguous, causal, rng);
 }
 
+TEST_CASE("attention: sizes that a library may take") {
+  Count count("attention by a library");
+  Rng rng(43);
+  for (DType t : {DType::F16, DType::BF16})
+    for (bool causal : {false, true})
+      for (int repeat = 0; repeat < 2; ++repeat)  // a first call may be compared with the own kernel
+        check(count, {2, 2, 130, 140, 64, 72}, t, Layout::Contiguous, Layout::Contiguous, causal, rng);
+}
+
 TEST_CASE("attention: every layout") {
   Count count("attention in layouts");
   Rng rng(42);

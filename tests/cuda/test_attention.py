@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
+from programs import run as run_program
 
 F = tg.nn.functional
+cudnn = tg.backends.cudnn
+emulated = pytest.mark.skipif(not tg.cuda.is_emulated(), reason="the emulation's libraries can be taken away")
 SIZES = [(1, 1), (1, 70), (70, 1), (31, 33), (65, 64), (100, 130)]
 # Of float32 arithmetic: as in tests/python/test_attention.py. Half types round weights, slopes and results: each sum is
 # of at most 16 in magnitude. (tests/cpp/test_backend_attention.cpp derives bounds from the operands.)
@@ -124,3 +127,183 @@ def test_in_a_graph():
     q.copy_(tg.randn(*q.shape, device="cuda"))
     graph.replay()
     assert y.equal(F.scaled_dot_product_attention(q, k, v))
+
+
+# ---- by cuDNN, whose launches are not counted: on a GPU where it is installed it must not be silent about refusing
+
+
+def have_cudnn(least=92100):
+    return tg.cuda.is_emulated() or (cudnn.is_available() and cudnn.version() >= least)
+
+
+needs_cudnn = pytest.mark.skipif(not have_cudnn(), reason="needs cuDNN 9.21, whose attention has causal masks")
+
+
+def launched(*leaves, **options):
+    """Own kernels of one call, and its result. A first call compares the two ways and is not counted."""
+    F.scaled_dot_product_attention(*leaves, **options)
+    before = tg._C._cuda_launches()
+    y = F.scaled_dot_product_attention(*leaves, **options)
+    return tg._C._cuda_launches() - before, y
+
+
+def halves(queries, keys, features=64, width=64, dtype=tg.float16, heads=2):
+    return [tg.tensor(a).to(dtype) for a in arrays(queries, keys, heads, features, width)]
+
+
+@needs_cudnn
+@pytest.mark.parametrize("dtype", [tg.float16, tg.bfloat16], ids=str)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", [(128, 128, 64, 64), (131, 200, 72, 128), (300, 129, 128, 8)], ids=str)
+def test_cudnn(sizes, causal, dtype):
+    leaves = halves(*sizes, dtype)
+    compare(leaves, is_causal=causal)
+    assert launched(*(x.to("cuda") for x in leaves), is_causal=causal)[0] == 0
+    with cudnn.flags(enabled=False):
+        compare(leaves, is_causal=causal)
+        assert launched(*(x.to("cuda") for x in leaves), is_causal=causal)[0] == 1
+
+
+@needs_cudnn
+def test_cudnn_in_any_layout_of_heads():
+    q, k, v = halves(130, 140)
+    inside = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
+    compare(inside, "heads inside", is_causal=True)
+    compare([x[0] for x in (q, k, v)], "three", is_causal=True)
+    compare([x[0, 0] for x in (q, k, v)], "two")
+    together = tg.cat([q[:, :, :130], k[:, :, :130], v[:, :, :130]], -1).to("cuda")
+    parts = [together[..., i * 64 : i * 64 + 64] for i in range(3)]
+    for leaves in ([x.to("cuda") for x in inside], [x[0].to("cuda") for x in (q, k, v)], parts):
+        assert launched(*leaves, is_causal=True)[0] == 0
+    compare([x.cpu() for x in parts], "within rows of three", is_causal=True)
+
+
+@needs_cudnn
+def test_one_plan_serves_every_scale():
+    leaves = [x.to("cuda") for x in halves(128, 128)]
+    for scale in (0.125, 1.0, 1e-3):
+        n, found = launched(*leaves, scale=scale)
+        want = F.scaled_dot_product_attention(*(x.cpu().double() for x in leaves), scale=scale)
+        assert n == 0
+        np.testing.assert_allclose(found.cpu().double().numpy(), want.numpy(), rtol=2.0**-11, atol=16 * 2.0**-11)
+
+
+def shifted(x):
+    """The same numbers two bytes further on."""
+    return tg.cat([x.new_zeros(1), x.flatten()])[1:].view(x.shape)
+
+
+def test_what_cudnn_does_not_take():
+    """Each goes through the own kernel, which gives what the composite in float64 gives."""
+    q, k, v = (x.to("cuda") for x in halves(128, 128))
+    cases = {
+        "few queries": (q[:, :, :127], k, v),
+        "few keys": (q, k[:, :, :127], v[:, :, :127]),
+        "features off 8": (q[..., :60], k[..., :60], v),
+        "width off 8": (q, k, v[..., :60]),
+        "steps between features": (*(x.repeat_interleave(2, -1)[..., ::2] for x in (q, k)), v),
+        "addresses off 16 bytes": (shifted(q), k, v),
+        "rows off 16 bytes": (tg.cat([q, q], -1)[..., :68][..., :64].clone(), k, tg.cat([v, v[..., :4]], -1)[..., :64]),
+        "repeated heads": (q, k[:, :1].expand(-1, 2, -1, -1), v),
+        "float32": (q.float(), k.float(), v.float()),
+    }
+    for name, leaves in cases.items():
+        n, found = launched(*leaves)
+        want = F.scaled_dot_product_attention(*(x.cpu().double() for x in leaves))
+        assert n >= 1, name
+        np.testing.assert_allclose(
+            found.cpu().double().numpy(), want.numpy(), rtol=2.0**-11, atol=16 * 2.0**-11, err_msg=name
+        )
+    for scale in (-0.125, 0.0, float("inf")):
+        assert launched(q, k, v, scale=scale)[0] == 1, scale
+
+
+PROGRAM = """
+q = tg.randn(1, 1, 128, 64).half().to('cuda')
+counts = []
+for causal in (False, True):
+    for repeat in range(2):
+        before = tg._C._cuda_launches()
+        y = tg.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=causal)
+        counts.append(tg._C._cuda_launches() - before)
+print(*counts)
+"""
+
+
+@emulated
+@pytest.mark.parametrize(
+    ("env", "launches"),
+    [
+        ({}, "2 0 2 0"),  # the first of each is compared, with two masks
+        ({"TG_EMU_DNN_VERSION": "92100"}, "2 0 2 0"),
+        ({"TG_EMU_DNN_VERSION": "91900"}, "2 0 1 1"),  # no masks yet
+        ({"TG_EMU_DNN_VERSION": "91300"}, "1 1 1 1"),
+        ({"TG_EMU_NO_DNN": "1"}, "1 1 1 1"),
+    ],
+    ids=str,
+)
+def test_versions_of_cudnn(env, launches):
+    assert run_program(PROGRAM, **env) == launches
+
+
+@emulated
+@pytest.mark.parametrize("wrong", ["mask", "scale", "tail"])
+def test_a_library_that_is_wrong_is_not_used(wrong):
+    """Its first result is compared, and the own kernel's given, as from then on."""
+    program = """
+F = tg.nn.functional.scaled_dot_product_attention
+leaves = [tg.randn(2, 2, 130, 64).half().to('cuda') for _ in range(3)]
+for repeat in range(2):
+    before = tg._C._cuda_launches()
+    found = F(*leaves, is_causal=True)
+    launches = tg._C._cuda_launches() - before
+    with tg.backends.cudnn.flags(enabled=False):
+        print(launches, found.equal(F(*leaves, is_causal=True)))
+"""
+    assert run_program(program, TG_EMU_DNN_WRONG=wrong).split() == ["3", "True", "1", "True"]
+
+
+@needs_cudnn
+def test_what_says_nothing_is_compared_again():
+    """The average of equal values is the same with and without a mask."""
+    x = tg.ones(1, 1, 136, 64, device="cuda").half()
+    for _ in range(2):
+        before = tg._C._cuda_launches()
+        y = F.scaled_dot_product_attention(x, x, x, is_causal=True)
+        assert (y == 1).all().item() and tg._C._cuda_launches() - before >= 2
+    x = tg.randn(1, 1, 136, 64, device="cuda").half()
+    assert launched(x, x, x, is_causal=True)[0] == 0
+
+
+@emulated
+def test_no_room_for_cudnns_workspace():
+    q, k, v = (x.to("cuda") for x in halves(128, 128))
+    assert launched(q, k, v)[0] == 0
+    tg.memory.set_limit(tg.memory.live("cuda") + q.nbytes + 128, "cuda")  # it wants 256 bytes
+    try:
+        n, found = launched(q, k, v)
+    finally:
+        tg.memory.set_limit(0, "cuda")
+    want = F.scaled_dot_product_attention(*(x.cpu().double() for x in (q, k, v)))
+    assert n == 1
+    np.testing.assert_allclose(found.cpu().double().numpy(), want.numpy(), rtol=2.0**-11, atol=16 * 2.0**-11)
+
+
+@needs_cudnn
+@pytest.mark.parametrize("causal", [False, True])
+def test_cudnn_gives_the_same_bits_and_in_a_graph(causal):
+    q, k, v = (x.to("cuda") for x in halves(130, 140))
+    want = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    assert want.equal(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
+    graph = tg.cuda.CUDAGraph()
+    with tg.cuda.graph(graph):
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    q.copy_(tg.randn(*q.shape, device="cuda"))
+    graph.replay()
+    assert y.equal(F.scaled_dot_product_attention(q, k, v, is_causal=causal)) and not y.equal(want)
+
+
+def test_half_types_that_a_device_refuses_are_not_tried_in_float32():
+    """130 features are too many in any type: as many kernels are launched as for float32."""
+    q, k, v = (tg.tensor(a).float().to("cuda") for a in arrays(5, 6, 1, 130, 130))
+    assert launched(q.half(), k.half(), v.half())[0] == launched(q, k, v)[0]
