@@ -171,6 +171,7 @@ def test_devices():
 def test_backends():
     with tg.backends.cudnn.flags(enabled=False, benchmark=True):
         assert tg.backends.cudnn.benchmark and not tg.backends.cudnn.enabled
+        assert not tg.backends.cuda.cudnn_sdp_enabled()
     assert not tg.backends.cudnn.benchmark and tg.backends.cuda.math_sdp_enabled()
     assert tg.backends.cuda.is_built() == any(pathlib.Path(tg.__file__).parent.glob("libtinygrad_cuda.*"))
     with tg.backends.cuda.sdp_kernel(enable_flash=False):

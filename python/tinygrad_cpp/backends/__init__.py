@@ -95,14 +95,14 @@ class _CudaSwitches(_Switches):
 
 
 class _CudnnSwitches(_Tf32Switches):
-    """Those of convolutions by cuDNN. `benchmark` and `deterministic` have no effect: its heuristics choose, among
-    algorithms that give the same bits each time."""
+    """Those of convolutions and attention by cuDNN. `benchmark` and `deterministic` have no effect: its heuristics
+    choose, among algorithms that give the same bits each time."""
 
     _library = "cudnn"
 
     @property
     def enabled(self) -> bool:
-        """Whether convolutions on CUDA devices go through cuDNN where it is installed; True at first."""
+        """Whether convolutions and attention on CUDA devices go through cuDNN where it is installed; True at first."""
         return _C._cudnn_enabled()
 
     @enabled.setter
@@ -146,12 +146,15 @@ _make()
 
 
 class _SdpBackends:
-    """Which kernels attention may use: there is one here."""
+    """Which kernels attention may use: its own, and cuDNN's while `backends.cudnn.enabled` is True."""
 
     def flash_sdp_enabled(self) -> bool:
         return False
 
-    mem_efficient_sdp_enabled = cudnn_sdp_enabled = flash_sdp_enabled
+    mem_efficient_sdp_enabled = flash_sdp_enabled
+
+    def cudnn_sdp_enabled(self) -> bool:
+        return _C._cudnn_enabled()
 
     def math_sdp_enabled(self) -> bool:
         return True
