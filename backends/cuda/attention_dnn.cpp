@@ -267,7 +267,7 @@ Verdict judge(const View& q, const View& k, const View& v, bool causal, double s
 
 bool attention_by_dnn(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
   AttentionCall c;
-  // cuDNN takes the largest score before it scales.
+  // A factor below 0 would make the largest product the smallest score, which kernels that scale late may not expect.
   if (!(float(scale) > 0) || !std::isfinite(float(scale)) || !as_call(q, k, v, causal, out, c)) return false;
   const DnnGraphs* lib = dnn_graphs();
   if (!lib || lib->version() < (causal ? kCausalSince : kPlainSince)) return false;
