@@ -88,6 +88,13 @@ class TG_API Backend {
     return false;
   }
 
+  // Optional, as above: c[b] = gelu(a[b] @ b[b] + bias) by its tanh formula. `bias` and `before` may be missing (null
+  // data). `before` gets what gelu is applied to, rounded to c's type; c may be computed before that rounding.
+  virtual bool gemm_gelu(const View& a, const View& b, const View& bias, const View& c, const View& before) {
+    (void)a, (void)b, (void)bias, (void)c, (void)before;
+    return false;
+  }
+
   // out[.., i, ..] = in[.., index[.., i, ..], ..] along `axis`. index and out have the same shape; in matches it in all
   // other axes (strides may be 0). Values of index lie in [0, in.shape[axis]): the caller has checked.
   virtual void gather(const View& in, int axis, const View& index, const View& out) = 0;

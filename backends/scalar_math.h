@@ -457,6 +457,20 @@ TG_SM T gelu_tanh(T a) {
   else
     return x / (T(1) + std::exp(-u2));
 }
+// s + x s', s = sigmoid(2u): s (1 + x (1 - s) 2u'). It is 0 or 1 to the last bit beyond the bound, where squares of x
+// could overflow.
+template <class T>
+TG_SM T gelu_tanh_prime(T a) {
+  using W = std::conditional_t<kCores<T>, double, T>;
+  constexpr W bound = 30;
+  W x = a > bound ? bound : a < -bound ? -bound : a;
+  W square = x * x, u2 = W(1.5957691216057308) * (x + W(0.044715) * x * square), s;
+  if constexpr (kCores<T>)
+    s = 1.0 / (1.0 + exp_core(-u2));
+  else
+    s = W(1) / (W(1) + std::exp(-u2));
+  return T(s * (W(1) + x * (W(1) - s) * W(1.5957691216057308) * (W(1) + W(0.134145) * square)));
+}
 // With e = exp x: tanh(log(1 + e)) = n / (n + 2), n = e (e + 2); beyond the bound it is 1 and e^2 would overflow.
 template <class T>
 TG_SM T mish(T a) {

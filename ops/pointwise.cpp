@@ -299,11 +299,12 @@ Tensor silu_grad2(const Tensor& g, const Tensor& x) {
   return g * s * (1.0 - s) * (2.0 + x * (1.0 - 2.0 * s));
 }
 
-// 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3)
-Tensor gelu_tanh_grad(const Tensor& g, const Tensor& x) {
+// Second derivative of 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3):
+// (1 - t^2) (u' + 0.5 x u'' - x t u'^2), t = tanh(u)
+Tensor gelu_tanh_grad2(const Tensor& g, const Tensor& x) {
   const double k = 0.7978845608028654, c = 0.044715;
-  Tensor x2 = square(x), t = tanh(k * (x + c * x * x2));
-  return g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - square(t)) * (k * (1.0 + 3.0 * c * x2)));
+  Tensor x2 = square(x), t = tanh(k * (x + c * x * x2)), du = k * (1.0 + 3.0 * c * x2);
+  return g * (1.0 - square(t)) * (du + 3.0 * k * c * x2 - x * t * square(du));
 }
 
 // clang-format off

@@ -58,7 +58,7 @@ void check_lt(BlasStatus s, const char* what) {
 }
 
 // Everything an algorithm depends on.
-using PlanKey = std::array<int64_t, 17>;
+using PlanKey = std::array<int64_t, 18>;
 struct PlanHash {
   size_t operator()(const PlanKey& k) const {
     uint64_t h = 1469598103934665603ull;
@@ -74,11 +74,28 @@ uint32_t alignment_of(const void* p) {
 }
 
 PlanKey key_of(const BlasProduct& p) {
-  const int64_t aligned = alignment_of(p.a) | int64_t(alignment_of(p.b)) << 8 | int64_t(alignment_of(p.c)) << 16 |
-                          int64_t(p.bias ? alignment_of(p.bias) : 0) << 24;
-  return {current_device(), p.type,   p.compute, p.op_a,     p.op_b,     p.m,        p.n,     p.k,
-          p.lead_a,         p.lead_b, p.lead_c,  p.stride_a, p.stride_b, p.stride_c, p.batch, p.bias != nullptr,
-          aligned};
+  int64_t aligned = 0;
+  for (const void* v :
+       {p.a, p.b, static_cast<const void*>(p.c), p.after.bias, static_cast<const void*>(p.after.before)})
+    aligned = aligned << 8 | alignment_of(v);
+  return {current_device(),
+          p.type,
+          p.compute,
+          p.op_a,
+          p.op_b,
+          p.m,
+          p.n,
+          p.k,
+          p.lead_a,
+          p.lead_b,
+          p.lead_c,
+          p.stride_a,
+          p.stride_b,
+          p.stride_c,
+          p.batch,
+          aligned,
+          p.after.number(),
+          p.after.lead_before};
 }
 
 // Something of the library's with its own destructor.
@@ -113,10 +130,9 @@ class Plan {
              "cublasLtMatmulDescCreate");
     set(kLtTransA, int32_t(p.op_a));
     set(kLtTransB, int32_t(p.op_b));
-    if (p.bias) {
-      set(kLtEpilogue, uint32_t(kLtBias));
-      set(kLtBiasPointer, p.bias);
-    }
+    if (p.after) set(kLtEpilogue, p.after.number());
+    if (p.after.before) set(kLtBeforeLead, p.after.lead_before);
+    set_pointers(p.after);  // the heuristics look at their alignment
     layout(a_, p, p.op_a == kBlasN ? p.m : p.k, p.op_a == kBlasN ? p.k : p.m, p.lead_a, p.stride_a);
     layout(b_, p, p.op_b == kBlasN ? p.k : p.n, p.op_b == kBlasN ? p.n : p.k, p.lead_b, p.stride_b);
     layout(c_, p, p.m, p.n, p.lead_c, p.stride_c);
@@ -125,7 +141,7 @@ class Plan {
 
   bool run(LtHandle handle, const BlasProduct& p) {
     if (!usable_) return false;
-    if (p.bias) set(kLtBiasPointer, p.bias);
+    set_pointers(p.after);
     std::optional<Scratch> work;
     if (choice_.workspace > 0) work.emplace(choice_.workspace);
     check_lt(lib_.multiply(handle, operation_, p.alpha, p.a, a_, p.b, b_, p.beta, p.c, c_, p.c, c_, &choice_.algorithm,
@@ -138,6 +154,10 @@ class Plan {
   template <class T>
   void set(LtOperationField field, const T& value) {
     check_lt(lib_.operation_set(operation_, field, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+  }
+  void set_pointers(const Epilogue& after) {
+    if (after.bias) set(kLtBiasPointer, after.bias);
+    if (after.before) set(kLtBeforePointer, after.before);
   }
   void layout(Owned<LtLayout>& l, const BlasProduct& p, int64_t rows, int64_t columns, int64_t lead, int64_t stride) {
     check_lt(lib_.layout_create(&l, p.type, uint64_t(rows), uint64_t(columns), lead), "cublasLtMatrixLayoutCreate");

@@ -20,6 +20,7 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   void nonzero(const View& in, std::vector<int64_t>& out) override;
   void gemm(double alpha, const View& a, const View& b, double beta, const View& c) override;
   bool gemm_bias(const View& a, const View& b, const View& bias, const View& c) override;
+  bool gemm_gelu(const View& a, const View& b, const View& bias, const View& c, const View& before) override;
   void gather(const View& in, int axis, const View& index, const View& out) override;
   void scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) override;
   void bound_index(const View& index, int64_t low, int64_t high, const View& out, const std::string& text) override;

@@ -131,13 +131,13 @@ BlasCompute compute_of(DType t) {
   return t == DType::F32 && allow_tf32() ? kComputeTF32 : kComputeF32;
 }
 
-// False if no library of the vendor's takes the product. A bias (one value per column of c, may be null) is for
-// cuBLASLt alone.
-bool gemm_by_vendor(double alpha, View a, View b, double beta, const View& c, const void* bias) {
-  const Blas* lib = is_float(c.dtype) && !bias ? blas() : nullptr;
+// False if no library of the vendor's takes the product. An epilogue is for cuBLASLt alone; its bias has one value per
+// column of c.
+bool gemm_by_vendor(double alpha, View a, View b, double beta, const View& c, const Epilogue& after = {}) {
+  const Blas* lib = is_float(c.dtype) && !after ? blas() : nullptr;
   if (!is_float(c.dtype) || a.shape[2] == 0 || !(lib || blas_lt())) return false;
   const Layout lc = layout_of(c);
-  if (!lc.ok || (bias && lc.op != kBlasN)) return false;
+  if (!lc.ok || (after && lc.op != kBlasN)) return false;
   std::optional<DenseCopy> copies[2];
   Layout la = layout_of(a), lb = layout_of(b);
   if (!la.ok) a = copies[0].emplace(a).view, la = layout_of(a);
@@ -153,7 +153,7 @@ bool gemm_by_vendor(double alpha, View a, View b, double beta, const View& c, co
   p.compute = compute_of(c.dtype);
   p.alpha = wide ? static_cast<const void*>(&alpha) : &alpha32;
   p.beta = wide ? static_cast<const void*>(&beta) : &beta32;
-  p.k = k, p.batch = c.shape[0], p.bias = bias;
+  p.k = k, p.batch = c.shape[0], p.after = after;
   p.c = c.data, p.lead_c = lc.lead, p.stride_c = c.stride[0];
   auto flip = [](BlasOperation o) { return o == kBlasN ? kBlasT : kBlasN; };
   auto left = [&](const View& v, const Layout& l, BlasOperation op) {
@@ -174,12 +174,17 @@ bool gemm_by_vendor(double alpha, View a, View b, double beta, const View& c, co
   return lib != nullptr;
 }
 
+// What cuBLASLt's epilogues take: no float64, and a dense bias, if any, of the result's type.
+bool has_epilogue(const View& bias, const View& c) {
+  return c.dtype != DType::F64 && (!bias.data || (bias.dtype == c.dtype && bias.stride[0] == 1));
+}
+
 }  // namespace
 
 void CudaBackend::gemm(double alpha, const View& a, const View& b, double beta, const View& c) {
   if (c.numel() == 0) return;
   DeviceGuard guard(device_);
-  if (gemm_by_vendor(alpha, a, b, beta, c, nullptr)) return;
+  if (gemm_by_vendor(alpha, a, b, beta, c)) return;
   Matrices x{a.data, b.data, c.data, c.shape[1], c.shape[2], a.shape[2], {}, {}, {}, alpha, beta};
   for (int d = 0; d < 3; ++d) x.sa[d] = a.stride[d], x.sb[d] = b.stride[d], x.sc[d] = c.stride[d];
   switch (c.dtype) {
@@ -197,9 +202,21 @@ void CudaBackend::gemm(double alpha, const View& a, const View& b, double beta, 
 }
 
 bool CudaBackend::gemm_bias(const View& a, const View& b, const View& bias, const View& c) {
-  if (c.numel() == 0 || c.dtype == DType::F64 || bias.dtype != c.dtype || bias.stride[0] != 1) return false;
+  if (c.numel() == 0 || !has_epilogue(bias, c)) return false;
   DeviceGuard guard(device_);
-  return gemm_by_vendor(1, a, b, 0, c, bias.data);
+  return gemm_by_vendor(1, a, b, 0, c, {.bias = bias.data});
+}
+
+bool CudaBackend::gemm_gelu(const View& a, const View& b, const View& bias, const View& c, const View& before) {
+  if (c.numel() == 0 || !has_epilogue(bias, c)) return false;
+  Epilogue after{.bias = bias.data, .gelu = true};
+  if (before.data) {
+    const Layout l = layout_of(before);
+    if (c.shape[0] != 1 || !l.ok || l.op != kBlasN || l.lead % kLtBeforeStep != 0) return false;
+    after.before = before.data, after.lead_before = l.lead;
+  }
+  DeviceGuard guard(device_);
+  return gemm_by_vendor(1, a, b, 0, c, after);
 }
 
 }  // namespace tg::cuda

@@ -47,8 +47,8 @@ bool needs_whole(const Row& r, int k) { return r.op == Opc::polygamma && k == 0;
 // What PyTorch gives as well: the library's functions are 0 * inf = NaN at an infinity where the CPU's float functions
 // have a factor that is small but never 0.
 void same_at_infinity(const Row& r, Pair& out) {
-  if (!on_device() ||
-      !(r.op == Opc::mish || r.op == Opc::gelu_erf || r.op == Opc::gelu_tanh || r.op == Opc::gelu_erf_backward))
+  if (!on_device() || !(r.op == Opc::mish || r.op == Opc::gelu_erf || r.op == Opc::gelu_tanh ||
+                        r.op == Opc::gelu_erf_backward || r.op == Opc::gelu_tanh_backward))
     return;
   View a = out.ref, b = out.cpu;
   a.data = out.ref_bytes.data();

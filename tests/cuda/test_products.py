@@ -57,6 +57,82 @@ def test_linear_in_training_is_one_launch_less():
     assert launches(lambda: F.linear(x.double(), w.double(), b.double())) == 4  # three casts; the bias is written first
 
 
+def gelu(x):
+    return F.gelu(x, approximate="tanh")
+
+
+def gelu_cases(dtype):
+    """Those of linear, which have odd numbers of columns or few, with and without bias, and some that are multiples of 8,
+    as the library wants them where it stores what gelu is applied to."""
+    for x, w, b in [*linear_cases(dtype), *(tuple(tg.randn(*s).to(dtype) for s in ((n, k), (m, k), (m,)))
+                                            for n, k, m in [(5, 7, 8), (3, 40, 16), (1, 9, 24)])]:
+        yield x, w, b
+        yield x, w, None
+    x, w = tg.randn(2, 3, 33).to(dtype), tg.randn(8, 33).to(dtype)
+    yield x, w, tg.randn(9).to(dtype)[1:]
+    yield x.transpose(0, 1), w, None
+
+
+@pytest.mark.parametrize("dtype", list(EPS), ids=str)
+def test_gelu_in_the_pass_of_the_product(dtype):
+    """Its slope is at most 1.13, so errors of the product grow no more than that; both results are rounded."""
+    for grad, (x, w, b) in [(g, c) for g in (False, True) for c in gelu_cases(dtype)]:
+        given = [None if v is None else v.to("cuda").detach().requires_grad_(grad) for v in (x, w, b)]
+        got = F.linear_gelu(*given)
+        assert got.dtype == dtype and got.requires_grad == grad
+        x, w, b = (None if v is None else v.double() for v in (x, w, b))
+        want, scale = gelu(F.linear(x, w, b)), F.linear(x.abs(), w.abs(), None if b is None else b.abs())
+        sums = EPS[tg.float64 if dtype == tg.float64 else tg.float32] * (w.shape[1] + 8)
+        bound = 1.13 * scale * (sums + 2 * EPS[dtype]) + want.abs() * 2 * EPS[dtype]
+        assert ((got.detach().cpu().double() - want).abs() <= bound).all(), (dtype, grad, x.shape, w.shape)
+
+
+@emulated
+@pytest.mark.parametrize("dtype", list(EPS), ids=str)
+def test_gradients_through_gelu_are_those_of_the_two_steps(dtype):
+    """To the bit: what is kept is what the product alone gives."""
+    for case in gelu_cases(dtype):
+        grads = []
+        for f in (F.linear_gelu, lambda *v: gelu(F.linear(*v))):
+            leaves = [v.to("cuda").detach().requires_grad_() for v in case if v is not None]
+            y = f(*leaves)
+            grads.append(tg.autograd.grad(y, leaves, tg.arange(y.numel(), device="cuda").reshape(y.shape).to(dtype) - 4))
+        assert all(a.equal(b) for a, b in zip(*grads)), [v.shape for v in case if v is not None]
+
+
+@emulated
+@pytest.mark.parametrize("dtype", [tg.float16, tg.bfloat16], ids=str)
+def test_gelu_of_halves_is_rounded_once(dtype):
+    x, w, b = (tg.randn(*s).to(dtype) for s in ((16, 8), (24, 8), (24,)))
+    for grad in (False, True):
+        got = F.linear_gelu(x.to("cuda"), w.to("cuda"), b.to("cuda").requires_grad_(grad)).detach().cpu().double()
+        want = gelu(F.linear(x.double(), w.double(), b.double()))
+        assert ((got - want).abs() <= want.abs() * EPS[dtype] + 2.0**-20).all()
+
+
+GELU = """
+F = tg.nn.functional
+def launches(columns, grad, bias=True):
+    x, w, b = tg.ones(4, 8, device='cuda'), tg.ones(columns, 8, device='cuda'), tg.ones(columns, device='cuda')
+    w.requires_grad_(grad)
+    before = tg._C._cuda_launches()
+    y = F.linear_gelu(x, w, b if bias else None)
+    made = tg._C._cuda_launches() - before
+    assert ((y.detach() - (9 if bias else 8)).abs() < 1e-5).all()
+    return made
+print(launches(16, False), launches(16, False, bias=False), launches(16, True), launches(15, False), launches(15, True))
+"""
+
+
+@emulated
+@pytest.mark.parametrize(
+    ("off", "launches"), [("", "0 0 0 0 1"), ("TG_EMU_NO_BLASLT", "2 1 2 2 2"), ("TG_EMU_NO_BLAS", "3 2 3 3 3")]
+)
+def test_gelu_is_a_launch_of_its_own_where_the_library_does_not_take_it(off, launches):
+    """With a gradient and columns that are no multiple of 8, without cuBLASLt (the bias is one too), without cuBLAS."""
+    assert run(GELU, **({off: "1"} if off else {})) == launches
+
+
 PROGRAM = """
 import numpy as np
 F = tg.nn.functional

@@ -47,6 +47,8 @@ double to_tf32(double x) {
   return std::bit_cast<float>((bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & ~0x1fffu);
 }
 
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
+
 BlasStatus gemm(BlasHandle h, BlasOperation ta, BlasOperation tb, int64_t m, int64_t n, int64_t k, const void* alpha,
                 const void* a, BlasType at, int64_t lda, long long stride_a, const void* b, BlasType, int64_t ldb,
                 long long stride_b, const void* beta, void* c, BlasType, int64_t ldc, long long stride_c, int64_t batch,
@@ -80,7 +82,9 @@ BlasStatus emulated_product(const BlasProduct& p, cudaStream_t stream) {
                    operand(p.b, q * p.stride_b + (tb ? j + l * p.lead_b : l + j * p.lead_b));
           const int64_t to = q * p.stride_c + i + j * p.lead_c;
           sum = x * sum + (y != 0 ? y * load(p.c, p.type, to) : 0);
-          store(p.c, p.type, to, p.bias ? sum + load(p.bias, p.type, i) : sum);
+          if (p.after.bias) sum += load(p.after.bias, p.type, i);
+          if (p.after.before) store(p.after.before, p.type, i + j * p.after.lead_before, sum);
+          store(p.c, p.type, to, p.after.gelu ? gelu(sum) : sum);
         }
   });
   return kBlasSuccess;

@@ -18,6 +18,8 @@ struct Operation {
   int32_t trans_a = kBlasN, trans_b = kBlasN;
   uint32_t epilogue = kLtPlain;
   const void* bias = nullptr;
+  void* before = nullptr;
+  int64_t lead_before = 0;
 };
 struct Matrix {
   BlasType type;
@@ -34,7 +36,7 @@ struct Preference {
 struct Algorithm {
   int64_t k;                      // of the product it was chosen for
   std::array<uint32_t, 4> align;  // what it needs of a, b, c and d
-  uint32_t align_bias;
+  uint32_t align_bias, align_before;
   bool rounds_parts;
 };
 constexpr int64_t kLong = 32, kPart = 16;  // sums of more terms than kLong are split into parts
@@ -66,6 +68,10 @@ BlasStatus operation_set(LtOperation o, LtOperationField field, const void* valu
       return put(op.epilogue, value, n);
     case kLtBiasPointer:
       return put(op.bias, value, n);
+    case kLtBeforePointer:
+      return put(op.before, value, n);
+    case kLtBeforeLead:
+      return put(op.lead_before, value, n);
   }
   return kInvalid;
 }
@@ -91,10 +97,18 @@ void check_aligned(const char* what, const void* p, uint32_t align) {
                align);
 }
 
+Epilogue epilogue_of(const Operation& op) {
+  Epilogue e;
+  if (op.epilogue & kLtBias) e.bias = op.bias;
+  e.gelu = op.epilogue & kLtGelu;
+  if (op.epilogue & kLtBefore) e.before = op.before, e.lead_before = op.lead_before;
+  return e;
+}
+
 int64_t depth(const Operation& op, const Matrix& a) { return op.trans_a == kBlasN ? a.columns : a.rows; }
 
 // What the library refuses, and rules made up to have both answers: no algorithm for products of one row and column
-// with a bias, scratch memory for long sums.
+// with an epilogue, scratch memory for long sums.
 BlasStatus choose(LtHandle, LtOperation o, LtLayout la, LtLayout lb, LtLayout lc, LtLayout, LtPreference p, int,
                   LtChoice* choice, int* found) {
   const auto& op = real<Operation>(o);
@@ -105,11 +119,14 @@ BlasStatus choose(LtHandle, LtOperation o, LtLayout la, LtLayout lb, LtLayout lc
   if ((op.trans_b == kBlasN ? b.rows : b.columns) != k || a.batch != c.batch || b.batch != c.batch) return kInvalid;
   for (const Matrix* m : {&a, &b, &c})
     if (m->lead < std::max<int64_t>(1, m->rows)) return kInvalid;
-  if (op.epilogue == kLtBias && (c.rows * c.columns == 1 || c.type == kBlasF64)) return kUnsupported;
+  if (op.epilogue != kLtPlain && (c.rows * c.columns == 1 || c.type == kBlasF64)) return kUnsupported;
+  if (op.epilogue & kLtBefore && (op.lead_before % kLtBeforeStep != 0 || op.lead_before < c.rows || c.batch != 1))
+    emu::fault("cuBLASLt: what gelu is applied to has the leading dimension %lld", (long long)op.lead_before);
   *choice = LtChoice{};
   choice->workspace = k > kLong ? 64 : 0;
   if (choice->workspace > wish.workspace) return kUnsupported;
-  const Algorithm chosen{k, wish.align, alignment(op.bias), k > kLong && (wish.reductions & ~kLtReduceInCompute) != 0};
+  const bool rounds_parts = k > kLong && (wish.reductions & ~kLtReduceInCompute) != 0;
+  const Algorithm chosen{k, wish.align, alignment(op.bias), alignment(op.before), rounds_parts};
   static_assert(sizeof chosen <= sizeof choice->algorithm);
   std::memcpy(&choice->algorithm, &chosen, sizeof chosen);
   *found = 1;
@@ -123,10 +140,10 @@ BlasStatus multiply_in_parts(BlasProduct p, cudaStream_t stream) {
   const int64_t step_b = (p.op_b == kBlasN ? 1 : p.lead_b) * kPart * bytes;
   const double one64 = 1;
   const float one32 = 1;
-  const void* bias = std::exchange(p.bias, nullptr);
+  const Epilogue after = std::exchange(p.after, {});
   for (int64_t l = 0; l < k; l += kPart) {
     p.k = std::min(kPart, k - l);
-    if (l + kPart >= k) p.bias = bias;
+    if (l + kPart >= k) p.after = after;
     if (const BlasStatus s = emulated_product(p, stream); s != kBlasSuccess) return s;
     p.a = static_cast<const char*>(p.a) + step_a, p.b = static_cast<const char*>(p.b) + step_b;
     p.beta = p.compute == kComputeF64 ? static_cast<const void*>(&one64) : &one32;
@@ -143,10 +160,11 @@ BlasStatus multiply(LtHandle, LtOperation o, const void* alpha, const void* pa, 
   Algorithm chosen;
   std::memcpy(&chosen, algorithm, sizeof chosen);
   if (pc != pd || lc != ld || chosen.k != k || (k > kLong && (size < 64 || !workspace))) return kInvalid;
-  const void* bias = op.epilogue == kLtBias ? op.bias : nullptr;
+  const Epilogue after = epilogue_of(op);
   check_aligned("a", pa, chosen.align[0]), check_aligned("b", pb, chosen.align[1]);
   check_aligned("c", pc, chosen.align[2]), check_aligned("d", pd, chosen.align[3]);
-  if (bias) check_aligned("the bias", bias, chosen.align_bias);
+  if (after.bias) check_aligned("the bias", after.bias, chosen.align_bias);
+  if (after.before) check_aligned("what gelu is applied to", after.before, chosen.align_before);
   const BlasProduct product{a.type,
                             op.compute,
                             BlasOperation(op.trans_a),
@@ -166,7 +184,7 @@ BlasStatus multiply(LtHandle, LtOperation o, const void* alpha, const void* pa, 
                             pd,
                             alpha,
                             beta,
-                            bias};
+                            after};
   return chosen.rounds_parts ? multiply_in_parts(product, stream) : emulated_product(product, stream);
 }
 
