@@ -5,6 +5,8 @@
 #include <string_view>
 
 #include "backends/cpu/loops.h"
+#include "backends/cpu/stream.h"
+#include "core/pool.h"
 
 namespace tg {
 namespace cpu {
@@ -42,7 +44,14 @@ const Loops& loops() {
 }
 
 void CpuBackend::copy_bytes(void* dst, const void* src, size_t n) {
-  if (n) std::memcpy(dst, src, n);
+  const bool stream = kCanStream && int64_t(n) >= kStreamed;
+  parallel_for(int64_t(n), int64_t(1) << 18, [&](int64_t b, int64_t e) {
+    char* to = static_cast<char*>(dst) + b;
+    const char* from = static_cast<const char*>(src) + b;
+    if (!stream) return void(std::memcpy(to, from, size_t(e - b)));
+    stream_bytes(to, from, e - b);
+    stream_end();
+  });
 }
 
 }  // namespace cpu

@@ -4,6 +4,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/nd.h"
+#include "backends/cpu/stream.h"
 #include "backends/scalar_math.h"
 
 namespace tg::cpu {
@@ -185,12 +186,13 @@ void scan_tiles(ScanOp op, T* x, int64_t n, int64_t first, Wide<T>* carry, int64
 
 // What a scan reads and writes; steps of the axis are in elements.
 struct Scan {
+  static constexpr int kTogether = 8;
   ScanOp op;
   LoadLoop load;
   StoreLoop store, store_index;
   const Nd& nd;
   int64_t n, si, so, sx;
-  bool indexed;
+  bool indexed, streams;  // streams: past the caches
 
   // The loop that takes many float lines, each along its own memory, at once; null if these are none.
   template <class T>
@@ -234,7 +236,17 @@ struct Scan {
     char* const second[] = {c.p[0] + si * nd.item[0], c.p[1] + so * nd.item[1]};
     const bool direct = nd.dtype[0] == DTypeOf<T>::value && nd.dtype[1] == DTypeOf<T>::value &&
                         nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1;
-    if (direct) return step(second[0], si, second[1], so, n - 1, acc, width);
+    if (direct && !streams) return step(second[0], si, second[1], so, n - 1, acc, width);
+    if (direct) {
+      T rows[kTogether * kTile];
+      for (int64_t i = 0; i < n - 1; i += kTogether) {
+        const int64_t k = std::min<int64_t>(kTogether, n - 1 - i);
+        step(second[0] + i * si * nd.item[0], si, rows, width, k, acc, width);
+        for (int64_t r = 0; r < k; ++r)
+          stream_bytes(second[1] + (i + r) * so * nd.item[1], rows + r * width, width * int64_t(sizeof(T)));
+      }
+      return stream_end();
+    }
     for (int64_t i = 0; i < n - 1; ++i) {
       load(second[0] + i * si * nd.item[0], nd.inner_stride(0), row, width);
       step(row, 0, row, 0, 1, acc, width);
@@ -253,7 +265,7 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
   const Loops& l = loops();
   visit_num(compute_type(out.dtype), [&](auto tag) {
     using T = typename decltype(tag)::type;
-    constexpr int kTogether = 8;
+    constexpr int kTogether = Scan::kTogether;
     const int num = int(num_of(DTypeOf<T>::value));
     const Scan s{.op = op,
                  .load = l.load[int(in.dtype)][num],
@@ -264,7 +276,8 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
                  .si = in.stride[axis],
                  .so = out.stride[axis],
                  .sx = index.data ? index.stride[axis] : 0,
-                 .indexed = index.data != nullptr};
+                 .indexed = index.data != nullptr,
+                 .streams = kCanStream && in.numel() * nd.item[1] >= kStreamed && in.data != out.data};
     const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
     const bool columns = step && !s.indexed && side_by_side(nd, s.si);
     const LineScans::Loop lines = s.line_loop<T>(l.lines);

@@ -101,3 +101,16 @@ TEST_CASE("stream: rows by gather and scatter" * doctest::skip(on_device())) {
           return y[i] == (r < 0 ? -1.0f : x[r * kWidth + i % kWidth]);
         }) == 0);
 }
+
+TEST_CASE("stream: running sums down columns, and bytes" * doctest::skip(on_device())) {
+  const Dims shape{kRows, kWidth};
+  Memory<float> x = numbers(kRows * kWidth, 9973), y(kRows * kWidth);
+  cpu_backend().scan(ScanOp::Sum, x.view(DType::F32, shape), 0, y.view(DType::F32, shape), View());
+  std::vector<double> sum(size_t(kWidth), -0.0);
+  CHECK(count_wrong(kRows * kWidth, [&](int64_t i) {
+          double& s = sum[size_t(i % kWidth)];
+          return y[i] == float(s += double(x[i]));
+        }) == 0);
+  cpu_backend().copy_bytes(&y[0], &x[0], size_t(kRows * kWidth) * sizeof(float));
+  CHECK(count_wrong(kRows * kWidth, [&](int64_t i) { return y[i] == x[i]; }) == 0);
+}
