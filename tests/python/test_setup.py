@@ -1,6 +1,7 @@
 """What tools/setup.sh does where the CUDA compilers cannot be had: it says so twice, or fails where they are demanded."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_without_nvcc():
     demanded = setup(TG_REQUIRE_CUDA_BUILD="1")
     assert demanded.returncode == 1 and "the end" not in demanded.stdout
     assert said in demanded.stderr and "TG_REQUIRE_CUDA_BUILD" in demanded.stderr
+
+
+def test_the_packages_of_nvcc_are_those_of_the_page():
+    def packages(file: str) -> set[str]:
+        return set(re.findall(r"nvidia-(?:cuda-(?:nvcc|crt|cccl|runtime)|nvvm)==[0-9.]+", (ROOT / file).read_text()))
+
+    assert packages("tools/setup.sh") == packages("docs/cuda.md") and len(packages("docs/cuda.md")) == 5
 
 
 def test_continuous_integration_demands_it():
