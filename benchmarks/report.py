@@ -19,6 +19,8 @@ SPEEDUP, SPEEDUP_ABOVE = 1.7, 0.01  # two threads against one, for rows that tak
 IMPORT_GOAL, MEMORY_GOAL = 0.06, 45e6
 HEAD = f"{'workload':42} {'t':>2} {'us':>12} " + " ".join(f"/{n:>6.6}" for n in PEERS.values()) + "  goals"
 
+NOTHING = "Not measured.\n"
+
 Rows = list[dict]
 
 
@@ -82,7 +84,7 @@ def growth_line(row: dict) -> str:
 def table(head: list[str], lines: Iterable[Iterable[str]]) -> str:
     body = [[str(cell) for cell in line] for line in lines]
     if not body:
-        return "Not measured.\n"
+        return NOTHING
     return "\n".join("| " + " | ".join(c) + " |" for c in [head, ["---"] * len(head), *body]) + "\n"
 
 
@@ -331,17 +333,18 @@ def sections(results: dict, out: Path) -> dict[str, Callable[[], str]]:
 
 
 def write(results: dict, out: Path) -> None:
-    """Puts every section between its markers in OUT.md (a page without any gets them at its end)."""
+    """Puts every section between its markers in OUT.md. A page without markers gets those that hold something."""
     page = out.with_suffix(".md")
     text = page.read_text(encoding="utf-8") if page.exists() else "# Performance\n"
     if comparison_picture(results, out.with_suffix(".png")) and not page.exists():
         text += f"\n![time over that of PyTorch]({out.name}.png)\n"
     for name, make in sections(results, out).items():
-        block = f"<!-- begin {name} -->\n\n{make()}\n<!-- end {name} -->"
+        made = make()
+        block = f"<!-- begin {name} -->\n\n{made}\n<!-- end {name} -->"
         pattern = re.compile(rf"<!-- begin {name} -->.*?<!-- end {name} -->", re.DOTALL)
         if pattern.search(text):
             text = pattern.sub(lambda _, block=block: block, text)
-        else:
+        elif made != NOTHING:
             text += f"\n## {name[0].upper()}{name[1:]}\n\n{block}\n"
     page.write_text(text, encoding="utf-8")
     if missing := without_reason(results, text):

@@ -14,6 +14,10 @@ constexpr double kUnit = 4e6;            // multiply-adds that are worth a call 
 constexpr double kPart = 2e6;            // and a part of a product with our own kernel (of a batch, half of it)
 constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
 
+struct alignas(64) Line {
+  float floats[16];
+};
+
 // A matrix as BLAS sees it: row-major with a leading dimension, or the transpose of one.
 struct Mat {
   const void* data;
@@ -212,19 +216,16 @@ void scale(double beta, const View& c) {
 
 }  // namespace
 
-namespace {
-
-struct alignas(64) Line {
-  float floats[16];
-};
-
-}  // namespace
-
 float* gemm_panels(int64_t floats) {
   thread_local std::unique_ptr<Line[]> lines;
   thread_local size_t have = 0;
   const size_t need = size_t(floats + 15) / 16;
-  if (have < need) have = 0, lines = std::make_unique_for_overwrite<Line[]>(need), have = need;
+  if (have < need) {
+    have = 0;
+    lines.reset();
+    lines = std::make_unique_for_overwrite<Line[]>(need);
+    have = need;
+  }
   return lines[0].floats;
 }
 
@@ -241,7 +242,7 @@ float* gemm_buffer() {
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
-  // Results of a few rows stay close while k goes on; for one thread many rows are packed for this many columns.
+  // Results of a few rows stay close while k goes on; what is packed on the left serves this many columns at most.
   constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048, kLeastKept = 512;
   auto pieces = [](int64_t size, int64_t most) { return (size + most - 1) / most; };
   auto even = [&](int64_t size, int64_t most, int64_t unit) {
@@ -256,7 +257,7 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
   GemmGrid g{m, n, 1, 1};
   if (work > 2 * kPart) {
     // One thread takes all rows of as many columns as it can keep packed, several threads some of either.
-    const int64_t keeps = kGemmKept / (pieces(k, kGemmDepth) * kGemmDepth);
+    const int64_t keeps = kGemmKept / k / kGemmColumns * kGemmColumns;
     const bool all_rows = threads == 1 && m > kGemmRows && keeps >= std::min(n, kLeastKept);
     g.m = all_rows ? m : even(m, kGemmRows, 1);
     const int64_t most = all_rows ? std::min(keeps, kManyColumns) : std::max(kManyColumns, kMostResults / g.m);

@@ -58,9 +58,6 @@ Nd order_free(const Views& v, int lead) {
   return Nd(std::move(n), v);
 }
 
-// Rows of a large result whose stretches are a few lines at least.
-bool streams_rows(int64_t bytes, int64_t row) { return kCanStream && bytes >= kStreamed && row >= 8 * kLine; }
-
 template <class U>
 void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool stream) {
   const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
@@ -69,8 +66,10 @@ void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool st
   const U* in = reinterpret_cast<const U*>(at[2]);
   if (sx == 0) {
     const U* row = in + *index * along;
-    if (si == 1 && so == 1)
-      stream ? stream_bytes(out, row, k * int64_t(sizeof(U))) : void(std::memcpy(out, row, size_t(k) * sizeof(U)));
+    if (si == 1 && so == 1 && stream)
+      stream_bytes(out, row, k * int64_t(sizeof(U)));
+    else if (si == 1 && so == 1)
+      std::memcpy(out, row, size_t(k) * sizeof(U));
     else
       for (int64_t j = 0; j < k; ++j) out[j * so] = row[j * si];
   } else if (so == 1 && sx == 1 && si == 0 && along == 1) {
@@ -180,7 +179,8 @@ struct ScatterPlan {
 template <ScatterOp op, class S, class X>
 void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
   constexpr bool moves = op == ScatterOp::Set && std::is_same_v<S, X>;
-  const bool stream = moves && streams_rows(p.nd.n * p.n * int64_t(sizeof(S)), p.nd.inner() * int64_t(sizeof(S)));
+  const int64_t item = sizeof(S);
+  const bool stream = moves && streams_rows(p.nd.n * std::min(p.n, p.out_n) * item, p.nd.inner() * item);
   Cursor c(p.nd, b);
   while (c.linear < e) {
     const int64_t k = std::min(e - c.linear, c.row_left());
@@ -191,7 +191,7 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
       S* to = out + index[i * p.index_step] * p.out_step;
       const X* from = src + i * p.src_step;
       if (stream) {
-        stream_bytes(to, from, k * int64_t(sizeof(S)));
+        stream_bytes(to, from, k * item);
         continue;
       }
 #pragma GCC ivdep
@@ -218,7 +218,7 @@ void scatter_stripe(const ScatterPlan& p, const X* src, const int64_t* index, S*
 // side.
 template <ScatterOp op, class S, class X>
 void scatter_across(const ScatterPlan& p, int64_t b, int64_t e) {
-  constexpr int64_t kStripeBytes = 1 << 18, kPerLine = kLine / sizeof(S), kWide = 1024;
+  constexpr int64_t kStripeBytes = 1 << 18, kPerLine = kLineBytes / sizeof(S), kWide = 1024;
   const int64_t so = p.nd.inner_stride(2);
   const int64_t width =
       std::clamp<int64_t>(kStripeBytes / int64_t(sizeof(S)) / p.out_n / kPerLine * kPerLine, kPerLine, kWide);

@@ -58,7 +58,7 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
   for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
     const int64_t block = scalars || stream ? kTile : e - b;
-    alignas(kLine) char tile[kTile * 8];
+    alignas(kLineBytes) char tile[kTile * 8];
     for (int64_t i = b; i < e; i += block) {
       const int64_t k = std::min(block, e - i);
       f(at(0, i), at(1, i), at(2, i), stream ? tile : to(i), k);
@@ -170,10 +170,11 @@ void copy_same(const Nd& nd) {
     });
     return;
   }
-  const bool stream = kCanStream && si == 1 && so == 1 && nd.n * int64_t(sizeof(U)) >= kStreamed && L >= 16 * kLine;
+  const int64_t item = sizeof(U);
+  const bool stream = si == 1 && so == 1 && streams_rows(nd.n * item, L * item);
   parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
     each_row(nd, b, e, [&](char* const* at, int64_t k) {
-      const int64_t bytes = k * int64_t(sizeof(U));
+      const int64_t bytes = k * item;
       if (stream && (at[0] + bytes <= at[1] || at[1] + bytes <= at[0]))
         stream_bytes(at[0], at[1], bytes);
       else
@@ -203,9 +204,9 @@ bool map_convert(const Program& p, const Views& ins, const Views& outs) {
   auto convert = [&](const char* from, char* to, int64_t k) {
     narrows ? store(from, to, so, k) : load(from, si, to, k);
   };
-  const bool stream = kCanStream && so == 1 && nd.n * nd.item[0] >= kStreamed;
+  const bool stream = so == 1 && streams_rows(nd.n * nd.item[0], nd.inner() * nd.item[0]);
   parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
-    alignas(kLine) char tile[kTile * 8];
+    alignas(kLineBytes) char tile[kTile * 8];
     each_row(nd, b, e, [&](char* const* at, int64_t n) {
       if (!stream) return convert(at[1], at[0], n);
       for (int64_t i = 0; i < n; i += kTile) {

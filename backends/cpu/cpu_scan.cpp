@@ -277,11 +277,13 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
                  .so = out.stride[axis],
                  .sx = index.data ? index.stride[axis] : 0,
                  .indexed = index.data != nullptr,
-                 .streams = kCanStream && in.numel() * nd.item[1] >= kStreamed && in.data != out.data};
+                 .streams = in.data != out.data && streams_rows(in.numel() * nd.item[1], nd.inner() * nd.item[1])};
     const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
     const bool columns = step && !s.indexed && side_by_side(nd, s.si);
     const LineScans::Loop lines = s.line_loop<T>(l.lines);
-    parallel_for(nd.n, std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
+    int64_t grain = std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n));
+    if (lines && nd.n >= 2 * l.lines.count) grain = (grain + l.lines.count - 1) / l.lines.count * l.lines.count;
+    parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
       for (Cursor c(nd, b); c.linear < e;) {
         const int64_t left = std::min(e - c.linear, c.row_left());
         const int64_t width = columns                          ? std::min(kTile, left)

@@ -19,7 +19,8 @@ struct Windows {
 // What the calling thread packs into, 64-byte aligned. It keeps this until it ends: small products of two threads would
 // otherwise wait for each other in the allocator.
 TG_API float* gemm_buffer();
-// At least so many floats for panels that are used again: of one thread and 64-byte aligned as well.
+// At least so many floats, up to kGemmKept, for panels that are used again: of one thread and 64-byte aligned as well,
+// and kept as the buffer is.
 float* gemm_panels(int64_t floats);
 
 // An operand as the kernel sees it: element (k, w), where k runs along the summed axis and w along rows of the left or

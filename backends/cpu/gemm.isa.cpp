@@ -390,9 +390,8 @@ void product(const GemmProduct& p) {
   float *right = p.buffer, *to = right + kGemmDepth * kGemmColumns;
   // Rows that do not fit into the cache at once: the panels of the right operand are kept for the rows that follow.
   const int64_t blocks = (p.m + kGemmRows - 1) / kGemmRows, rows = (p.m + blocks - 1) / blocks;
-  const int64_t width = (p.n + 2 * L - 1) / (2 * L) * (2 * L),
-                floats = (p.k + kDepth - 1) / kDepth * kGemmDepth * width;
-  float* kept = blocks > 1 && floats <= kGemmKept ? gemm_panels(floats) : nullptr;
+  const int64_t width = (p.n + 2 * L - 1) / (2 * L) * (2 * L), floats = (p.k + kPerLine - 1) / kPerLine * width;
+  float* kept = blocks > 1 && floats <= kGemmKept && (Pairs || !direct(p)) ? gemm_panels(floats) : nullptr;
   for (int64_t row0 = 0; row0 < p.m; row0 += rows) {
     const Panels panels(least(rows, p.m - row0));
     for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
@@ -400,7 +399,7 @@ void product(const GemmProduct& p) {
       s.lines = (s.elements + kPerLine - 1) / kPerLine;
       const Left left = pack_left<Pairs>(p, panels, row0, s, to);
       auto at = [&](int64_t col) {
-        return kept ? Right{kept + k0 / kPerLine * width + col * kGemmDepth, row0 > 0} : Right{right, false};
+        return kept ? Right{kept + k0 / kPerLine * width + col * s.lines, row0 > 0} : Right{right, false};
       };
       int64_t col = 0;
       for (; p.n - col > L; col += 2 * L)

@@ -123,8 +123,7 @@ TG_IN V halves(D low, D high) { return _mm256_set_m128(_mm256_cvtpd_ps(high), _m
 // addition serves them.
 template <bool Product>
 [[gnu::flatten]] void scan_lines(const float* x, int64_t x_line, float* y, int64_t y_line, int64_t n) {
-  // leaves the first element as it is, -0 included
-  D low = D{} + (Product ? 1.0 : -0.0), high = low;
+  D low = Product ? D{} + 1.0 : -D{}, high = low;  // -0 leaves the first element as it is, were it -0
   for (int64_t i = 0; i < n; i += L) {
     const int64_t left = n - i;
     V r[L];

@@ -66,16 +66,25 @@ constexpr bool is_extreme(Red op) { return op == Red::Max || op == Red::Min; }
 
 // NaN into the lanes where x or y is. (GCC 12 does not find the one comparison that tests both.)
 template <class V>
-[[gnu::always_inline]] inline void mark_nan(V& bad, V x, V y) {
-#ifdef __AVX512F__
-  if constexpr (std::is_same_v<V, VecF>)
+[[gnu::always_inline]] inline void mark_nan(V& bad, const V& x, const V& y) {
+  if constexpr (std::is_same_v<V, VecI>) return;
+#if defined(__AVX512F__)
+  else if constexpr (std::is_same_v<V, VecF>)
     bad = (V)_mm512_mask_mov_ps((__m512)bad, _mm512_cmp_ps_mask((__m512)x, (__m512)y, _CMP_UNORD_Q),
                                 (__m512)(V{} + __builtin_nanf("")));
-  else if constexpr (std::is_same_v<V, VecD>)
+  else
     bad = (V)_mm512_mask_mov_pd((__m512d)bad, _mm512_cmp_pd_mask((__m512d)x, (__m512d)y, _CMP_UNORD_Q),
                                 (__m512d)(V{} + __builtin_nan("")));
+#elif defined(__AVX__)
+  else if constexpr (kIsPair<V>)
+    mark_nan(bad.low, x.low, y.low), mark_nan(bad.high, x.high, y.high);
+  else if constexpr (std::is_same_v<V, Wide<float, 32>>)  // all bits set are a NaN
+    bad = (V)_mm256_or_ps((__m256)bad, _mm256_cmp_ps((__m256)x, (__m256)y, _CMP_UNORD_Q));
+  else
+    bad = (V)_mm256_or_pd((__m256d)bad, _mm256_cmp_pd((__m256d)x, (__m256d)y, _CMP_UNORD_Q));
 #else
-  if constexpr (!std::is_same_v<V, VecI>) bad = choose((x != x) | (y != y), V{} + __builtin_nanf(""), bad);
+  else
+    bad = choose((x != x) | (y != y), V{} + __builtin_nanf(""), bad);
 #endif
 }
 
@@ -87,11 +96,9 @@ struct Extreme {
   [[gnu::always_inline]] explicit Extreme(V first) : m(first) {}
   [[gnu::always_inline]] void take(V x, V y) {
     if constexpr (op == Red::Max) {
-      m = choose(x > m, x, m);
-      m = choose(y > m, y, m);
+      m = larger(y, larger(x, m));
     } else {
-      m = choose(x < m, x, m);
-      m = choose(y < m, y, m);
+      m = smaller(y, smaller(x, m));
     }
     mark_nan(bad, x, y);
   }
@@ -99,7 +106,7 @@ struct Extreme {
     if constexpr (std::is_same_v<V, VecI>)
       return m;
     else
-      return choose(bad != bad, bad, m);
+      return choose(bad != bad, V{} + __builtin_nanf(""), m);
   }
 };
 

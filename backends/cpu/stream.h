@@ -11,11 +11,11 @@
 
 namespace tg::cpu {
 
-constexpr int64_t kLine = 64;
-constexpr int64_t kStreamed = 32 << 20;  // bytes of a result from which on it is streamed
+inline constexpr int64_t kLineBytes = 64;
+inline constexpr int64_t kStreamed = 32 << 20;  // bytes of a result from which on it is streamed
 
 #ifdef __SSE2__
-constexpr bool kCanStream = true;
+inline constexpr bool kCanStream = true;
 // `to` is aligned to a line.
 inline void stream_line(void* to, const void* line) {
   for (int i = 0; i < 4; ++i)
@@ -24,19 +24,24 @@ inline void stream_line(void* to, const void* line) {
 // After the last line of a thread's part: others see it.
 inline void stream_end() { _mm_sfence(); }
 #else
-constexpr bool kCanStream = false;
-inline void stream_line(void* to, const void* line) { std::memcpy(to, line, kLine); }
+inline constexpr bool kCanStream = false;
+inline void stream_line(void* to, const void* line) { std::memcpy(to, line, kLineBytes); }
 inline void stream_end() {}
 #endif
+
+// Whether a result that is written in stretches of so many bytes is streamed: most of their lines have to be whole.
+inline bool streams_rows(int64_t bytes, int64_t row) {
+  return kCanStream && bytes >= kStreamed && row >= 16 * kLineBytes;
+}
 
 // Whole lines past the caches, what lies before the first and after the last as usual.
 inline void stream_bytes(void* to, const void* from, int64_t n) {
   auto* d = static_cast<char*>(to);
   auto* s = static_cast<const char*>(from);
-  const int64_t head = std::min<int64_t>(n, -reinterpret_cast<uintptr_t>(d) % kLine);
+  const int64_t head = std::min<int64_t>(n, -reinterpret_cast<uintptr_t>(d) % kLineBytes);
   std::memcpy(d, s, size_t(head));
   int64_t i = head;
-  for (; i + kLine <= n; i += kLine) stream_line(d + i, s + i);
+  for (; i + kLineBytes <= n; i += kLineBytes) stream_line(d + i, s + i);
   std::memcpy(d + i, s + i, size_t(n - i));
 }
 

@@ -2,8 +2,6 @@
 // aligned to a line as well.
 #include <doctest/doctest.h>
 
-#include <numeric>
-
 #include "backends/cpu/stream.h"
 #include "tests/cpp/backend_util.h"
 
@@ -22,6 +20,9 @@ class Memory {
     const auto at = reinterpret_cast<uintptr_t>(all_.data()) / sizeof(T) % (64 / sizeof(T));
     first_ = all_.data() + (64 / sizeof(T) - at) + 1;
   }
+  Memory(Memory&&) = default;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
   T& operator[](int64_t i) { return first_[i]; }
   View view(DType t, const Dims& shape) {
     View v;

@@ -51,6 +51,30 @@ TEST_CASE("a product has the same bits for any number of rows and columns comput
   std::printf("gemm, parts of products: %d comparisons\n", compared);
 }
 
+// One thread packs the right operand once for all rows, as far as it may keep it; several cut rows as well.
+TEST_CASE("a product has the same bits however it is cut among threads") {
+  const int before = num_threads();
+  for (DType t : {DType::F32, DType::BF16})
+    for (auto [m, n, k] : {std::tuple{475, 99, 257},
+                           {900, 1364, 513},
+                           {460, 1400, 1536},
+                           {900, 40, 3001},
+                           {450, 8000, 1},
+                           {500, 24, 9000}}) {
+      Tensor a = numbers({m, k}, t, 1), b = numbers({n, k}, t, 2).t();
+      set_num_threads(1);
+      const Tensor one = matmul(a, b);
+      for (int threads : {2, 3}) {
+        set_num_threads(threads);
+        INFO("dtype ", short_name(t), " ", m, " x ", n, " x ", k, ", threads ", threads);
+        CHECK(same_bits(matmul(a, b), one));
+      }
+      // and those of fewer rows, for which nothing is kept
+      CHECK(same_bits(matmul(narrow(a, 0, m - 9, 9), b), narrow(one, 0, m - 9, 9)));
+    }
+  set_num_threads(before);
+}
+
 TEST_CASE("products with what is no number: zero times infinity is none, and beta 0 does not read") {
   for (int64_t m : {1, 5, 40}) {
     Tensor a = zeros({m, 20}, DType::F32), b = full({20, 40}, std::numeric_limits<double>::infinity());
@@ -69,7 +93,7 @@ TEST_CASE("AVX2 and AVX-512 multiply to the same bits") {
     return;
   }
   int compared = 0;
-  for (int64_t m : {1, 6, 13, 100})
+  for (int64_t m : {1, 6, 13, 100, 475})
     for (int64_t n : {1, 8, 9, 16, 31, 100})
       for (int64_t k : {1, 200, 300}) {
         Tensor a = numbers({m, k}, DType::F32, 3), b = numbers({k, n}, DType::F32, 4);
@@ -97,6 +121,8 @@ TEST_CASE("convolutions read from the image equal those over columns") {
                         {1, 3, 2, 2, {12, 10}, {2, 3}, {1, 3}, {2, 0}, {2, 3}},
                         {3, 1, 18, 17, {7, 7}, {1, 1}, {1, 1}, {0, 0}, {1, 1}},
                         {2, 1, 5, 4, {50}, {5}, {1}, {2}, {1}},
+                        {1, 1, 2, 460, {9, 12}, {3, 3}, {1, 1}, {1, 1}, {1, 1}},
+                        {2, 1, 2, 460, {9, 12}, {3, 3}, {2, 2}, {1, 1}, {1, 1}},
                         {1, 1, 2, 3, {6, 7, 8}, {2, 3, 2}, {1, 2, 1}, {1, 0, 1}, {1, 1, 1}}};
   const int before = num_threads();
   for (const Case& c : cases) {

@@ -1,0 +1,167 @@
+// Every instruction set's loops, by their tables: those whose lanes are written out give the same bits on all.
+#include <doctest/doctest.h>
+
+#include "backends/cpu/loops.h"
+#include "tests/cpp/backend_util.h"
+
+using namespace tg;
+using namespace tg::test;
+
+namespace {
+
+constexpr int64_t kMost = 4096;
+const int64_t kLengths[] = {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 129, 1023, 1024, 1025, 2050, kMost};
+
+std::vector<const cpu::Loops*> tables() {
+  std::vector<const cpu::Loops*> all;
+  for (const char* isa : {"base", "avx2", "avx512"})
+    if (const cpu::Loops* l = cpu::loops_of(isa)) all.push_back(l);
+  return all;
+}
+
+// Values around 1 of either sign, zeros of either sign; with `special` now and then what is no number or infinite.
+template <class T>
+std::vector<T> values(int64_t n, uint64_t seed, bool special = false) {
+  Rng rng(seed);
+  std::vector<T> v;
+  for (int64_t i = 0; i < n; ++i) {
+    const auto kind = rng() % 40;
+    if constexpr (std::is_integral_v<T>) {
+      v.push_back(kind < 4 ? 0 : T(rng() % 7) - 3);
+    } else {
+      const T x = (kind % 2 ? -1 : 1) * T(1 + double(rng() % 1000) / 1000);
+      const T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
+      v.push_back(kind == 0 ? T(0) : kind == 1 ? T(-0.0) : kind == 2 && special ? inf : kind == 3 && special ? nan : x);
+    }
+  }
+  return v;
+}
+
+// NaN has no bits of its own to keep.
+template <class T>
+bool same(const std::vector<T>& a, const std::vector<T>& b) {
+  for (size_t i = 0; i < a.size(); ++i)
+    if (std::memcmp(&a[i], &b[i], sizeof(T)) != 0 && !(a[i] != a[i] && b[i] != b[i])) return false;
+  return a.size() == b.size();
+}
+
+// Results of f with each table, compared with the first's.
+template <class F>
+void compare(int& compared, const std::string& what, F f) {
+  const auto all = tables();
+  const auto first = f(*all[0]);
+  for (size_t k = 1; k < all.size(); ++k, ++compared) {
+    INFO(what, ": ", all[0]->isa, " and ", all[k]->isa);
+    CHECK(same(f(*all[k]), first));
+  }
+}
+
+template <class T, class A>
+void compare_reductions(int& compared, int type) {
+  constexpr int64_t kRows = 37;
+  for (int op = 0; op < cpu::kRedOps; ++op)
+    for (int64_t n : kLengths)
+      for (bool special : {false, true}) {
+        const std::string what = str("reduction ", op, " of type ", type, ", length ", n, special ? ", special" : "");
+        const std::vector<T> x = values<T>(n, uint64_t(n), special);
+        const std::vector<A> start = values<A>(n, uint64_t(n) + 1);
+        compare(compared, what, [&](const cpu::Loops& l) {
+          std::vector<A> acc{start[0]};
+          l.row[op][type](x.data(), n, acc.data());
+          return acc;
+        });
+        compare(compared, what + ", merged", [&](const cpu::Loops& l) {
+          std::vector<A> acc = start;
+          l.merge[op][type](values<A>(n, 3).data(), acc.data(), n);
+          return acc;
+        });
+        if (n > 129) continue;
+        const std::vector<T> rows = values<T>(kRows * (n + 3), 5, special);
+        compare(compared, what + ", columns", [&](const cpu::Loops& l) {
+          std::vector<A> acc = start;
+          l.col[op][type](rows.data(), n + 3, kRows, acc.data(), n);
+          return acc;
+        });
+      }
+}
+
+// The running sums or products of lines, one element after the other.
+std::vector<float> in_order(const std::vector<float>& x, int64_t lines, int64_t stride, int64_t n, bool product) {
+  std::vector<float> y(x.size());
+  for (int64_t r = 0; r < lines; ++r) {
+    double acc = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double v = double(x[size_t(r * stride + i)]);
+      acc = i == 0 ? v : product ? acc * v : acc + v;
+      y[size_t(r * stride + i)] = float(acc);
+    }
+  }
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("instruction sets: reductions have the same bits on all" * doctest::skip(on_device())) {
+  int compared = 0;
+  compare_reductions<float, double>(compared, 0);
+  compare_reductions<double, double>(compared, 1);
+  compare_reductions<int64_t, int64_t>(compared, 2);
+  std::printf("instruction sets, reductions: %d comparisons of %d tables\n", compared, int(tables().size()));
+}
+
+TEST_CASE("instruction sets: kernels over rows have the same bits on all" * doctest::skip(on_device())) {
+  int compared = 0;
+  for (int k = 0; k < cpu::kFusedKernels; ++k)
+    for (int64_t n : kLengths)
+      for (bool special : {false, true})
+        compare(compared, str("kernel ", k, ", length ", n, special ? ", special" : ""), [&](const cpu::Loops& l) {
+          std::vector<float> ins[5], outs[3];
+          const float* in[5];
+          float* out[3];
+          for (int i = 0; i < 5; ++i) {
+            ins[i] = values<float>(n, uint64_t(10 * n + i), special && i < 2);
+            // means and variances: the third to fifth
+            if (i > 1)
+              for (float& v : ins[i]) v = std::fabs(v);
+            in[i] = ins[i].data();
+          }
+          for (int i = 0; i < 3; ++i) outs[i] = values<float>(n, uint64_t(i)), out[i] = outs[i].data();
+          l.fused[k](in, out, n, k == int(Fused::Norm) || k >= int(Fused::NormGrad) ? 1e-5 : 0);
+          for (int i = 1; i < 3; ++i) outs[0].insert(outs[0].end(), outs[i].begin(), outs[i].end());
+          return outs[0];
+        });
+  std::printf("instruction sets, kernels over rows: %d comparisons\n", compared);
+}
+
+TEST_CASE("instruction sets: lines scanned together equal lines scanned alone" * doctest::skip(on_device())) {
+  int compared = 0;
+  for (const cpu::Loops* l : tables())
+    for (int64_t n : {1, 7, 8, 9, 15, 16, 17, 37, 100})
+      for (bool product : {false, true})
+        for (bool special : {false, true}) {
+          const int64_t lines = l->lines.count, stride = n + 5;
+          if (lines == 0) continue;
+          std::vector<float> x = values<float>(lines * stride, uint64_t(n), special);
+          for (int64_t r = 0; r < lines; r += 2) x[size_t(r * stride)] = -0.0f;
+          std::vector<float> y(x.size());
+          (product ? l->lines.product : l->lines.sum)(x.data(), stride, y.data(), stride, n);
+          INFO(l->isa, " length ", n, " product ", product, " special ", special);
+          CHECK(same(y, in_order(x, lines, stride, n, product)));
+          ++compared;
+        }
+  std::printf("instruction sets, lines scanned together: %d comparisons\n", compared);
+}
+
+TEST_CASE("scan: contiguous lines of any number, whatever is taken together" * doctest::skip(on_device())) {
+  for (int64_t lines : {7, 8, 9, 15, 16, 17, 33})
+    for (int64_t n : {1, 7, 16, 37, 3000}) {
+      std::vector<float> x = values<float>(lines * n, uint64_t(lines)), y(x.size());
+      for (int64_t r = 0; r < lines; ++r) x[size_t(r * n)] = -0.0f;
+      View in, out;
+      in.data = x.data(), in.dtype = DType::F32, in.shape = {lines, n}, in.stride = {n, 1};
+      out = in, out.data = y.data();
+      cpu_backend().scan(ScanOp::Sum, in, 1, out, View());
+      INFO(lines, " lines of ", n);
+      CHECK(same(y, in_order(x, lines, n, n, false)));
+    }
+}
