@@ -8,6 +8,15 @@
 namespace tg {
 namespace {
 
+// "a:b" -> a, b
+std::vector<std::string> parts_of(std::string list) {
+  std::vector<std::string> parts;
+  for (size_t colon; (colon = list.find(':')) != list.npos; list.erase(0, colon + 1))
+    parts.push_back(list.substr(0, colon));
+  parts.push_back(list);
+  return parts;
+}
+
 // site-packages/tinygrad_cpp/libtinygrad_cpp.so -> site-packages/nvidia/cu13/lib
 std::string sibling_folder() {
   Dl_info info;
@@ -27,12 +36,7 @@ std::vector<std::string> (*python_vendor_folders)() = nullptr;
 
 std::vector<std::string> vendor_folders() {
   std::vector<std::string> all;
-  if (const char* set = std::getenv("TG_CUDA_LIB_DIR")) {
-    std::string rest = set;
-    for (size_t colon; (colon = rest.find(':')) != rest.npos; rest.erase(0, colon + 1))
-      all.push_back(rest.substr(0, colon));
-    all.push_back(rest);
-  }
+  if (const char* set = std::getenv("TG_CUDA_LIB_DIR")) all = parts_of(set);
   if (python_vendor_folders)
     for (std::string& folder : python_vendor_folders()) all.push_back(std::move(folder));
   all.push_back(sibling_folder());
@@ -41,7 +45,20 @@ std::vector<std::string> vendor_folders() {
   return all;
 }
 
+bool left_out_by_user(const std::string& library) {
+  const char* set = std::getenv("TG_CUDA_WITHOUT");
+  if (!set) return false;
+  for (const std::string& name : parts_of(set))
+    if (library.starts_with("lib" + name + ".so")) return true;
+  return false;
+}
+
 VendorLibrary::VendorLibrary(const std::vector<std::string>& names, const std::vector<std::string>& before) {
+  for (const std::string& name : names)
+    if (left_out_by_user(name)) {
+      tried_ = str("  ", name, ": left out by TG_CUDA_WITHOUT\n");
+      return;
+    }
   auto open = [&](const std::string& path) {
     handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle_)

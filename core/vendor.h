@@ -14,6 +14,10 @@ TG_API std::vector<std::string> vendor_folders();
 // Set by Python, asked at every search: where its packages keep the vendor's libraries (nvidia/*/lib).
 TG_API extern std::vector<std::string> (*python_vendor_folders)();
 
+// Whether TG_CUDA_WITHOUT says to do as if this library were not there: names separated by ':', such as
+// "cublas:cublasLt:cudnn" for libcublas.so.13 and the others. For tests of what serves in their place.
+TG_API bool left_out_by_user(const std::string& library);
+
 // A library that stays open once it was found.
 class TG_API VendorLibrary {
  public:

@@ -1,11 +1,10 @@
 // Regression and ranking losses. Classification losses are in class_loss.cpp.
 
 #include "ops/loss.h"
+#include "core/warn.h"
 #include "ops/fast_path.h"
 
 namespace tg {
-
-void (*warn_user)(const std::string&) = nullptr;
 
 Tensor reduce_loss(const char* op, const Tensor& loss, std::string_view reduction) {
   if (reduction == "mean") return mean(loss);

@@ -4,9 +4,6 @@
 
 namespace tg {
 
-// Shows a warning to the user; set by the Python layer, null elsewhere.
-TG_API extern void (*warn_user)(const std::string& text);
-
 // ValueError unless `reduction` is 'none', 'mean' or 'sum'.
 void check_reduction(const char* op, std::string_view reduction);
 Tensor reduce_loss(const char* op, const Tensor& loss, std::string_view reduction);

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "ops/loss.h"
+#include "core/warn.h"
 #include "ops/ops.h"
 
 namespace tg::python {

@@ -1,11 +1,16 @@
 #include "backends/cuda/blas.h"
 
+#include <atomic>
 #include <cstdlib>
 
 #include "backends/cuda/device.h"
 #include "core/vendor.h"
+#include "core/warn.h"
 
 namespace tg::cuda {
+namespace {
+constexpr const char* kBlasLibrary = "libcublas.so.13";
+}
 
 #ifdef TG_CUDA_EMULATION
 const Blas& emulated_blas();  // emu/blas.cpp
@@ -19,7 +24,7 @@ namespace {
 
 // cuBLAS opens cuBLASLt by its bare name, which a package's folder would not answer.
 const Blas* open_blas() {
-  static const VendorLibrary* lib = new VendorLibrary({"libcublas.so.13"}, {"libcublasLt.so.13"});
+  static const VendorLibrary* lib = new VendorLibrary({kBlasLibrary}, {"libcublasLt.so.13"});
   if (!*lib) return nullptr;
   static Blas b;
   lib->get(b.create, "cublasCreate_v2");
@@ -36,6 +41,13 @@ const Blas* blas() {
   return b;
 }
 #endif
+
+void warn_without_blas() {
+  static std::atomic<bool> told = false;
+  if (left_out_by_user(kBlasLibrary) || told.exchange(true)) return;
+  warn(str("cuda: ", kBlasLibrary, " was not found, so products are made by a kernel that is many times slower: ",
+           "pip install \"nvidia-cublas>=13.1,<14\", or pip install tinygrad_cpp[cuda]"));
+}
 
 void check_blas(const Blas& b, BlasStatus s, const char* what) {
   TG_CHECK(s == kBlasSuccess, DeviceError, "cuda: ", what, ": ", b.status_string(s));

@@ -26,6 +26,8 @@ struct Blas {
 
 // nullptr if cuBLAS is not there; own kernels serve then.
 const Blas* blas();
+// Before an own kernel makes a product for want of cuBLAS: tells the user once what to install.
+void warn_without_blas();
 // The calling thread's handle of the current device, on its current stream.
 BlasHandle blas_handle(const Blas& b);
 void check_blas(const Blas& b, BlasStatus s, const char* what);

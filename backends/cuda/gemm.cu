@@ -185,6 +185,7 @@ void CudaBackend::gemm(double alpha, const View& a, const View& b, double beta, 
   if (c.numel() == 0) return;
   DeviceGuard guard(device_);
   if (gemm_by_vendor(alpha, a, b, beta, c)) return;
+  if (is_float(c.dtype) && a.shape[2] > 0 && !blas()) warn_without_blas();
   Matrices x{a.data, b.data, c.data, c.shape[1], c.shape[2], a.shape[2], {}, {}, {}, alpha, beta};
   for (int d = 0; d < 3; ++d) x.sa[d] = a.stride[d], x.sb[d] = b.stride[d], x.sc[d] = c.stride[d];
   switch (c.dtype) {

@@ -174,6 +174,29 @@ print(tg._C._cuda_launches() - before, y.unique().tolist())
 """
 
 
+WARNED = """
+import warnings
+from tinygrad_cpp import _doctor
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    x = tg.ones(4, 4, device="cuda")
+    (x.long() @ x.long()), tg.ones(4, 0, device="cuda") @ tg.ones(0, 4, device="cuda")
+    others = len(said)
+    for _ in range(3):
+        x @ x
+print(others, len(said), all("libcublas" in str(w.message) and _doctor.CUBLAS in str(w.message) for w in said))
+"""
+
+
+@emulated
+@pytest.mark.parametrize(("env", "count"), [("", 0), ("TG_EMU_NO_BLASLT", 0), ("TG_EMU_NO_BLAS", 1)])
+def test_the_slow_kernel_is_told_once_with_what_to_install(env, count):
+    """Not for integers, which it always makes, nor where nothing is added up, nor where the user left cuBLAS out."""
+    assert run(WARNED, **({env: "1"} if env else {})) == f"0 {count} True"
+    if count:
+        assert run(WARNED, TG_CUDA_WITHOUT="cublas:cublasLt", **{env: "1"}) == "0 0 True"
+
+
 @emulated
 @pytest.mark.parametrize(("off", "launches"), [("", 0), ("TG_EMU_NO_BLASLT", 1), ("TG_EMU_NO_BLAS", 2)])
 def test_without_the_libraries_own_kernels_take_their_place(off, launches):

@@ -82,6 +82,17 @@ def test_no_driver():
     assert Path(found["plugin"]).name == "libtinygrad_cuda.so"
 
 
+@pytest.mark.skipif(not (HAVE_PLUGIN and NO_GPU), reason="needs the plug-in, and no driver")
+def test_the_plugin_loads_without_the_libraries(tmp_path):
+    """A machine without them is told about its driver first, and the doctor names each with what to install."""
+    none = {"TG_CUDA_LIB_DIR": str(tmp_path), "TG_CUDA_WITHOUT": "cublas:cublasLt:cudnn:nvrtc:nccl"}
+    found = ask(**none)
+    assert found["missing"] == "driver" and Path(found["plugin"]).name == "libtinygrad_cuda.so"
+    doctor = [sys.executable, "-m", "tinygrad_cpp", "doctor"]
+    said = subprocess.run(doctor, env={**os.environ, **none}, capture_output=True, text=True, check=True).stdout
+    assert said.count("missing (lib") == 6 and said.count("pip install") >= 5, said
+
+
 @pytest.mark.skipif(not (HAVE_PLUGIN and NO_GPU and shutil.which("cc")), reason="needs the plug-in, cc, and no driver")
 @pytest.mark.parametrize(
     ("version", "init", "missing", "text"),

@@ -63,6 +63,9 @@ def test_libraries_of_the_vendor_are_found_with_version_and_path(tmp_path):
     versions = {"cuBLAS": "13.1.7", "cuBLASLt": "13.1.2", "NVRTC": "13.0", "cuDNN": "9.19.0", "NCCL": "2.28.9"}
     for name, version in versions.items():
         assert found[name] == f"{version}, {tmp_path / _doctor.LIBRARIES[name][0][0]}"
+    without = doctor(TG_CUDA_LIB_DIR=str(tmp_path), TG_CUDA_WITHOUT="cublas:cudnn")
+    for name in versions:
+        assert without[name].startswith("missing") if name in ("cuBLAS", "cuDNN") else without[name] == found[name]
 
 
 def test_cudnn_is_what_is_installed(tmp_path):
