@@ -116,8 +116,18 @@ def residual(t, compiled):
     return step
 
 
-def gpt(t, layers, width, heads, vocabulary, context):
+def tanh_gelu_of(t):
+    """gelu(linear(x)) by the tanh formula: one op here, two in PyTorch."""
+    functional = t.nn.functional
+    if hasattr(functional, "linear_gelu"):
+        return lambda linear, x: functional.linear_gelu(x, linear.weight, linear.bias)
+    return lambda linear, x: functional.gelu(linear(x), approximate="tanh")
+
+
+def gpt(t, layers, width, heads, vocabulary, context, approximate="none"):
+    """`approximate`: the formula of GELU, as gelu() names it; GPT-2 was trained with "tanh"."""
     nn, functional = t.nn, t.nn.functional
+    linear_gelu = tanh_gelu_of(t) if approximate == "tanh" else lambda linear, x: functional.gelu(linear(x))
 
     class Block(nn.Module):
         def __init__(self):
@@ -134,7 +144,7 @@ def gpt(t, layers, width, heads, vocabulary, context):
             )
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = x + self.out(y.transpose(1, 2).reshape(b, n, width))
-            return x + self.down(functional.gelu(self.up(self.norm2(x))))
+            return x + self.down(linear_gelu(self.up, self.norm2(x)))
 
     class GPT(nn.Module):
         def __init__(self):
@@ -151,9 +161,9 @@ def gpt(t, layers, width, heads, vocabulary, context):
     return GPT()
 
 
-def gpt_step(layers, width, heads, vocabulary, batch, length, dtype="float32"):
+def gpt_step(layers, width, heads, vocabulary, batch, length, dtype="float32", approximate="none"):
     def make(t, compiled):
-        model = gpt(t, layers, width, heads, vocabulary, length).to(getattr(t, dtype))
+        model = gpt(t, layers, width, heads, vocabulary, length, approximate).to(getattr(t, dtype))
         opt = t.optim.AdamW(model.parameters(), lr=3e-4)
         x, y = (t.randint(0, vocabulary, (batch, length)) for _ in range(2))
         loss = compiled(lambda: t.nn.functional.cross_entropy(model(x).view(-1, vocabulary), y.view(-1)))

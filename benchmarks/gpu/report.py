@@ -119,6 +119,7 @@ def check_section(results: dict[str, dict[str, Any]]) -> list[str]:
             continue
         facts = [f"{k} {r[k]}" for k in ("cases", "passed", "failed", "ops", "calls", "kernels", "seconds") if r.get(k)]
         facts += [f"{t}: {v['verdict']}, {v['errors']} errors" for t, v in r.get("tools", {}).items()]
+        facts += [f"finding a planted bug: {r['planted']['verdict']}"] if "planted" in r else []
         facts += [str(r["note"])] if r.get("note") else []
         facts += [f"missing: {m}" for m in r.get("missing", [])]
         facts += [f"differs: {m}" for m in r.get("differ", [])]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def gpu(monkeypatch):
     """The modules of benchmarks/gpu, which find each other by plain names."""
-    names = ["bench", "builds", "cases", "checks", "common", "machine", "report", "registry", "workloads"]
+    names = ["bench", "builds", "cases", "checks", "common", "machine", "planted", "report", "registry", "workloads"]
     before = {n: sys.modules.pop(n) for n in names if n in sys.modules}
     monkeypatch.setenv("TG_GPU_DRY", "1")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks/gpu"))
@@ -55,6 +55,7 @@ def test_dry_run_goes_through_all_stages(tmp_path):
     result = json.loads((tmp_path / "work/dry-run.json").read_text())
     assert page.startswith("# Dry run: emulation, figures mean nothing") and "**No figure here says anything.**" in page
     assert result["machine"]["emulation"] and ": pass)" not in page and "**miss**" not in page
+    assert result["stages"]["sanitize"]["planted"] == {"verdict": "pass", "output": ""}
     verdicts = {k: v["verdict"] for k, v in result["stages"].items()}
     conformance = "pass" if conformance_program() else "fail"
     assert verdicts == {"build": "pass", "conformance": conformance, "matrix": "pass", "sanitize": "left out",
@@ -141,6 +142,49 @@ def test_sanitizer_counts(gpu):
     assert count("========= ERROR SUMMARY: 0 errors\n") == 0 and count("========= ERROR SUMMARY: 12 errors") == 12
     assert count("========= RACECHECK SUMMARY: 2 hazards displayed (2 errors, 0 warnings)") == 2
     assert count("it did not start") is None
+
+
+SANITIZER = """#!/bin/sh
+case "$*" in
+  *planted.py*) [ -z "$BLIND" ] || exec echo "========= ERROR SUMMARY: 0 errors"
+    echo "========= Invalid __global__ write of size 4 bytes at write_beyond(float *, long long)"
+    echo "========= ERROR SUMMARY: 1 error"
+    exit 9 ;;
+  *kernels.py*) [ "$TG_CUDA_WITHOUT" = cublas:cublasLt:cudnn ] && echo "========= ERROR SUMMARY: 0 errors" ;;
+esac
+"""
+
+
+def test_a_sanitizer_that_does_not_find_a_planted_bug_fails(gpu, tmp_path, monkeypatch):
+    """And the libraries of the vendor are left out of what it looks at."""
+    checks = importlib.import_module("checks")
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(SANITIZER)
+    tool.chmod(0o755)
+    monkeypatch.setattr(checks, "find_tool", lambda name, c: str(tool))
+    c = gpu.common.Context(work=tmp_path, out=tmp_path, package=package_folder())
+    found = checks.sanitize(c)
+    assert found["verdict"] == found["planted"]["verdict"] == "pass"
+    assert [v["errors"] for v in found["tools"].values()] == [0, 0, 0, 0]
+    monkeypatch.setenv("BLIND", "1")
+    blind = checks.sanitize(c)
+    assert blind["verdict"] == blind["planted"]["verdict"] == "fail" and "0 errors" in blind["output"]
+    assert {v["verdict"] for v in blind["tools"].values()} == {"pass"}
+
+
+def test_gpt_2_has_the_gelu_it_was_trained_with(gpu, monkeypatch):
+    """By the op that makes it in the pass of a product; a peer without that op takes the two steps of the same formula."""
+    workloads = sys.modules["workloads"]
+    x, linear, F = tg.randn(3, 5), tg.nn.Linear(5, 8), tg.nn.functional
+    ours = workloads.tanh_gelu_of(tg)(linear, x)
+    without = SimpleNamespace(nn=SimpleNamespace(functional=SimpleNamespace(gelu=F.gelu)))
+    assert ours.equal(F.linear_gelu(x, linear.weight, linear.bias))
+    assert (ours - workloads.tanh_gelu_of(without)(linear, x)).abs().max() < 1e-6
+    calls, chosen = [], workloads.tanh_gelu_of
+    monkeypatch.setattr(workloads, "tanh_gelu_of", lambda t: calls.append(t) or chosen(t))
+    name = next(n for n in gpu.cases.CASES if n.startswith("GPT-2"))
+    gpu.cases.CASES[name].make(tg, lambda f: f)()
+    assert calls == [tg]
 
 
 def test_a_process_that_hangs_is_ended(gpu, tmp_path):
