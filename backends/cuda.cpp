@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "backends/cuda_counts.h"
 #include "core/version.h"
 
 namespace tg::cuda {
@@ -136,6 +137,10 @@ bool allow_tf32_in_convolutions() noexcept { return conv_tf32_allowed.load(std::
 void set_allow_tf32_in_convolutions(bool on) noexcept { conv_tf32_allowed = on; }
 bool use_cudnn() noexcept { return cudnn_used.load(std::memory_order_relaxed); }
 void set_use_cudnn(bool on) noexcept { cudnn_used = on; }
+DnnAttentionCounts& dnn_attention_counts() noexcept {
+  static DnnAttentionCounts counts;
+  return counts;
+}
 
 void emulate(bool on) {
   State& s = state();

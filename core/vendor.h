@@ -1,6 +1,7 @@
 // Libraries of a vendor that are opened when they are first needed: NVRTC, cuBLAS and the like. Nobody has to have
 // them.
 #pragma once
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -38,5 +39,20 @@ class TG_API VendorLibrary {
   void* handle_ = nullptr;
   std::string path_, tried_;
 };
+
+// What `make` returns, made at first use and kept. Not under a lock, as that of a static would be: looking for a
+// library asks Python, whose lock may be held by another thread that waits here. Threads that meet at the first use
+// each make one, of which the first stays; a library opened twice is open once.
+template <auto make>
+const auto& opened_once() {
+  using T = decltype(make());
+  static std::atomic<const T*> kept = nullptr;
+  const T* p = kept.load(std::memory_order_acquire);
+  if (p) return *p;
+  const T* const made = new T(make());
+  if (kept.compare_exchange_strong(p, made, std::memory_order_acq_rel)) return *made;
+  delete made;
+  return *p;
+}
 
 }  // namespace tg

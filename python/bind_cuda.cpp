@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "backends/cuda.h"
+#include "backends/cuda_counts.h"
 #include "core/vendor.h"
 #include "python/casters.h"
 
@@ -73,6 +74,10 @@ void bind_graphs(py::module_& m) {
   m.def("_cudnn_set_allow_tf32", &cuda::set_allow_tf32_in_convolutions);
   m.def("_cudnn_enabled", &cuda::use_cudnn);
   m.def("_cudnn_set_enabled", &cuda::set_use_cudnn);
+  m.def("_cudnn_attention_counts", [] {
+    const cuda::DnnAttentionCounts& c = cuda::dnn_attention_counts();
+    return std::tuple(c.by_cudnn.load(), c.by_own_kernel.load(), c.disbelieved.load());
+  });
   m.def("_cuda_launches", [] { return cuda::runtime().launches(); });
   m.def("_cuda_graph_launch", [](uintptr_t g, int device, uintptr_t s) {
     cuda::runtime().graph_launch(reinterpret_cast<cuda::GraphHandle>(g), device, E::to_handle(s));

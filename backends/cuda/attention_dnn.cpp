@@ -3,6 +3,7 @@
 // once a head of its results was compared with that of the own kernel.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <list>
@@ -12,9 +13,11 @@
 #include <vector>
 
 #include "backends/cuda/attention.h"
+#include "backends/cuda/attention_judge.h"
 #include "backends/cuda/device.h"
 #include "backends/cuda/dnn_graph.h"
-#include "core/convert.h"
+#include "backends/cuda_counts.h"
+#include "core/warn.h"
 
 namespace tg::cuda {
 namespace {
@@ -74,13 +77,12 @@ AttentionKey attention_key(const AttentionCall& c) {
   return key;
 }
 
-// How one call is computed. A plan lives to the end of the process, as a recorded graph may hold its kernel.
+// How one call is computed.
 struct AttentionPlan {
   std::list<DnnNode> parts;  // what the plan was made of, each after those it refers to
   const DnnNode* plan = nullptr;
   int64_t workspace = 0;
   bool believed = false;
-  std::mutex running;  // cuDNN does not promise that two threads may run one plan at once
   ~AttentionPlan() {
     while (!parts.empty()) parts.pop_back();
   }
@@ -179,16 +181,17 @@ class AttentionBuilder {
   std::unique_ptr<AttentionPlan> result_ = std::make_unique<AttentionPlan>();
 };
 
-// Null: not by cuDNN. Threads that meet the same new call wait for one of them to make its plan.
-AttentionPlan* attention_plan(const DnnGraphs& lib, DnnHandle h, const AttentionCall& c) {
+// Those of the calling thread, as plans are built with its handle; null: not by cuDNN. They are left to the end of the
+// process, since a recorded graph may hold their kernels.
+using AttentionPlans = std::map<AttentionKey, std::unique_ptr<AttentionPlan>>;
+AttentionPlans& attention_plans() {
   static std::mutex mutex;
-  static auto* const plans = new std::map<AttentionKey, std::unique_ptr<AttentionPlan>>;
-  std::lock_guard lock(mutex);
-  AttentionKey key = attention_key(c);
-  if (auto at = plans->find(key); at != plans->end()) return at->second.get();
-  // Neither compiling nor comparing goes into a graph.
-  if (plans->size() >= kMostAttentionPlans || recording_graph()) return nullptr;
-  return plans->emplace(std::move(key), AttentionBuilder(lib, h, c).plan(kMostAttentionWorkspace)).first->second.get();
+  static auto* const of_all_threads = new std::list<AttentionPlans>;
+  thread_local AttentionPlans* const mine = [] {
+    std::lock_guard lock(mutex);
+    return &of_all_threads->emplace_back();
+  }();
+  return *mine;
 }
 
 bool run_plan(const DnnGraphs& lib, DnnHandle h, const AttentionPlan& p, const View& q, const View& k, const View& v,
@@ -202,65 +205,44 @@ bool run_plan(const DnnGraphs& lib, DnnHandle h, const AttentionPlan& p, const V
   DnnNode pack(lib, kDnnVariantPack);
   pack.set(kDnnPackIds, ids, n).set(kDnnPackPointers, data, n);
   if (!pack.set(kDnnPackWorkspace, workspace->as<const void>()).finalize()) return false;
-  return lib.execute(h, p.plan->object(), pack.object()) == kDnnSuccess;
+  return dnn_succeeded(lib.execute(h, p.plan->object(), pack.object()));
 }
 
-// ---- comparing
-
-View last_head(const View& v, int64_t rows) {
-  View head = v;
-  const int64_t place = (v.shape[0] - 1) * v.stride[0] + (v.shape[1] - 1) * v.stride[1];
-  head.data = static_cast<char*>(v.data) + place * itemsize(v.dtype);
-  head.shape = {1, 1, std::min(rows, v.shape[2]), v.shape[3]};
-  return head;
+// Once in a process, as all plans of one mistake are wrong alike.
+void warn_of_wrong_plan(const DnnGraphs& lib, const View& q, const View& k, const View& v, bool causal) {
+  static std::atomic<bool> told = false;
+  if (told.exchange(true)) return;
+  const size_t n = lib.version();
+  warn(str("cuda: attention by cuDNN ", n / 10000, '.', n / 100 % 100, '.', n % 100, " for ", q.dtype, ' ', q.shape,
+           ", ", k.shape, ", ", v.shape, causal ? ", causal," : ",",
+           " differs from the own kernel's, which is used; other sizes may follow without a word"));
 }
 
-// The numbers of one head, rows of which may lie apart.
-std::vector<float> numbers_of(const View& head) {
-  const int64_t rows = head.shape[2], width = head.shape[3], step = head.stride[2];
-  std::vector<uint16_t> memory(size_t((rows - 1) * step + width));
-  copy_and_wait(memory.data(), head.data, memory.size() * sizeof(uint16_t));
-  std::vector<float> numbers;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t f = 0; f < width; ++f) {
-      const uint16_t bits = memory[size_t(r * step + f)];
-      numbers.push_back(head.dtype == DType::F16 ? from_half({bits}) : from_bf16({bits}));
-    }
-  return numbers;
-}
-
-float most_apart(const std::vector<float>& a, const std::vector<float>& b) {
-  float most = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const float d = std::isnan(a[i]) && std::isnan(b[i]) ? 0 : a[i] == b[i] ? 0 : std::fabs(a[i] - b[i]);
-    if (!(d <= most)) most = d;  // NaN stays
+bool attend_by_plan(const Dnn& lib, const AttentionCall& c, const View& q, const View& k, const View& v, double scale,
+                    const View& out) {
+  const DnnGraphs& graphs = dnn_graphs(lib);
+  if (graphs.version() < (c.causal ? kCausalSince : kPlainSince)) return false;
+  AttentionPlans& plans = attention_plans();
+  AttentionKey key = attention_key(c);
+  auto at = plans.find(key);
+  const bool recording = recording_graph();  // neither compiling nor comparing goes into a graph
+  if (at == plans.end() && (recording || plans.size() >= kMostAttentionPlans)) return false;
+  DnnHandle h = nullptr;
+  if (!dnn_succeeded(find_dnn_handle(lib, h)) || !h) return false;
+  if (at == plans.end())
+    at = plans.emplace(std::move(key), AttentionBuilder(graphs, h, c).plan(kMostAttentionWorkspace)).first;
+  AttentionPlan* const p = at->second.get();
+  if (!p || !p->plan || (recording && !p->believed)) return false;
+  if (!run_plan(graphs, h, *p, q, k, v, c.causal, scale, out)) return false;
+  if (p->believed) return true;
+  const Verdict verdict = judge_attention(q, k, v, c.causal, scale, out);
+  p->believed = verdict == Verdict::Right;
+  if (verdict == Verdict::Wrong) {
+    p->plan = nullptr;
+    ++dnn_attention_counts().disbelieved;
+    warn_of_wrong_plan(graphs, q, k, v, c.causal);
   }
-  return most;
-}
-
-// Same: as the own kernel's, but so would have been the result of another mask.
-enum class Verdict { Right, Same, Wrong, Untested };
-
-// Compares a head of `out` with the own kernel's. Both round weights and results to the half type.
-Verdict judge(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
-  constexpr int64_t kMostNumbers = int64_t(1) << 25;  // that are copied to the host
-  const int64_t rows = std::max<int64_t>(1, std::min(q.shape[2], kMostNumbers / out.stride[2])), width = out.shape[3];
-  const size_t bytes = size_t(rows * width * itemsize(out.dtype));
-  const auto memory = scratch_if_it_fits(bytes);
-  if (!memory) return Verdict::Untested;
-  View own = last_head(out, rows);
-  own.data = memory->as<void>(), own.stride = contiguous_strides(own.shape);
-  std::vector<float> numbers[2];
-  for (bool mask : {causal, !causal}) {
-    if (!attention_by_tiles(last_head(q, rows), last_head(k, k.shape[2]), last_head(v, v.shape[2]), mask, scale, own))
-      return Verdict::Untested;
-    numbers[mask != causal] = numbers_of(own);
-  }
-  float largest = 0;
-  for (float x : numbers[0]) largest = std::max(largest, std::fabs(x));
-  const float bound = largest * (out.dtype == DType::F16 ? 0x1p-8f : 0x1p-5f);
-  if (!(most_apart(numbers_of(last_head(out, rows)), numbers[0]) <= bound)) return Verdict::Wrong;
-  return most_apart(numbers[0], numbers[1]) > 8 * bound ? Verdict::Right : Verdict::Same;
+  return verdict == Verdict::Right || verdict == Verdict::Same;
 }
 
 }  // namespace
@@ -269,20 +251,11 @@ bool attention_by_dnn(const View& q, const View& k, const View& v, bool causal, 
   AttentionCall c;
   // A factor below 0 would make the largest product the smallest score, which kernels that scale late may not expect.
   if (!(float(scale) > 0) || !std::isfinite(float(scale)) || !as_call(q, k, v, causal, out, c)) return false;
-  const DnnGraphs* lib = dnn_graphs();
-  if (!lib || lib->version() < (causal ? kCausalSince : kPlainSince)) return false;
-  DnnHandle h = nullptr;
-  if (find_dnn_handle(*dnn(), h) != kDnnSuccess) return false;
-  AttentionPlan* p = attention_plan(*lib, h, c);
-  if (!p) return false;
-  std::lock_guard lock(p->running);
-  if (!p->plan || (!p->believed && recording_graph())) return false;
-  if (!run_plan(*lib, h, *p, q, k, v, causal, scale, out)) return false;
-  if (p->believed) return true;
-  const Verdict verdict = judge(q, k, v, causal, scale, out);
-  p->believed = verdict == Verdict::Right;
-  if (verdict == Verdict::Wrong) p->plan = nullptr;
-  return verdict == Verdict::Right || verdict == Verdict::Same;
+  const Dnn* const lib = dnn();
+  if (!lib) return false;
+  const bool done = attend_by_plan(*lib, c, q, k, v, scale, out);
+  ++(done ? dnn_attention_counts().by_cudnn : dnn_attention_counts().by_own_kernel);
+  return done;
 }
 
 }  // namespace tg::cuda

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <optional>
 
 #include "backends/cuda/device.h"
 #include "core/vendor.h"
@@ -23,22 +24,22 @@ const Blas* blas() {
 namespace {
 
 // cuBLAS opens cuBLASLt by its bare name, which a package's folder would not answer.
-const Blas* open_blas() {
-  static const VendorLibrary* lib = new VendorLibrary({kBlasLibrary}, {"libcublasLt.so.13"});
-  if (!*lib) return nullptr;
-  static Blas b;
-  lib->get(b.create, "cublasCreate_v2");
-  lib->get(b.set_stream, "cublasSetStream_v2");
-  lib->get(b.status_string, "cublasGetStatusString");
-  lib->get(b.gemm, "cublasGemmStridedBatchedEx_64");
-  return &b;
+std::optional<Blas> open_blas() {
+  const VendorLibrary lib({kBlasLibrary}, {"libcublasLt.so.13"});
+  if (!lib) return std::nullopt;
+  Blas b;
+  lib.get(b.create, "cublasCreate_v2");
+  lib.get(b.set_stream, "cublasSetStream_v2");
+  lib.get(b.status_string, "cublasGetStatusString");
+  lib.get(b.gemm, "cublasGemmStridedBatchedEx_64");
+  return b;
 }
 
 }  // namespace
 
 const Blas* blas() {
-  static const Blas* const b = open_blas();
-  return b;
+  const std::optional<Blas>& b = opened_once<open_blas>();
+  return b ? &*b : nullptr;
 }
 #endif
 

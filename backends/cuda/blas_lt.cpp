@@ -21,30 +21,30 @@ const BlasLt* blas_lt() {
 #else
 namespace {
 
-const BlasLt* open_blas_lt() {
-  static const VendorLibrary* lib = new VendorLibrary({"libcublasLt.so.13"});
-  if (!*lib) return nullptr;
-  static BlasLt b;
-  lib->get(b.create, "cublasLtCreate");
-  lib->get(b.operation_create, "cublasLtMatmulDescCreate");
-  lib->get(b.operation_set, "cublasLtMatmulDescSetAttribute");
-  lib->get(b.operation_destroy, "cublasLtMatmulDescDestroy");
-  lib->get(b.layout_create, "cublasLtMatrixLayoutCreate");
-  lib->get(b.layout_set, "cublasLtMatrixLayoutSetAttribute");
-  lib->get(b.layout_destroy, "cublasLtMatrixLayoutDestroy");
-  lib->get(b.preference_create, "cublasLtMatmulPreferenceCreate");
-  lib->get(b.preference_set, "cublasLtMatmulPreferenceSetAttribute");
-  lib->get(b.preference_destroy, "cublasLtMatmulPreferenceDestroy");
-  lib->get(b.choose, "cublasLtMatmulAlgoGetHeuristic");
-  lib->get(b.multiply, "cublasLtMatmul");
-  return &b;
+std::optional<BlasLt> open_blas_lt() {
+  const VendorLibrary lib({"libcublasLt.so.13"});
+  if (!lib) return std::nullopt;
+  BlasLt b;
+  lib.get(b.create, "cublasLtCreate");
+  lib.get(b.operation_create, "cublasLtMatmulDescCreate");
+  lib.get(b.operation_set, "cublasLtMatmulDescSetAttribute");
+  lib.get(b.operation_destroy, "cublasLtMatmulDescDestroy");
+  lib.get(b.layout_create, "cublasLtMatrixLayoutCreate");
+  lib.get(b.layout_set, "cublasLtMatrixLayoutSetAttribute");
+  lib.get(b.layout_destroy, "cublasLtMatrixLayoutDestroy");
+  lib.get(b.preference_create, "cublasLtMatmulPreferenceCreate");
+  lib.get(b.preference_set, "cublasLtMatmulPreferenceSetAttribute");
+  lib.get(b.preference_destroy, "cublasLtMatmulPreferenceDestroy");
+  lib.get(b.choose, "cublasLtMatmulAlgoGetHeuristic");
+  lib.get(b.multiply, "cublasLtMatmul");
+  return b;
 }
 
 }  // namespace
 
 const BlasLt* blas_lt() {
-  static const BlasLt* const b = open_blas_lt();
-  return b;
+  const std::optional<BlasLt>& b = opened_once<open_blas_lt>();
+  return b ? &*b : nullptr;
 }
 #endif
 

@@ -29,10 +29,14 @@ bool wanted() {
 #ifdef TG_CUDA_EMULATION
     return v && *v == '1';
 #else
-    return !(v && *v == '0') && rtc::nvrtc();
+    return !(v && *v == '0');
 #endif
   }();
+#ifdef TG_CUDA_EMULATION
   return on;
+#else
+  return on && rtc::nvrtc();
+#endif
 }
 
 }  // namespace

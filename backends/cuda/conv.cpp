@@ -95,6 +95,13 @@ void describe_convolution(const Dnn& lib, const Request& r, DnnMath math, Descri
   check_dnn(lib, lib.set_math(conv.d, math), "cudnnSetConvolutionMathType");
 }
 
+// False for what cuDNN does not support; other failures are errors.
+bool supported(const Dnn& lib, DnnStatus s, const char* what) {
+  if (!dnn_succeeded(s) && s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return false;
+  check_dnn(lib, s, what);
+  return true;
+}
+
 void choose_algorithms(const Dnn& lib, DnnHandle h, const Request& r, ConvPlan& p) {
   const bool fma = math_of(r) == kDnnFmaMath;
   Descriptor<DnnConvolution> conv;
@@ -105,8 +112,7 @@ void choose_algorithms(const Dnn& lib, DnnHandle h, const Request& r, ConvPlan& 
       r.part == ConvPart::Output  ? lib.find_output(h, p.x.d, p.w.d, conv.d, p.y.d, kMostAlgorithms, &n, found)
       : r.part == ConvPart::Input ? lib.find_input(h, p.w.d, p.y.d, conv.d, p.x.d, kMostAlgorithms, &n, found)
                                   : lib.find_weight(h, p.x.d, p.y.d, conv.d, p.w.d, kMostAlgorithms, &n, found);
-  if (s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return;
-  check_dnn(lib, s, "the heuristics for convolutions");
+  if (!supported(lib, s, "the heuristics for convolutions")) return;
   for (int i = 0; i < n; ++i) {
     const DnnAlgorithm& a = found[i];
     if (a.status != kDnnSuccess || a.determinism != kDnnDeterministic || a.memory > kMostWorkspace) continue;
@@ -118,14 +124,14 @@ void choose_algorithms(const Dnn& lib, DnnHandle h, const Request& r, ConvPlan& 
   }
 }
 
-std::shared_ptr<const ConvPlan> make_plan(const Dnn& lib, const Request& r) {
+std::shared_ptr<const ConvPlan> make_plan(const Dnn& lib, DnnHandle h, const Request& r) {
   auto p = std::make_shared<ConvPlan>();
   describe_tensor(lib, p->x, r.type, r.x);
   describe_tensor(lib, p->y, r.type, r.y);
   p->w.make(lib, lib.create_filter, lib.destroy_filter, "cudnnCreateFilterDescriptor");
   check_dnn(lib, lib.set_filter(p->w.d, r.type, kDnnRowMajor, int(r.w.size()), r.w.data()),
             "cudnnSetFilterNdDescriptor");
-  choose_algorithms(lib, dnn_handle(lib), r, *p);
+  choose_algorithms(lib, h, r, *p);
   return p;
 }
 
@@ -137,8 +143,9 @@ Key key_of(const Request& r) {
   return k;
 }
 
-// Plans are kept, as the heuristics cost more than a small convolution; all are dropped when there are too many.
-std::shared_ptr<const ConvPlan> plan_for(const Dnn& lib, const Request& r) {
+// Plans are kept, as the heuristics cost more than a small convolution; all are dropped when there are too many. None
+// is made while a graph is recorded: null then.
+std::shared_ptr<const ConvPlan> plan_for(const Dnn& lib, DnnHandle h, const Request& r) {
   static std::mutex mutex;
   static auto* const plans = new std::map<Key, std::shared_ptr<const ConvPlan>>;
   const Key key = key_of(r);
@@ -146,7 +153,8 @@ std::shared_ptr<const ConvPlan> plan_for(const Dnn& lib, const Request& r) {
     std::lock_guard lock(mutex);
     if (auto at = plans->find(key); at != plans->end()) return at->second;
   }
-  auto plan = make_plan(lib, r);
+  if (recording_graph()) return nullptr;
+  auto plan = make_plan(lib, h, r);
   std::lock_guard lock(mutex);
   if (plans->size() >= kMostPlans) plans->clear();
   return plans->emplace(key, plan).first->second;
@@ -167,10 +175,9 @@ bool request(ConvPart part, const ConvShape& g, const Dims& padding, const View&
          as_ints(g.dilation, n, r.dilation, 1);
 }
 
-DnnStatus run_algorithm(const Dnn& lib, ConvPart part, const ConvPlan& p, const Algorithm& a, void* space,
+DnnStatus run_algorithm(const Dnn& lib, DnnHandle h, ConvPart part, const ConvPlan& p, const Algorithm& a, void* space,
                         const View& x, const View& w, const View& y) {
   const float one = 1, zero = 0;
-  DnnHandle h = dnn_handle(lib);
   switch (part) {
     case ConvPart::Output:
       return lib.output(h, &one, p.x.d, x.data, p.w.d, w.data, a.conv.d, a.number, space, a.workspace, &zero, p.y.d,
@@ -192,16 +199,16 @@ bool CudaBackend::convolve(ConvPart part, const ConvShape& g, const Dims& paddin
   const Dnn* lib = dnn();
   Request r;
   if (!lib || !request(part, g, padding, x, w, y, r)) return false;
-  const auto p = plan_for(*lib, r);
-  if (p->algorithms.empty()) return false;
+  DnnHandle h = nullptr;
+  check_dnn(*lib, find_dnn_handle(*lib, h), "cudnnCreate");
+  const auto p = h ? plan_for(*lib, h, r) : nullptr;
+  if (!p || p->algorithms.empty()) return false;
   (part == ConvPart::Output ? y : part == ConvPart::Input ? x : w).data = allocate();
   for (const Algorithm& a : p->algorithms) {
     const auto workspace = scratch_if_it_fits(std::max<size_t>(a.workspace, 1));
     if (!workspace) continue;
-    const DnnStatus s = run_algorithm(*lib, part, *p, a, workspace->as<void>(), x, w, y);
-    if (s >= kDnnNotSupported && s < kDnnNotSupportedEnd) return false;  // nothing was queued
-    check_dnn(*lib, s, "a convolution by cuDNN");
-    return true;
+    const DnnStatus s = run_algorithm(*lib, h, part, *p, a, workspace->as<void>(), x, w, y);
+    return supported(*lib, s, "a convolution by cuDNN");  // what is not was not queued
   }
   return false;
 }

@@ -68,9 +68,12 @@ struct Dnn {
 const VendorLibrary& dnn_library();  // not of the emulation
 // nullptr if cuDNN is not there, or switched off.
 const Dnn* dnn();
-// The calling thread's handle of the current device, on its current stream.
+// The calling thread's handle of the current device, on its current stream. Null where it had none and is recording a
+// graph: none is made then.
 DnnStatus find_dnn_handle(const Dnn& d, DnnHandle& h);
-DnnHandle dnn_handle(const Dnn& d);  // or a DeviceError
+// Whether a call succeeded. If not, CUDA's last error is forgotten, which would be blamed on the next kernel; an error
+// that stays is a DeviceError here. Every status goes through this or check_dnn.
+bool dnn_succeeded(DnnStatus s);
 void check_dnn(const Dnn& d, DnnStatus s, const char* what);
 
 }  // namespace tg::cuda

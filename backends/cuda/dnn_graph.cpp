@@ -9,11 +9,11 @@ const DnnGraphs& emulated_dnn_graphs();  // emu/dnn_graph.cpp
 namespace {
 
 #ifdef TG_CUDA_EMULATION
-const DnnGraphs* open_graphs() { return &emulated_dnn_graphs(); }
+DnnGraphs open_graphs() { return emulated_dnn_graphs(); }
 #else
-const DnnGraphs* open_graphs() {
+DnnGraphs open_graphs() {
   const VendorLibrary& lib = dnn_library();
-  static DnnGraphs g;
+  DnnGraphs g;
   lib.get(g.version, "cudnnGetVersion");
   lib.get(g.create, "cudnnBackendCreateDescriptor");
   lib.get(g.destroy, "cudnnBackendDestroyDescriptor");
@@ -21,16 +21,12 @@ const DnnGraphs* open_graphs() {
   lib.get(g.get, "cudnnBackendGetAttribute");
   lib.get(g.finalize, "cudnnBackendFinalize");
   lib.get(g.execute, "cudnnBackendExecute");
-  return &g;
+  return g;
 }
 #endif
 
 }  // namespace
 
-const DnnGraphs* dnn_graphs() {
-  if (!dnn()) return nullptr;
-  static const DnnGraphs* const g = open_graphs();
-  return g;
-}
+const DnnGraphs& dnn_graphs(const Dnn&) { return opened_once<open_graphs>(); }
 
 }  // namespace tg::cuda

@@ -91,13 +91,13 @@ struct DnnGraphs {
   DnnStatus (*execute)(DnnHandle, DnnObject plan, DnnObject pack);
 };
 
-// nullptr if cuDNN is not there, or switched off.
-const DnnGraphs* dnn_graphs();
+// Of the library that dnn() found.
+const DnnGraphs& dnn_graphs(const Dnn& d);
 
 // One object. Once a call about it failed, further ones do nothing, and finalize() is false.
 class DnnNode {
  public:
-  DnnNode(const DnnGraphs& lib, DnnKind kind) : lib_(&lib) { ok_ = lib.create(kind, &object_) == kDnnSuccess; }
+  DnnNode(const DnnGraphs& lib, DnnKind kind) : lib_(&lib) { ok_ = dnn_succeeded(lib.create(kind, &object_)); }
   DnnNode(const DnnNode&) = delete;
   DnnNode& operator=(const DnnNode&) = delete;
   ~DnnNode() {
@@ -107,7 +107,7 @@ class DnnNode {
   template <class T>
   DnnNode& set(DnnAttribute a, const T* values, int64_t n) {
     static_assert(kDnnTypeOf<T> >= 0);
-    ok_ = ok_ && lib_->set(object_, a, kDnnTypeOf<T>, n, values) == kDnnSuccess;
+    ok_ = ok_ && dnn_succeeded(lib_->set(object_, a, kDnnTypeOf<T>, n, values));
     return *this;
   }
   template <class T>
@@ -115,12 +115,12 @@ class DnnNode {
     return set(a, &value, 1);
   }
   DnnNode& set(DnnAttribute a, const DnnNode& value) { return set(a, &value.object_, 1); }
-  bool finalize() { return ok_ = ok_ && lib_->finalize(object_) == kDnnSuccess; }
+  bool finalize() { return ok_ = ok_ && dnn_succeeded(lib_->finalize(object_)); }
   // At most `room` values; how many there were, or -1.
   template <class T>
   int64_t get(DnnAttribute a, T* values, int64_t room) const {
     int64_t n = 0;
-    const bool ok = ok_ && lib_->get(object_, a, kDnnTypeOf<T>, room, &n, values) == kDnnSuccess;
+    const bool ok = ok_ && dnn_succeeded(lib_->get(object_, a, kDnnTypeOf<T>, room, &n, values));
     return ok ? n : -1;
   }
   DnnObject object() const { return object_; }

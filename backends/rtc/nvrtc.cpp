@@ -44,10 +44,7 @@ Library open_library() {
   l.Version(&l.state.major, &l.state.minor);
   return l;
 }
-const Library& library() {
-  static const Library l = open_library();
-  return l;
-}
+const Library& library() { return opened_once<open_library>(); }
 
 // A program that ends with its scope.
 class NvrtcRun {

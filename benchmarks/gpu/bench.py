@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from common import HERE, Context, run, say
+from common import HERE, Context, attention_text, run, say
 
 MODES = ("tg", "torch", "compile")
 
@@ -80,7 +80,7 @@ def measure(pool: Pool, name: str, case: Any, rounds: int, seconds: float, limit
         if "error" in reply:
             row["errors"][mode] = reply["error"]
         else:
-            row["modes"][mode] = {"peak_bytes": reply["peak_bytes"]}
+            row["modes"][mode] = {"peak_bytes": reply["peak_bytes"], "attention": reply["attention"]}
             samples[mode] = []
     for _ in range(rounds):
         for mode in list(samples):
@@ -136,7 +136,7 @@ def bench(c: Context) -> dict[str, Any]:
             row = measure(pool, name, CASES[name], 1 if c.dry else c.rounds, seconds, min(150.0, c.left() - 10))
             result["rows"].append(row)
             times = "  ".join(f"{m} {v['min'] * 1e6:.4g} us" for m, v in row["modes"].items())
-            say(f"  {name}: {times}  {row['errors'] or ''}")
+            say(f"  {name}: {times}  {attention_text(row)}  {row['errors'] or ''}")
     finally:
         pool.close()
     failed = [r["case"] for r in result["rows"] if "tg" in r["errors"]]

@@ -117,3 +117,9 @@ def run(command: list[Any], env: dict[str, str], limit: float, log: Path | None 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def attention_text(row: dict[str, Any]) -> str:
+    """Which way attention in half types went, per step."""
+    by_cudnn, own = row["modes"].get("tg", {}).get("attention", (0, 0))
+    return f"attention by cuDNN {by_cudnn}, by own kernels {own}" if by_cudnn or own else ""

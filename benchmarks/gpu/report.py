@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-from common import Context
+from common import Context, attention_text
 from machine import describe
 
 STAGES = ("build", "conformance", "matrix", "sanitize", "determinism", "bench")
@@ -80,6 +80,8 @@ def rate(row: dict[str, Any], case: Any, device: str) -> str:
     if case.memory and mode["peak_bytes"]:
         peaks = [f"{m} {v['peak_bytes'] / 1e6:,.0f}" for m, v in row["modes"].items()]
         parts.append("peak MB " + ", ".join(peaks))
+    if text := attention_text(row):
+        parts.append(text)
     return "; ".join(parts)
 
 

@@ -57,9 +57,16 @@ class Framework:
         with t.device(self.device):
             step = case.make(t, self.wrap(kind))
         step()
+        before = self.attention()
         step()
         self.wait()
-        return step, {"peak_bytes": self.t.cuda.max_memory_allocated() if self.on_gpu else 0}
+        attention = [now - then for now, then in zip(self.attention(), before)]
+        peak = self.t.cuda.max_memory_allocated() if self.on_gpu else 0
+        return step, {"peak_bytes": peak, "attention": attention}
+
+    def attention(self) -> tuple[int, ...]:
+        """Calls of attention so far by cuDNN, and by the own kernel where cuDNN might have served."""
+        return self.t._C._cudnn_attention_counts()[:2] if self.mode == "tg" else (0, 0)
 
     def reset(self) -> None:
         if self.on_gpu:

@@ -132,7 +132,8 @@ def _cudnn_number(lib: ctypes.CDLL) -> int:
 
 def _cudnn_version(lib: ctypes.CDLL) -> str:
     v = _cudnn_number(lib)
-    return f"{v // 10000}.{v // 100 % 100}.{v % 100}"
+    note = " (attention with a causal mask needs 9.21)" if v < 92100 else ""
+    return f"{v // 10000}.{v // 100 % 100}.{v % 100}{note}"
 
 
 def _nccl_version(lib: ctypes.CDLL) -> str:

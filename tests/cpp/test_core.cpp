@@ -8,6 +8,7 @@
 #include "core/op.h"
 #include "core/pool.h"
 #include "core/tensor.h"
+#include "core/vendor.h"
 
 using namespace tg;
 
@@ -199,4 +200,25 @@ TEST_CASE("op table: schemas are complete") {
   }
   MESSAGE("ops in the table: ", checked);
   CHECK_THROWS_AS(find_op("no_such_op"), NotImplementedError);
+}
+
+namespace {
+
+std::atomic<int> makers = 0, let_go = 0;
+int make_slowly() {
+  const int mine = makers++;
+  while (mine == 0 && !let_go) std::this_thread::yield();
+  return mine;
+}
+
+}  // namespace
+
+TEST_CASE("what is opened once is opened without a lock") {
+  std::thread first([] { CHECK(opened_once<make_slowly>() == 1); });
+  while (!makers) std::this_thread::yield();
+  CHECK(opened_once<make_slowly>() == 1);  // would wait for ever if the first thread held a lock
+  let_go = 1;
+  first.join();
+  CHECK(opened_once<make_slowly>() == 1);
+  CHECK(makers == 2);
 }

@@ -1,5 +1,7 @@
 """Attention on a device against the composite in float64 on the CPU: values, gradients, and what is not a number."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
@@ -203,7 +205,7 @@ def test_what_cudnn_does_not_take():
         "width off 8": (q, k, v[..., :60]),
         "steps between features": (*(x.repeat_interleave(2, -1)[..., ::2] for x in (q, k)), v),
         "addresses off 16 bytes": (shifted(q), k, v),
-        "rows off 16 bytes": (tg.cat([q, q], -1)[..., :68][..., :64].clone(), k, tg.cat([v, v[..., :4]], -1)[..., :64]),
+        "rows off 16 bytes": (q, k, tg.cat([v, v[..., :4]], -1)[..., :64]),
         "repeated heads": (q, k[:, :1].expand(-1, 2, -1, -1), v),
         "float32": (q.float(), k.float(), v.float()),
     }
@@ -246,21 +248,100 @@ def test_versions_of_cudnn(env, launches):
     assert run_program(PROGRAM, **env) == launches
 
 
-@emulated
-@pytest.mark.parametrize("wrong", ["mask", "scale", "tail"])
-def test_a_library_that_is_wrong_is_not_used(wrong):
-    """Its first result is compared, and the own kernel's given, as from then on."""
-    program = """
+WRONG = """
+import os
+os.dup2(1, 2)  # the warning is looked for too
 F = tg.nn.functional.scaled_dot_product_attention
-leaves = [tg.randn(2, 2, 130, 64).half().to('cuda') for _ in range(3)]
+tg.manual_seed(1)
+leaves = [tg.randn({sizes}).to(tg.{dtype}).to('cuda') for _ in range(3)]
 for repeat in range(2):
     before = tg._C._cuda_launches()
-    found = F(*leaves, is_causal=True)
+    found = F(*leaves, is_causal={causal})
     launches = tg._C._cuda_launches() - before
     with tg.backends.cudnn.flags(enabled=False):
-        print(launches, found.equal(F(*leaves, is_causal=True)))
+        print(launches, found.equal(F(*leaves, is_causal={causal})))
+print(*tg._C._cudnn_attention_counts())
 """
-    assert run_program(program, TG_EMU_DNN_WRONG=wrong).split() == ["3", "True", "1", "True"]
+LONG = "1, 1, 1100, 8"  # late rows are small: averages of many values
+
+
+@emulated
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("wrong", "sizes", "causal"),
+    [
+        *((wrong, "2, 2, 130, 64", True) for wrong in ("mask", "scale", "first", "middle", "tail", "nan", "late")),
+        ("late", LONG, True),
+        ("keys", LONG, False),
+    ],
+)
+def test_a_library_that_is_wrong_is_not_used(wrong, sizes, causal, dtype):
+    """Its first result is compared, and the own kernel's given, as from then on. It is told once."""
+    out = run_program(WRONG.format(sizes=sizes, causal=causal, dtype=dtype), TG_EMU_DNN_WRONG=wrong).splitlines()
+    assert out[-3:] == ["3 True", "1 True", "0 2 1"]
+    warnings = [line for line in out if "attention by cuDNN 9.24.0" in line]
+    assert len(warnings) == 1 and sizes in warnings[0] and dtype in warnings[0]
+
+
+@emulated
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_long_text_is_believed(causal, dtype):
+    """Rounding alone is not taken for a mistake."""
+    out = run_program(WRONG.format(sizes=LONG, causal=causal, dtype=dtype)).splitlines()
+    assert [line.split()[0] for line in out] == ["2", "0", "2"] and out[-1] == "2 0 0"
+
+
+@emulated
+def test_a_plan_that_fails_leaves_no_error_behind():
+    """The own kernel is launched next, and must not be blamed."""
+    out = run_program(WRONG.format(sizes="1, 1, 130, 64", causal=True, dtype="float16"), TG_EMU_DNN_WRONG="refuse")
+    assert out.splitlines() == ["1 True", "1 True", "0 2 0"]
+
+
+@emulated
+def test_results_that_are_not_finite_cannot_be_compared():
+    """They are the own kernel's, and the plan is tried again."""
+    program = WRONG.replace("for repeat", "leaves[2][0, 0, 0, 0] = float('nan')\nfor repeat").replace(
+        "found.equal(F(*leaves, is_causal={causal}))", "tg.isnan(found[0, 0, :, 0]).all().item()"
+    )
+    out = run_program(program.format(sizes="1, 1, 130, 64", causal=True, dtype="float16"))
+    assert out.splitlines() == ["3 True", "3 True", "0 2 0"]
+
+
+@needs_cudnn
+def test_each_thread_has_plans_of_its_own():
+    """A plan is made with a thread's handle; the emulated cuDNN refuses to run it with another."""
+    leaves = [x.to("cuda") for x in halves(130, 140)]
+    want = F.scaled_dot_product_attention(*leaves)
+    tg.cuda.synchronize()
+
+    def work():
+        n, found = launched(*leaves)
+        return n, found.equal(want)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [f.result() for f in [pool.submit(work) for _ in range(2)]] == [(0, True)] * 2
+
+
+@emulated
+def test_a_thread_without_a_handle_makes_none_while_it_records():
+    q, k, v = (x.to("cuda") for x in halves(130, 140))
+
+    def record():
+        graph = tg.cuda.CUDAGraph()
+        with tg.cuda.graph(graph):
+            before = tg._C._cuda_launches()
+            y = F.scaled_dot_product_attention(q, k, v)
+            n = tg._C._cuda_launches() - before
+        graph.replay()
+        return n, y.cpu()
+
+    want = F.scaled_dot_product_attention(q, k, v).cpu()
+    with ThreadPoolExecutor(1) as pool:
+        n, found = pool.submit(record).result()
+    assert n == 1
+    np.testing.assert_allclose(found.float().numpy(), want.float().numpy(), rtol=2.0**-10, atol=2.0**-10)
 
 
 @needs_cudnn

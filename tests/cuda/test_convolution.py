@@ -1,5 +1,7 @@
 """Convolutions on a device, by cuDNN and by products, against the CPU in float64."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
@@ -183,3 +185,28 @@ def test_in_a_graph():
     x.copy_(tg.randn(1, 3, 8, 8, device="cuda"))
     graph.replay()
     assert y.equal(F.conv2d(x, w, padding=1))
+
+
+@emulated
+@pytest.mark.parametrize("known", [False, True])
+def test_what_is_new_while_a_graph_is_recorded_goes_through_products(known):
+    """Neither a choice of algorithms nor a thread's handle is made then."""
+    shape = (1, 3, 9, 8 + known)
+    x, w = tg.randn(*shape, device="cuda"), tg.randn(4, 3, 3, 3, device="cuda")
+    if known:  # by another thread
+        F.conv2d(x, w, padding=1)
+    tg.cuda.synchronize()
+
+    def record():
+        graph = tg.cuda.CUDAGraph()
+        with tg.cuda.graph(graph):
+            before = tg._C._cuda_launches()
+            y = F.conv2d(x, w, padding=1)
+            n = tg._C._cuda_launches() - before
+        graph.replay()
+        return n, y.cpu()
+
+    with ThreadPoolExecutor(1) as pool:
+        n, found = pool.submit(record).result()
+    assert n > 0
+    np.testing.assert_allclose(found.numpy(), F.conv2d(x, w, padding=1).cpu().numpy(), rtol=1e-5, atol=1e-5)

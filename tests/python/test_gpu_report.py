@@ -101,6 +101,14 @@ def test_goals(gpu):
     assert judged(name, tg=0.75, torch=1.0, compile=0.7) == [("torch", 0.75, True), ("compile", 1.071, False)]
 
 
+def test_which_way_attention_went_is_told(gpu):
+    name = next(n for n, c in gpu.cases.CASES.items() if c.group == "attention")
+    told = row(gpu, name, tg=1.0)
+    assert "cuDNN" not in gpu.report.rate(told, gpu.cases.CASES[name], "")
+    told["modes"]["tg"]["attention"] = [3, 1]
+    assert "attention by cuDNN 3, by own kernels 1" in gpu.report.rate(told, gpu.cases.CASES[name], "")
+
+
 def test_goals_are_those_of_the_project():
     """The cases of a real run carry the figures that the project aims at."""
     code = "import json, cases; print(json.dumps({n: [c.peer, c.goal, c.more_goals] for n, c in cases.CASES.items()}))"

@@ -6,10 +6,18 @@
 #include <bit>
 #include <vector>
 
+#include "backends/cuda/device.h"
 #include "backends/cuda/emu/emu.h"
 #include "core/convert.h"
 
 namespace tg::cuda {
+
+// Not supported, with an error left behind that the next launch of a kernel would report.
+DnnStatus emulated_refusal() {
+  cudaSetDevice(-1);
+  return kDnnNotSupported;
+}
+
 namespace {
 
 constexpr int kDisordered = 0, kUsable = 1, kGreedy = 2, kSmall = 3;
@@ -160,7 +168,7 @@ DnnStatus run(DnnHandle h, const Call& call, void (Call::*pass)() const, const v
 
 DnnStatus find(const Call& call, int wanted, int* n, DnnAlgorithm* found) {
   if (!call.valid()) return kDnnBadParam;
-  if (call.c.groups > 64) return kDnnNotSupported;
+  if (call.c.groups > 64) return emulated_refusal();
   const DnnMath math = call.c.math;
   const DnnAlgorithm all[] = {
       {kDisordered, kDnnSuccess, 1, 0, DnnDeterminism(0), math, {}},
@@ -180,7 +188,7 @@ Call call_of(DnnTensor x, DnnFilter w, DnnTensor y, DnnConvolution c, const void
 
 Dnn make_dnn() {
   Dnn d{};
-  d.create = create<Handle, DnnHandle>;
+  d.create = [](DnnHandle* h) { return recording_graph() ? emulated_refusal() : create<Handle>(h); };
   d.set_stream = [](DnnHandle h, cudaStream_t s) {
     reinterpret_cast<Handle*>(h)->stream = s;
     return kDnnSuccess;

@@ -1,7 +1,13 @@
 // cuDNN's graphs for the emulation: objects that check what is set as the library does, and attention in plain loops.
 // The heuristics begin with what nobody may take: an engine whose sums have no fixed order, one that wants more memory
 // than there is, and one that turns out not to be supported. TG_EMU_DNN_VERSION is another version than 92400;
-// TG_EMU_DNN_WRONG=mask, scale or tail makes results wrong in one respect.
+// TG_EMU_DNN_WRONG makes attention wrong in one respect:
+//   mask, scale            one key more is seen, the scale is half as much again
+//   first, middle, tail    one row is not written
+//   nan                    one number in the middle is none
+//   late                   the last 16 rows are 0
+//   keys                   the last 64 keys are left out
+//   refuse                 a plan fails when it is run, with an error left behind
 #include "backends/cuda/dnn_graph.h"
 
 #include <algorithm>
@@ -16,6 +22,7 @@
 
 namespace tg::cuda {
 cudaStream_t emulated_dnn_stream(DnnHandle h);  // dnn.cpp
+DnnStatus emulated_refusal();
 
 namespace {
 
@@ -221,7 +228,8 @@ DnnStatus finalize_object(DnnObject object) {
                      : o.kind == kDnnAttention ? valid_attention(o)
                                                : true;
   if (!valid) return kDnnBadParam;
-  if (o.kind == kDnnPlan && o.object(kDnnPlanConfig).engine == kUnsupported) return kDnnNotSupported;
+  if (o.kind == kDnnPlan && o.object(kDnnPlanConfig).engine == kUnsupported) return emulated_refusal();
+  if (o.kind == kDnnHeuristics && !o.object(kDnnHeuristicsGraph).has(kDnnGraphHandle)) return kDnnBadParam;
   o.final = true;
   return kDnnSuccess;
 }
@@ -297,10 +305,10 @@ struct AttentionRun {
   double scale;
   bool masked;
   float fill;
-  bool wrong_mask = wrong("mask"), wrong_tail = wrong("tail");
+  bool wrong_mask = wrong("mask"), wrong_keys = wrong("keys");
 
   void row(int64_t b, int64_t h, int64_t i) const {
-    const int64_t keys = k.sizes[2];
+    const int64_t keys = k.sizes[2] - (wrong_keys ? 64 : 0);
     std::vector<double> weight;
     double top = -INFINITY, total = 0;
     for (int64_t j = 0; j < keys; ++j) {
@@ -319,13 +327,27 @@ struct AttentionRun {
   void operator()() const {
     for (int64_t b = 0; b < q.sizes[0]; ++b)
       for (int64_t h = 0; h < q.sizes[1]; ++h)
-        for (int64_t i = 0; i < q.sizes[2] - wrong_tail; ++i) row(b, h, i);
+        for (int64_t i = 0; i < q.sizes[2]; ++i)
+          if (i != left_out()) row(b, h, i);
+    spoil();
+  }
+  int64_t left_out() const {
+    const int64_t rows = q.sizes[2];
+    return wrong("first") ? 0 : wrong("middle") ? rows / 2 : wrong("tail") ? rows - 1 : -1;
+  }
+  void spoil() const {
+    const int64_t b = q.sizes[0] - 1, h = q.sizes[1] - 1, rows = q.sizes[2];
+    if (wrong("nan")) o.store(o.place(b, h, rows / 2, 0), NAN);
+    if (!wrong("late")) return;
+    for (int64_t i = rows - 16; i < rows; ++i)
+      for (int64_t f = 0; f < v.sizes[3]; ++f) o.store(o.place(b, h, i, f), 0);
   }
 };
 
 DnnStatus execute_plan(DnnHandle handle, DnnObject plan, DnnObject pack_object) {
   const GraphObject &p = object_at(plan), &pack = object_at(pack_object);
-  if (!p.final || !pack.final) return kDnnBadParam;
+  if (!p.final || !pack.final || p.one<DnnHandle>(kDnnPlanHandle) != handle) return kDnnBadParam;
+  if (wrong("refuse")) return emulated_refusal();
   const GraphObject& config = p.object(kDnnPlanConfig);
   const GraphObject& op = operation_of(config.object(kDnnHeuristicsGraph));
   const auto ids = pack.values.at(kDnnPackIds).all<int64_t>();

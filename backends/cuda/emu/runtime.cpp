@@ -272,6 +272,7 @@ cudaError_t launch(const Launch& l, std::function<void()> body) {
   Machine& m = machine();
   Lock lock(m.mutex);
   if (m.fault) return error(m.fault);
+  if (last_error) return cudaGetLastError();  // as a launch on a GPU reports what an earlier call left
   const dim3 g = l.grid, b = l.block;
   if (!g.x || !g.y || !g.z || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535)
     return error(cudaErrorInvalidConfiguration);
