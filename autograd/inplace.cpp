@@ -20,6 +20,11 @@ struct Window {
     TG_CHECK(
         is_dense(base.sizes(), base.strides(), order), AutogradError,
         "in-place edit of a view whose base has gaps in memory is not supported with gradients; base=", describe(base));
+    int64_t first = offset, last = offset;  // elements of the base
+    for (int d = 0; d < sizes.size(); ++d) (strides[d] < 0 ? first : last) += (sizes[d] - 1) * strides[d];
+    TG_CHECK(view.numel() == 0 || (first >= 0 && last < base_numel), AutogradError,
+             "a view that was resized beyond its base has no gradient there; self=", describe(view),
+             ", base=", describe(base));
     back = Dims::filled(order.size(), 0);
     for (int i = 0; i < order.size(); ++i) back[int(order[i])] = i;
   }

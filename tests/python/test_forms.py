@@ -131,6 +131,16 @@ def test_resize():
         tg.ones(2).resize_(-1)
 
 
+def test_a_view_resized_beyond_its_base_has_no_gradient():
+    """The base's gradient has no room for it: it was written beyond its end."""
+    template = tg.randn(100_000, requires_grad=True)
+    with pytest.raises(tg.AutogradError, match="resized beyond its base"):
+        tg.zeros(0, 2).t().resize_as_(template).sum().backward()
+    within = tg.zeros(2, 3).t()
+    within.resize_as_(template[:2]).sum().backward()
+    assert within.shape == (2,)
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("shape, wrap", [((3, 4), False), ((7, 2), True), ((7, 2), False), ((3, 3, 3), False), ((9, 1), True)])
 def test_fill_diagonal(shape, wrap):
