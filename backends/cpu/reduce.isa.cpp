@@ -95,11 +95,8 @@ struct Extreme {
   V m, bad{};
   [[gnu::always_inline]] explicit Extreme(V first) : m(first) {}
   [[gnu::always_inline]] void take(V x, V y) {
-    if constexpr (op == Red::Max) {
-      m = larger(y, larger(x, m));
-    } else {
-      m = smaller(y, smaller(x, m));
-    }
+    constexpr bool largest = op == Red::Max;
+    m = extreme<largest>(y, extreme<largest>(x, m));
     mark_nan(bad, x, y);
   }
   [[gnu::always_inline]] V result() const {

@@ -93,32 +93,18 @@ TG_IN V choose(const M& m, const V& a, const V& b) {
     return m ? a : b;
 }
 
-// x > m ? x : m and x < m ? x : m, which is m where either is no number: one instruction, where GCC 12 makes two.
-template <class V>
-TG_IN V larger(const V& x, const V& m) {
-  if constexpr (kIsPair<V>) return {larger(x.low, m.low), larger(x.high, m.high)};
-#if defined(__AVX512F__)
-#elif defined(__AVX__)
+// x > m ? x : m, or x < m ? x : m, which is m where either is no number: one instruction, where GCC 12 makes two.
+template <bool Largest, class V>
+TG_IN V extreme(const V& x, const V& m) {
+  if constexpr (kIsPair<V>) return {extreme<Largest>(x.low, m.low), extreme<Largest>(x.high, m.high)};
+#if defined(__AVX__) && !defined(__AVX512F__)
   else if constexpr (std::is_same_v<V, Wide<float, 32>>)
-    return (V)_mm256_max_ps((__m256)x, (__m256)m);
+    return (V)(Largest ? _mm256_max_ps((__m256)x, (__m256)m) : _mm256_min_ps((__m256)x, (__m256)m));
   else if constexpr (std::is_same_v<V, Wide<double, 32>>)
-    return (V)_mm256_max_pd((__m256d)x, (__m256d)m);
+    return (V)(Largest ? _mm256_max_pd((__m256d)x, (__m256d)m) : _mm256_min_pd((__m256d)x, (__m256d)m));
 #endif
   else
-    return choose(x > m, x, m);
-}
-template <class V>
-TG_IN V smaller(const V& x, const V& m) {
-  if constexpr (kIsPair<V>) return {smaller(x.low, m.low), smaller(x.high, m.high)};
-#if defined(__AVX512F__)
-#elif defined(__AVX__)
-  else if constexpr (std::is_same_v<V, Wide<float, 32>>)
-    return (V)_mm256_min_ps((__m256)x, (__m256)m);
-  else if constexpr (std::is_same_v<V, Wide<double, 32>>)
-    return (V)_mm256_min_pd((__m256d)x, (__m256d)m);
-#endif
-  else
-    return choose(x < m, x, m);
+    return choose(Largest ? x > m : x < m, x, m);
 }
 
 // The bits of v as another type of the same size.
