@@ -58,6 +58,8 @@ Nd order_free(const Views& v, int lead) {
   return Nd(std::move(n), v);
 }
 
+constexpr int64_t kRowsAhead = 2048;
+
 template <class U>
 void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool stream) {
   const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
@@ -67,7 +69,7 @@ void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool st
   if (sx == 0) {
     const U* row = in + *index * along;
     if (si == 1 && so == 1 && stream)
-      stream_bytes(out, row, k * int64_t(sizeof(U)));
+      stream_bytes<kRowsAhead>(out, row, k * int64_t(sizeof(U)));
     else if (si == 1 && so == 1)
       std::memcpy(out, row, size_t(k) * sizeof(U));
     else
@@ -191,7 +193,7 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
       S* to = out + index[i * p.index_step] * p.out_step;
       const X* from = src + i * p.src_step;
       if (stream) {
-        stream_bytes(to, from, k * item);
+        stream_bytes<kRowsAhead>(to, from, k * item);
         continue;
       }
 #pragma GCC ivdep
@@ -260,6 +262,7 @@ void scatter_typed(const ScatterPlan& p, bool disjoint) {
   const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
   const bool across = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && p.src_step != 1;
   int64_t grain = std::max(rows || across ? columns_per_chunk(nd.n) : 1, kGrain / std::max<int64_t>(p.n, 1));
+  if (rows) grain = std::max(grain, nd.n / num_threads());  // long stretches of memory
   if (!disjoint) grain = nd.n;
   parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
     if (rows)

@@ -57,8 +57,8 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
   bool stream = kCanStream && n * item >= kStreamed;
   for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
-    const int64_t block = scalars || stream ? kTile : e - b;
-    alignas(kLineBytes) char tile[kTile * 8];
+    const int64_t block = stream ? kStreamTile / item : scalars ? kTile : e - b;
+    alignas(kLineBytes) char tile[kStreamTile];
     for (int64_t i = b; i < e; i += block) {
       const int64_t k = std::min(block, e - i);
       f(at(0, i), at(1, i), at(2, i), stream ? tile : to(i), k);
@@ -206,11 +206,12 @@ bool map_convert(const Program& p, const Views& ins, const Views& outs) {
   };
   const bool stream = so == 1 && streams_rows(nd.n * nd.item[0], nd.inner() * nd.item[0]);
   parallel_for(nd.n, grain_of(nd.n), [&](int64_t b, int64_t e) {
-    alignas(kLineBytes) char tile[kTile * 8];
+    alignas(kLineBytes) char tile[kStreamTile];
+    const int64_t block = kStreamTile / std::max(nd.item[0], nd.item[1]);
     each_row(nd, b, e, [&](char* const* at, int64_t n) {
       if (!stream) return convert(at[1], at[0], n);
-      for (int64_t i = 0; i < n; i += kTile) {
-        const int64_t k = std::min(kTile, n - i);
+      for (int64_t i = 0; i < n; i += block) {
+        const int64_t k = std::min(block, n - i);
         convert(at[1] + i * si * nd.item[1], tile, k);
         stream_bytes(at[0] + i * nd.item[0], tile, k * nd.item[0]);
       }

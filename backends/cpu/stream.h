@@ -13,6 +13,8 @@ namespace tg::cpu {
 
 inline constexpr int64_t kLineBytes = 64;
 inline constexpr int64_t kStreamed = 32 << 20;  // bytes of a result from which on it is streamed
+// Bytes that are computed, then streamed: few, so that the processor reads on while they leave.
+inline constexpr int64_t kStreamTile = 512;
 
 #ifdef __SSE2__
 inline constexpr bool kCanStream = true;
@@ -34,14 +36,19 @@ inline bool streams_rows(int64_t bytes, int64_t row) {
   return kCanStream && bytes >= kStreamed && row >= 16 * kLineBytes;
 }
 
-// Whole lines past the caches, what lies before the first and after the last as usual.
+// Whole lines past the caches, what lies before the first and after the last as usual. kAhead: bytes by which `from` is
+// fetched ahead, for rows in an order that the processor cannot foresee.
+template <int64_t kAhead = 0>
 inline void stream_bytes(void* to, const void* from, int64_t n) {
   auto* d = static_cast<char*>(to);
   auto* s = static_cast<const char*>(from);
   const int64_t head = std::min<int64_t>(n, -reinterpret_cast<uintptr_t>(d) % kLineBytes);
   std::memcpy(d, s, size_t(head));
   int64_t i = head;
-  for (; i + kLineBytes <= n; i += kLineBytes) stream_line(d + i, s + i);
+  for (; i + kLineBytes <= n; i += kLineBytes) {
+    if constexpr (kAhead > 0) __builtin_prefetch(s + i + kAhead);
+    stream_line(d + i, s + i);
+  }
   std::memcpy(d + i, s + i, size_t(n - i));
 }
 

@@ -3,6 +3,7 @@
 //
 //   primitives                 a table; "MISS" where a goal is not reached
 //   primitives --tsv           the same for programs: primitive, case, seconds, floor, fraction of it, goal (0: none)
+//   primitives --only=gather   the table of one primitive; after any of these, the number of threads
 //   primitives --floors N      seconds of the floors with N threads: sgemm of 1024, copy, add and read of 64 MB
 //
 // A fraction of 0.8 means: the floor moves the same bytes (multiplies the same matrices) in 0.8 of the time. Goals: 0.8
@@ -185,22 +186,25 @@ void print_floors() {
 
 class Table {
  public:
-  explicit Table(bool tsv) : tsv_(tsv) {
+  Table(bool tsv, std::string only) : tsv_(tsv), only_(std::move(only)) {
     if (!tsv) std::printf("instruction set %s, %d threads\n", cpu::loops().isa, num_threads());
   }
 
   // `bytes` is what the primitive has to read and write; its floor is a stream with the same mix of both.
   void memory(const char* primitive, const char* what, Stream kind, double bytes, double goal, const Run& run) {
+    if (!wanted(primitive)) return;
     const auto [ours, floor] = best_of_both(run, [&] { stream(kind); });
     line(primitive, what, ours, std::string("stream ") + kStreamNames[int(kind)],
          floor * bytes / kStreamBytes[int(kind)] / ours, goal);
   }
   void product(const char* primitive, const char* what, double goal, const Run& run, const Run& direct) {
+    if (!wanted(primitive)) return;
     const auto [ours, floor] = best_of_both(run, direct, 15);
     line(primitive, what, ours, "sgemm", floor / ours, goal);
   }
 
  private:
+  bool wanted(const char* primitive) const { return only_.empty() || only_ == primitive; }
   void line(const char* primitive, const char* what, double seconds, const std::string& floor, double fraction,
             double goal) {
     if (tsv_)
@@ -213,6 +217,7 @@ class Table {
     std::fflush(stdout);
   }
   bool tsv_;
+  std::string only_;
 };
 
 // ---- views
@@ -438,7 +443,8 @@ int main(int argc, char** argv) {
   const std::string how = argc > 1 ? argv[1] : "";
   if (const int n = argc > 2 ? std::atoi(argv[2]) : 1; n > 0) set_num_threads(n);
   if (how == "--floors") return print_floors(), 0;
-  Table table(how == "--tsv");
+  const std::string only = how.rfind("--only=", 0) == 0 ? how.substr(7) : "";
+  Table table(how == "--tsv", only);
   Backend& be = cpu_backend();
   bench_map(table, be);
   bench_reductions(table, be);
