@@ -139,9 +139,11 @@ class Run {
     int steps = 0;
     while (!pending_.empty()) {
       auto next = pending_.extract(pending_.begin());
+      current.backward_of = next.mapped().node->forward();
       process(*next.mapped().node, next.mapped().grads);
       if ((++steps & 63) == 0 && slots().check_interrupt) slots().check_interrupt();
     }
+    current.backward_of = current.outer_backward_of;
     for (auto& [leaf, g] : leaves_.list) run_leaf_hooks(leaf, g);
   }
 
@@ -180,8 +182,13 @@ class Run {
   struct Current {
     static inline thread_local Run* run = nullptr;
     Run* const outer = run;
+    const char*& backward_of = modes().backward_of;
+    const char* const outer_backward_of = backward_of;
     explicit Current(Run* r) { run = r; }
-    ~Current() { run = outer; }
+    ~Current() {
+      run = outer;
+      backward_of = outer_backward_of;
+    }
   };
   struct Pending {
     Ref<Node> node;

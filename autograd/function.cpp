@@ -13,6 +13,7 @@ struct FunctionNode final : Node {
   bool released = false;
 
   std::string name() const override { return fn.name + "Backward"; }
+  const char* forward() const override { return "a custom function"; }
   int num_outputs() const override { return outputs.size(); }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
     TG_CHECK(

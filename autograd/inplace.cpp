@@ -46,6 +46,7 @@ struct ViewNode final : Node {
     next.push_back(edge_of(b));
   }
   std::string name() const override { return "AsStridedBackward0"; }
+  const char* forward() const override { return "a view of a tensor edited in place"; }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
     if (needs[0]) results[0] = window.spread(grads[0], base.sizes);
   }
@@ -65,6 +66,7 @@ struct CopySlices final : Node {
     inner->next.resize(0);
   }
   std::string name() const override { return "CopySlices"; }
+  const char* forward() const override { return inner->forward(); }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override {
     Tensor g_view = window.read(grads[0]);
     inner->apply(&g_view, needs, results);

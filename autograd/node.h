@@ -36,6 +36,8 @@ struct TG_API Node : RefCounted {
   virtual ~Node() = default;
   // "MulBackward0"
   virtual std::string name() const = 0;
+  // "mul": what the forward pass called; lives as long as the process.
+  virtual const char* forward() const = 0;
   // Gradients of the inputs from those of the outputs (undefined = zero). needs[i]: results[i] is wanted.
   virtual void apply(const Tensor* grads, const bool* needs, Tensor* results) = 0;
   // Frees what was saved; a later apply() then fails with a clear error if it needed it.
@@ -62,6 +64,7 @@ struct OpNode final : Node, Recycled<OpNode> {
   std::shared_ptr<std::vector<std::pair<int, PackedTensor>>> packed;
 
   std::string name() const override;
+  const char* forward() const override { return call.op->base.c_str(); }
   void apply(const Tensor* grads, const bool* needs, Tensor* results) override;
   void release_saved() override;
   SavedCall unpack_values() const;

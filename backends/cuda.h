@@ -119,10 +119,10 @@ class TG_API Runtime {
   };
 };
 
-// Raised with every change of the interface above or of the other classes that a plug-in implements: Backend,
-// Allocator, AttentionKernels, ConvolutionKernels, UpdateKernels. A plug-in of another number, or of another version of
-// the library, is refused.
-inline constexpr int kPluginAbi = 5;
+// Raised with every change of the interface above, of the other classes that a plug-in implements (Backend, Allocator,
+// AttentionKernels, ConvolutionKernels, UpdateKernels), or of Modes. A plug-in of another number, or of another version
+// of the library, is refused.
+inline constexpr int kPluginAbi = 6;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

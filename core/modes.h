@@ -23,6 +23,10 @@ struct Modes {
   bool anomaly = false;     // remember where each node was made, check gradients for NaN
   bool fast_paths = true;   // off: ops with a composite body run that body
   AutocastState autocast;
+  // The op whose primitive runs and the one whose gradient is computed, for errors of kernels, which show after their
+  // calls have returned. Null outside of any; names live as long as the process.
+  const char* op = nullptr;
+  const char* backward_of = nullptr;
 };
 extern TG_API thread_local constinit Modes modes_of_thread;
 inline Modes& modes() { return modes_of_thread; }
@@ -35,13 +39,24 @@ class GradMode {
   GradMode(const GradMode&) = delete;
   GradMode& operator=(const GradMode&) = delete;
 
- private:
+ protected:
   Modes& modes_;  // looked up once: that is a call
+
+ private:
   bool old_;
 };
 // torch.no_grad for C++.
 struct NoGrad : GradMode {
   NoGrad() : GradMode(false) {}
+};
+// Below the tape: kernels that are launched in this scope are this op's.
+class AtWork : NoGrad {
+ public:
+  explicit AtWork(const char* op) : outer_(modes_.op) { modes_.op = op; }
+  ~AtWork() { modes_.op = outer_; }
+
+ private:
+  const char* outer_;
 };
 // torch.inference_mode for C++.
 class InferenceMode : NoGrad {

@@ -225,7 +225,7 @@ bool any_requires_grad(Args args) {
 }
 
 void execute(const OpDef& op, Args args, Outputs& out) {
-  NoGrad guard;
+  const AtWork scope(op.base.c_str());
   op.spec.primitive(args, out);
 }
 
@@ -251,7 +251,7 @@ static void take_geometry(const Tensor& self, const Tensor& view) {
 void execute_inplace(const OpDef& op, Args args, Outputs& out) {
   const OpDef& base = *op.inplace_of;
   const Tensor& self = args[0].tensor();
-  NoGrad guard;
+  const AtWork scope(op.base.c_str());
   if (base.spec.inplace) {
     base.spec.inplace(args, out);
   } else {

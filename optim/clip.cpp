@@ -25,6 +25,7 @@ Tensor norms_on_device(const std::vector<Tensor>& grads) {
   const std::vector<DeviceGroup> groups = device_groups(grads, others);
   if (groups.size() != 1 || !others.empty() || is_half(groups[0].dtype)) return {};
   Tensor norms = empty({int64_t(grads.size())}, groups[0].dtype, groups[0].device);
+  const AtWork scope("clip_grad_norm_");
   groups[0].kernels->norms(groups[0].dtype, groups[0].items, norms.data());
   return norms;
 }
@@ -47,6 +48,7 @@ void scale_all(const std::vector<Tensor>& grads, const Tensor& factor) {
       others.insert(others.end(), g.numbers.begin(), g.numbers.end());
       continue;
     }
+    const AtWork scope("clip_grad_norm_");
     g.kernels->scale(g.dtype, factor, g.items);
     for (int64_t i : g.numbers) grads[size_t(i)].bump_version("clip_grad_norm_");
   }

@@ -107,6 +107,7 @@ bool Batch::add_counted(Formula f, std::initializer_list<Tensor> arrays, std::in
 }
 
 void Batch::run() {
+  const AtWork scope(writer_);
   run_plain();
   run_on_devices();
   for (const Item& item : other_) run_program(item);

@@ -55,6 +55,7 @@ class DeviceMasters {
  private:
   template <class Of, class Run>
   void for_groups(Of of, Run run) const {
+    const AtWork scope("optimizer step");
     std::vector<int64_t> none;
     for (DeviceGroup& g : device_groups(params_, none)) {
       for (size_t i = 0; i < g.items.size(); ++i) g.items[i] = of(data_[size_t(g.numbers[i])]);

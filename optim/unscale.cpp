@@ -62,6 +62,7 @@ int64_t unscale(TensorList grads, double factor) {
   }
   std::vector<int64_t> others;
   for (const DeviceGroup& group : device_groups(grads, others)) {
+    const AtWork scope("unscale");
     const int64_t bad = group.kernels->unscale(group.dtype, factor, group.items);
     if (bad >= 0) overflowed(group.numbers[size_t(bad)]);
     for (int64_t i : group.numbers)

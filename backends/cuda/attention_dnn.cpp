@@ -205,6 +205,7 @@ bool run_plan(const DnnGraphs& lib, DnnHandle h, const AttentionPlan& p, const V
   DnnNode pack(lib, kDnnVariantPack);
   pack.set(kDnnPackIds, ids, n).set(kDnnPackPointers, data, n);
   if (!pack.set(kDnnPackWorkspace, workspace->as<const void>()).finalize()) return false;
+  note_work("attention by cuDNN");
   return dnn_succeeded(lib.execute(h, p.plan->object(), pack.object()));
 }
 

@@ -147,6 +147,7 @@ class Plan {
     check_lt(lib_.multiply(handle, operation_, p.alpha, p.a, a_, p.b, b_, p.beta, p.c, c_, p.c, c_, &choice_.algorithm,
                            work ? work->as<void>() : nullptr, choice_.workspace, stream()),
              "cublasLtMatmul");
+    note_work("cublasLtMatmul");
     return true;
   }
 

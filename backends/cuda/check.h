@@ -19,6 +19,8 @@ inline void check(cudaError_t e, const char* what) {
 }
 // `kernel` is a name that lives as long as the process.
 void check_launch(cudaError_t e, const char* kernel);
+// The same for work that a library of the vendor queues, or the replay of a graph: not counted, but named by errors.
+void note_work(const char* call);
 bool launch_blocking();
 uint64_t launches();  // by this thread so far
 

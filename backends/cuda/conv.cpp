@@ -207,6 +207,7 @@ bool CudaBackend::convolve(ConvPart part, const ConvShape& g, const Dims& paddin
   for (const Algorithm& a : p->algorithms) {
     const auto workspace = scratch_if_it_fits(std::max<size_t>(a.workspace, 1));
     if (!workspace) continue;
+    note_work("a convolution by cuDNN");
     const DnnStatus s = run_algorithm(*lib, h, part, *p, a, workspace->as<void>(), x, w, y);
     return supported(*lib, s, "a convolution by cuDNN");  // what is not was not queued
   }

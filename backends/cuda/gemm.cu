@@ -124,6 +124,7 @@ void multiply_blas(const Blas& lib, const BlasProduct& p) {
       lib.gemm(blas_handle(lib), p.op_a, p.op_b, p.m, p.n, p.k, p.alpha, p.a, p.type, p.lead_a, p.stride_a, p.b, p.type,
                p.lead_b, p.stride_b, p.beta, p.c, p.type, p.lead_c, p.stride_c, p.batch, p.compute, -1);
   check_blas(lib, s, "cublasGemmStridedBatchedEx");
+  note_work("cublasGemmStridedBatchedEx");
 }
 
 BlasCompute compute_of(DType t) {

@@ -371,6 +371,7 @@ class PluginRuntime final : public Runtime {
   void graph_launch(GraphHandle g, int device, StreamHandle s) override {
     DeviceGuard guard(device);
     auto& graph = *static_cast<Graph*>(g);
+    note_work("cudaGraphLaunch");
     if (graph.draws == 0) return check(cudaGraphLaunch(graph.exec, as_stream(s)), "cudaGraphLaunch");
     TG_CHECK(t_captures == 0, NotImplementedError,
              "cuda: a graph that draws random numbers cannot be replayed within another: they would be the same in "

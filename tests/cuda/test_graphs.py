@@ -1,6 +1,8 @@
 """Graphs: recorded work that is replayed, indices and random numbers included; what cannot be recorded is refused. And what
 errors of kernels say."""
 
+import re
+
 import pytest
 import tinygrad_cpp as tg
 from programs import run
@@ -453,5 +455,42 @@ else: raise AssertionError
 """
     late = run(program, TG_EMU_FAULT="2")
     assert "cudaErrorLaunchFailure" in late and "a kernel launched before" in late and "TG_CUDA_LAUNCH_BLOCKING" in late
+    assert re.search(r"newest first: sum \(.*kernel.*\), exp \(.*kernel.*\), ones \(.*kernel", late), late
     at_once = run(program, TG_EMU_FAULT="2", TG_CUDA_LAUNCH_BLOCKING="1")
     assert at_once.startswith("exp: cuda: ") and "input=f32[10]@cuda:0" in at_once and "launched before" not in at_once
+
+
+@emulated
+def test_a_failing_kernel_of_a_training_step_is_named():
+    """In backward with the op of the forward pass, in an update with the optimizer; work outside of ops has none."""
+    program = """
+x = tg.randn(4, 5, device="cuda", requires_grad=True)
+other = tg.cuda.RawKernel("__global__ void other(float* p) { p[0] = 1; }", "other")
+optimizer = tg.optim.SGD([x], lr=1)
+class Same(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x): return x * 1
+    @staticmethod
+    def backward(ctx, g): return g.neg()
+places = []
+def here(): places.append(tg._C._cuda_launches() + 1)
+try:
+    y = Same.apply(x)
+    here()
+    y.softmax(-1).backward(tg.ones(4, 5, device="cuda"))
+    here()
+    optimizer.step()
+    here()
+    other(1, 1, (tg.empty(1, device="cuda"),))
+    cuda.synchronize()
+    print(*places)
+except tg.DeviceError as e: print(e)
+"""
+    first, update, own = run(program).split()
+    late = run(program, TG_EMU_FAULT=first)
+    ops = re.findall(r"[:,] ([^,():]*) \(", late.partition("newest first")[2])
+    assert ops[:5] == ["SGD", "neg in the backward of a custom function", "softmax_backward in the backward of softmax", "ones",
+                       "softmax"], late
+    assert re.search(r"newest first: \w+, SGD \(", run(program, TG_EMU_FAULT=own))
+    assert "at work: SGD" in run(program, TG_EMU_FAULT=update, TG_CUDA_LAUNCH_BLOCKING="1")
+    assert "at work" not in run(program, TG_EMU_FAULT=own, TG_CUDA_LAUNCH_BLOCKING="1")
