@@ -6,8 +6,8 @@
 //
 // float. exp, log, tanh, sin, cos, erf, expm1, log1p and what is built of them compute in double with polynomials
 // (relative error 2e-10 to 3e-9) and round once, which leaves them within 0.55 ULP. They consist of mul, add, div, bit
-// casts, 64-bit logic and selects alone, so loops over them vectorise; without fused multiply-add (-ffp-contract=off)
-// every instruction set gives the same bits. Selects are written `x > hi ? hi : x` so that NaN passes through. The
+// casts, 64-bit logic and selects alone, so loops over them vectorise; multiply-adds are fused by `mad` alone
+// (-ffp-contract=off). Selects are written `x > hi ? hi : x` so that NaN passes through. The
 // remaining float functions go through the double function of the C library. double uses the C library.
 //
 // int64_t wraps: mul, abs and pow here do so by themselves, plain a + b and -a in the rows by -fwrapv (CMakeLists.txt).
@@ -38,15 +38,26 @@ constexpr double kInf = std::numeric_limits<double>::infinity(), kNaN = std::num
 constexpr double kLog2e = 1.4426950408889634074, kLn2 = 0.69314718055994530942, kLog10e = 0.43429448190325182765;
 constexpr double kMagic = 0x1.8p52;  // (t + kMagic) - kMagic rounds |t| < 2^51 to the nearest integer, halves to even
 
+// x y + z, in one instruction where there is one. That changes 2^-53 of the result, so a float made of it differs
+// between instruction sets for about one argument in 10^8. Logarithm, sine and cosine do without: random numbers are
+// made of them, which are the same everywhere.
+TG_SM double mad(double x, double y, double z) {
+#ifdef __FMA__
+  return __builtin_fma(x, y, z);
+#else
+  return x * y + z;
+#endif
+}
+
 // (2^r - 1) / r for |r| <= 0.5
 TG_SM double exp2_poly(double r) {
   double p = 1.5252720679913915e-5;
-  p = p * r + 0.00015461352959819401;
-  p = p * r + 0.0013333669537891282;
-  p = p * r + 0.0096180569794711108;
-  p = p * r + 0.055504107274321926;
-  p = p * r + 0.24022650920319593;
-  return p * r + 0.69314718058160286;
+  p = mad(p, r, 0.00015461352959819401);
+  p = mad(p, r, 0.0013333669537891282);
+  p = mad(p, r, 0.0096180569794711108);
+  p = mad(p, r, 0.055504107274321926);
+  p = mad(p, r, 0.24022650920319593);
+  return mad(p, r, 0.69314718058160286);
 }
 // 2^t = scale * (1 + frac) for |t| <= 1010. The low bits of t + kMagic hold the integer part.
 TG_SM void exp2_parts(double t, double& scale, double& frac) {
@@ -62,24 +73,24 @@ TG_SM double limit(double x, double bound) {
 TG_SM double exp_core(double x) {
   double s, m;
   exp2_parts(limit(x, 700.0) * kLog2e, s, m);
-  return s + s * m;
+  return mad(s, m, s);
 }
 TG_SM double exp2_core(double x) {
   double s, m;
   exp2_parts(limit(x, 1000.0), s, m);
-  return s + s * m;
+  return mad(s, m, s);
 }
 // Near 0 the scale is exactly 1, so s - 1 = 0 and the relative accuracy of m is kept.
 TG_SM double expm1_core(double x) {
   double s, m;
   exp2_parts(limit(x, 700.0) * kLog2e, s, m);
-  double y = s * m + (s - 1.0);
+  double y = mad(s, m, s - 1.0);
   return x == 0.0 ? x : y;  // -0
 }
 TG_SM double tanh_core(double x) {
   double s, m;
   exp2_parts(limit(x, 10.0) * (2.0 * kLog2e), s, m);
-  double e = s * m + (s - 1.0), y = e / (e + 2.0);
+  double e = mad(s, m, s - 1.0), y = e / (e + 2.0);
   return x == 0.0 ? x : y;
 }
 // log y = k ln2 + p for y positive, normal and finite: y = 2^k z, z in [sqrt(1/2), sqrt(2)), p = 2 atanh((z-1)/(z+1)).
@@ -142,37 +153,40 @@ TG_SM float cos_core(float xf) {
 TG_SM double erf_core(double x) {
   x = limit(x, 4.0);
   double z = x * x, p = 6.7940424193710869e-6, q = 2.6063296442139477e-7;
-  p = p * z + 0.00041135075298392346;
-  p = p * z + 0.004226799599933009;
-  p = p * z + 0.055751404153859241;
-  p = p * z + 0.19288129618041;
-  p = p * z + 1.1283791699829853;
-  q = q * z + 7.2583417070466374e-5;
-  q = q * z + 0.001421365419364939;
-  q = q * z + 0.016295991690366081;
-  q = q * z + 0.11749775601765505;
-  q = q * z + 0.504270032230107;
-  q = q * z + 1.0;
+  p = mad(p, z, 0.00041135075298392346);
+  p = mad(p, z, 0.004226799599933009);
+  p = mad(p, z, 0.055751404153859241);
+  p = mad(p, z, 0.19288129618041);
+  p = mad(p, z, 1.1283791699829853);
+  q = mad(q, z, 7.2583417070466374e-5);
+  q = mad(q, z, 0.001421365419364939);
+  q = mad(q, z, 0.016295991690366081);
+  q = mad(q, z, 0.11749775601765505);
+  q = mad(q, z, 0.504270032230107);
+  q = mad(q, z, 1.0);
   return x * p / q;
 }
 // erfc z = exp(-z^2) t P(u) for z >= 0 with t = 1 / (1 + z/2) and u = t mapped to [-1, 1]; P is a Chebyshev interpolant
-// for z <= 10.5, beyond which the result is 0 in float.
-TG_SM double erfc_core(double x) {
-  double z = std::fabs(x), t = 1.0 / (1.0 + 0.5 * (z > 10.5 ? 10.5 : z)), u = t * 2.380952380952381 - 1.380952380952381;
+// for z <= 10.5, beyond which the result is 0 in float. This is t P(u).
+TG_SM double erfc_scaled(double z) {
+  double t = 1.0 / mad(0.5, z > 10.5 ? 10.5 : z, 1.0), u = mad(t, 2.380952380952381, -1.380952380952381);
   double p = -1.7162675472339566e-07;
-  p = p * u + -2.1909881212013023e-06;
-  p = p * u + 6.185316855985484e-06;
-  p = p * u + 1.2578267021278512e-05;
-  p = p * u + -7.144593766341675e-05;
-  p = p * u + 3.7751221448217705e-06;
-  p = p * u + 0.0006252545058900798;
-  p = p * u + -0.0006722330562142054;
-  p = p * u + -0.0063273517474210506;
-  p = p * u + 0.006307953699440523;
-  p = p * u + 0.10352099377123121;
-  p = p * u + 0.32718793016052994;
-  p = p * u + 0.5694087224462933;
-  double y = exp_core(-z * z) * (t * p);
+  p = mad(p, u, -2.1909881212013023e-06);
+  p = mad(p, u, 6.185316855985484e-06);
+  p = mad(p, u, 1.2578267021278512e-05);
+  p = mad(p, u, -7.144593766341675e-05);
+  p = mad(p, u, 3.7751221448217705e-06);
+  p = mad(p, u, 0.0006252545058900798);
+  p = mad(p, u, -0.0006722330562142054);
+  p = mad(p, u, -0.0063273517474210506);
+  p = mad(p, u, 0.006307953699440523);
+  p = mad(p, u, 0.10352099377123121);
+  p = mad(p, u, 0.32718793016052994);
+  p = mad(p, u, 0.5694087224462933);
+  return t * p;
+}
+TG_SM double erfc_core(double x) {
+  double y = exp_core(-x * x) * erfc_scaled(std::fabs(x));
   return x < 0.0 ? 2.0 - y : y;
 }
 
@@ -440,12 +454,12 @@ TG_SM T gelu_erf(T a) {
 // Phi(a) + a phi(a)
 template <class T>
 TG_SM T gelu_erf_prime(T a) {
-  using W = std::conditional_t<kCores<T>, double, T>;
-  W x = a, u = W(-0.7071067811865476) * x;
-  if constexpr (kCores<T>)
-    return float(0.5 * erfc_core(u) + x * 0.3989422804014327 * exp_core(-0.5 * x * x));
-  else
-    return T(0.5) * std::erfc(u) + x * T(0.3989422804014327) * std::exp(T(-0.5) * x * x);
+  if constexpr (kCores<T>) {
+    double x = a, bell = exp_core(-0.5 * x * x), tail = 0.5 * bell * erfc_scaled(0.7071067811865476 * std::fabs(x));
+    return float((x > 0.0 ? 1.0 - tail : tail) + x * 0.3989422804014327 * bell);
+  } else {
+    return T(0.5) * std::erfc(T(-0.7071067811865476) * a) + a * T(0.3989422804014327) * std::exp(T(-0.5) * a * a);
+  }
 }
 // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u
 template <class T>

@@ -22,14 +22,6 @@ namespace {
 // what is kept per column is loaded and stored once for all of them.
 constexpr int kRows = 8;
 
-template <class T>
-inline int nan(T v) {
-  if constexpr (std::is_floating_point_v<T>)
-    return v != v;
-  else
-    return 0;
-}
-
 // Numbers of the width of T count the rows of one call: the compiler wants one width in a vector loop.
 template <class T, bool Largest, int R>
 inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int64_t* at, int64_t n) {
@@ -43,8 +35,8 @@ inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int
 #pragma GCC ivdep
       for (int64_t i = 0; i < k; ++i) {
         const T v = x[r * stride + i], b = best[i];
-        // bit by bit what beats() in cpu_scan.cpp says, without branches
-        const bool take = bool(int(Largest ? v > b : v < b) | (nan(v) & !nan(b)));
+        // what beats() in cpu_scan.cpp says, in two comparisons: the first is true of NaN
+        const bool take = bool(int(!(Largest ? v <= b : v >= b)) & int(b == b));
         best[i] = take ? v : b;
         last[i] = take ? r : last[i];
       }
@@ -67,15 +59,17 @@ template <class T>
 [[gnu::flatten]] int64_t find(const void* row, const void* value, int64_t n) {
   const T* x = static_cast<const T*>(row);
   const T v = *static_cast<const T*>(value);
-  auto same = [v](T y) { return int(y == v) | (nan(y) & nan(v)); };
-  constexpr int64_t kAtOnce = 64;
-  int64_t i = 0;
-  for (int found = 0; i + kAtOnce <= n; i += kAtOnce) {
-    for (int64_t j = 0; j < kAtOnce; ++j) found |= same(x[i + j]);
-    if (found) break;
-  }
-  while (i < n && !same(x[i])) ++i;
-  return i;
+  auto first = [&](auto same) __attribute__((always_inline)) {
+    constexpr int64_t kAtOnce = 64;
+    int64_t i = 0;
+    for (int found = 0; i + kAtOnce <= n; i += kAtOnce) {
+      for (int64_t j = 0; j < kAtOnce; ++j) found |= same(x[i + j]);
+      if (found) break;
+    }
+    while (i < n && !same(x[i])) ++i;
+    return i;
+  };
+  return v == v ? first([v](T y) { return int(y == v); }) : first([](T y) { return int(y != y); });
 }
 
 template <class T>
