@@ -105,6 +105,20 @@ struct Extreme {
     else
       return choose(bad != bad, V{} + __builtin_nanf(""), m);
   }
+  [[gnu::always_inline]] void join(const Extreme& o) {
+    m = extreme<op == Red::Max>(o.m, m);
+    mark_nan(bad, o.bad, o.bad);
+  }
+  // The extreme of all lanes. Whether one was no number is found apart: that chain does not wait for this one.
+  template <class T>
+  [[gnu::always_inline]] T of_lanes() const {
+    constexpr int kLanes = int(sizeof(V) / sizeof(T));
+    T l[kLanes], b[kLanes];
+    store(l, m), store(b, bad);
+    for (int half = kLanes / 2; half > 0; half /= 2)
+      for (int j = 0; j < half; ++j) l[j] = extreme<op == Red::Max>(l[j + half], l[j]), b[j] += b[j + half];
+    return b[0] != b[0] ? b[0] : l[0];
+  }
 };
 
 // Rows that `col` takes at once: extremes lose nothing in more of them, and touch their accumulators less often.
@@ -194,9 +208,8 @@ template <Red op, class T>
     };
     for (int64_t i = 0; i < whole; i += kBlock) take(src + i);
     if (whole < n) take(rest);
-    S m = e[0].result();
-    for (int k = 1; k < 4; ++k) m = step<op>(m, e[k].result());
-    absorb_lanes<op, T>(m, acc);
+    for (int k = 1; k < 4; ++k) e[0].join(e[k]);
+    *acc = step<op>(*acc, A(e[0].template of_lanes<T>()));
   } else {
     Acc<T> m[kVecs];
     for (auto& v : m) v = Acc<T>{} + neutral<A>(op);

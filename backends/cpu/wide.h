@@ -97,11 +97,13 @@ TG_IN V choose(const M& m, const V& a, const V& b) {
 template <bool Largest, class V>
 TG_IN V extreme(const V& x, const V& m) {
   if constexpr (kIsPair<V>) return {extreme<Largest>(x.low, m.low), extreme<Largest>(x.high, m.high)};
-#if defined(__AVX512F__)
+#if defined(__AVX512F__)  // with masks of all lanes: GCC 12 warns of the other forms' undefined lanes
   else if constexpr (std::is_same_v<V, Wide<float>>)
-    return (V)(Largest ? _mm512_max_ps((__m512)x, (__m512)m) : _mm512_min_ps((__m512)x, (__m512)m));
+    return (V)(Largest ? _mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)m)
+                       : _mm512_maskz_min_ps(0xffff, (__m512)x, (__m512)m));
   else if constexpr (std::is_same_v<V, Wide<double>>)
-    return (V)(Largest ? _mm512_max_pd((__m512d)x, (__m512d)m) : _mm512_min_pd((__m512d)x, (__m512d)m));
+    return (V)(Largest ? _mm512_maskz_max_pd(0xff, (__m512d)x, (__m512d)m)
+                       : _mm512_maskz_min_pd(0xff, (__m512d)x, (__m512d)m));
 #elif defined(__AVX__)
   else if constexpr (std::is_same_v<V, Wide<float, 32>>)
     return (V)(Largest ? _mm256_max_ps((__m256)x, (__m256)m) : _mm256_min_ps((__m256)x, (__m256)m));
