@@ -122,7 +122,7 @@ class TG_API Runtime {
 // Raised with every change of the interface above, of the other classes that a plug-in implements (Backend, Allocator,
 // AttentionKernels, ConvolutionKernels, UpdateKernels), or of Modes. A plug-in of another number, or of another version
 // of the library, is refused.
-inline constexpr int kPluginAbi = 6;
+inline constexpr int kPluginAbi = 7;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

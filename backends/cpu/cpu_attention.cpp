@@ -132,16 +132,16 @@ bool usable(std::initializer_list<const View*> ins, std::initializer_list<const 
 
 }  // namespace
 
-bool CpuBackend::attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) {
-  if (!usable({&q, &k, &v}, {&out})) return false;
-  attend({q, k, v, causal, scale}, out);
+bool CpuBackend::attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) {
+  if (!o.plain() || !usable({&q, &k, &v}, {&out})) return false;
+  attend({q, k, v, o.causal, o.scale}, out);
   return true;
 }
 
-bool CpuBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+bool CpuBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
                                 const View& dq, const View& dk, const View& dv) {
-  if (!usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
-  attend_back({q, k, v, causal, scale}, g, dq, dk, dv);
+  if (!o.plain() || !usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
+  attend_back({q, k, v, o.causal, o.scale}, g, dq, dk, dv);
   return true;
 }
 

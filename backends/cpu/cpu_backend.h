@@ -30,8 +30,9 @@ class CpuBackend final : public Backend, public AttentionKernels {
   bool convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) override;
   bool fused(Fused kernel, const Views& ins, const Views& outs, double arg) override;
   bool attends_halves() const override { return false; }
-  bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override;
-  bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+  bool masks_and_drops() const override { return false; }
+  bool attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) override;
+  bool attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
                       const View& dq, const View& dk, const View& dv) override;
   void copy_bytes(void* dst, const void* src, size_t n) override;
   void synchronize() override {}

@@ -86,7 +86,8 @@ Verdict judge_attention(const View& q, const View& k, const View& v, bool causal
   own.data = memory->as<void>(), own.stride = contiguous_strides(own.shape);
   HeadRows found[2];
   for (bool mask : {causal, !causal}) {
-    if (!attention_by_tiles(last_head(q, rows), last_head(k, k.shape[2]), last_head(v, v.shape[2]), mask, scale, own))
+    if (!attention_by_tiles(last_head(q, rows), last_head(k, k.shape[2]), last_head(v, v.shape[2]),
+                            {.causal = mask, .scale = scale}, own))
       return Verdict::Untested;
     found[mask != causal] = rows_of(own);
   }

@@ -155,18 +155,19 @@ class DeviceTwin final : public Backend, public AttentionKernels {
     return done;
   }
   bool attends_halves() const override { return kernels().attends_halves(); }
-  bool attention(const View& q, const View& k, const View& v, bool causal, double scale, const View& out) override {
+  bool masks_and_drops() const override { return kernels().masks_and_drops(); }
+  bool attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) override {
     bool done = false;
-    there(list(q, k, v), list(out), [&](Backend&, const Views& i, const Views& o) {
-      done = kernels().attention(i[0], i[1], i[2], causal, scale, o[0]);
+    there(list(q, k, v, o.mask), list(out), [&](Backend&, const Views& i, const Views& r) {
+      done = kernels().attention(i[0], i[1], i[2], masked(o, i[3]), r[0]);
     });
     return done;
   }
-  bool attention_grad(const View& q, const View& k, const View& v, const View& g, bool causal, double scale,
+  bool attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
                       const View& dq, const View& dk, const View& dv) override {
     bool done = false;
-    there(list(q, k, v, g), list(dq, dk, dv), [&](Backend&, const Views& i, const Views& o) {
-      done = kernels().attention_grad(i[0], i[1], i[2], i[3], causal, scale, o[0], o[1], o[2]);
+    there(list(q, k, v, g, o.mask), list(dq, dk, dv), [&](Backend&, const Views& i, const Views& r) {
+      done = kernels().attention_grad(i[0], i[1], i[2], i[3], masked(o, i[4]), r[0], r[1], r[2]);
     });
     return done;
   }
@@ -175,6 +176,10 @@ class DeviceTwin final : public Backend, public AttentionKernels {
 
  private:
   AttentionKernels& kernels() const { return dynamic_cast<AttentionKernels&>(b_); }
+  static AttentionOptions masked(AttentionOptions o, const View& mask) {
+    o.mask = mask;
+    return o;
+  }
   static Views list(const auto&... views) {
     Views v;
     (v.push_back(views), ...);

@@ -34,7 +34,7 @@ def attend(query, key, value, is_causal=False, scale=None):
     """In tiles for every size; F.scaled_dot_product_attention keeps few weights instead."""
     if query.dtype == tg.float64:
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal, scale=scale)
-    return tg._C._call_op("plain_attention", query, key, value, is_causal, scale or query.size(-1) ** -0.5)
+    return tg._C._call_op("tiled_attention", query, key, value, is_causal, scale or query.size(-1) ** -0.5)
 
 
 def run(inputs, dtype, layout, fast=True, **options):

@@ -336,7 +336,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = 227 << 10;
+  *value = env_int("TG_EMU_SHARED_KB", 227) << 10;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
