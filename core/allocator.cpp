@@ -212,8 +212,9 @@ class HostAllocator final : public Allocator {
   // Into the shared lists; the lock is held.
   void give(void* p, int c) {
     const int64_t size = int64_t(class_bytes(c));
-    // Past the peak of what was ever live at once, caching more cannot help.
-    if (cached_ + size > std::max<int64_t>(peak_.load(), 1 << 20)) {
+    // A step asks for one size after the other: what all of them need is more than what is ever live at once. With what
+    // is live, the shared lists stay below twice that.
+    if (live_.load(std::memory_order_relaxed) + cached_ + size > 2 * std::max<int64_t>(peak_.load(), 1 << 20)) {
       std::free(p);
       return;
     }
