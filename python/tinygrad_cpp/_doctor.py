@@ -77,6 +77,8 @@ def cpu() -> Lines:
 
 CUBLAS = 'pip install "nvidia-cublas>=13.1,<14", or pip install tinygrad_cpp[cuda]'
 NVRTC = 'pip install "nvidia-cuda-nvrtc>=13.0,<13.1", or pip install tinygrad_cpp[cuda]'
+PLUGIN = "this build has none; with an nvcc of CUDA 13: pip install . --config-settings=cmake.define.TG_CUDA=ON"
+EMULATION = "this build has none; CMake: TG_CUDA_EMULATION=ON"
 
 
 def driver() -> Lines:
@@ -103,6 +105,21 @@ def driver() -> Lines:
             capability.append(str(number.value))
         lines.append((f"cuda:{i}", f"{name.value.decode(errors='replace')}, compute capability {'.'.join(capability)}"))
     return lines
+
+
+def plugin() -> Lines:
+    """The package's own part for CUDA, opened as the package opens it, and whether there is a device for it."""
+    from . import _C, cuda
+
+    probe = _C._cuda_probe()
+    emulated, available, path = probe["emulated"], cuda.is_available(), probe["plugin"]
+    text = path + (", the EMULATION, which needs no GPU (TG_CUDA_EMULATE)" if emulated else "")
+    if probe["missing"] == "plug-in":
+        text = probe["text"] if os.path.exists(path) else f"missing ({path}): {EMULATION if emulated else PLUGIN}"
+    answer = f"cuda.is_available() is {available}"
+    if probe["missing"] != "plug-in":
+        answer += f": {probe['text']}"
+    return [("plug-in", text), ("available", answer)]
 
 
 def _cublas_version(lib: ctypes.CDLL) -> str:
@@ -176,7 +193,7 @@ def cudnn_version() -> int | None:
 
 def cuda() -> Lines:
     lines: Lines = []
-    for look in (driver, *(lambda n=n: [library(n)] for n in LIBRARIES)):
+    for look in (driver, plugin, *(lambda n=n: [library(n)] for n in LIBRARIES)):
         try:
             lines += look()
         except Exception as error:

@@ -54,6 +54,10 @@ def pytest_terminal_summary(terminalreporter, config):
         for what, n in sorted(om.COUNTS.items()):
             terminalreporter.write_line(f"{n:8d} {what}")
         terminalreporter.write_line(f"{sum(om.COUNTS.values()):8d} in all")
+    install = sys.modules.get("test_install")
+    if install is not None:
+        for what, figure in install.MEASURED.items():
+            terminalreporter.write_line(f"{what}: {figure}")
     census = sys.modules.get("census")
     if census is not None and census.WORKING:
         terminalreporter.write_line(f"census: {len(census.WORKING)} / {len(census.read())} names work")

@@ -47,6 +47,36 @@ def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
     assert "pip install" in _doctor.library("NVRTC")[1] and "[cuda,cudnn]" in _doctor.library("cuDNN")[1]
 
 
+def test_the_plug_in_is_named_or_why_it_does_not_open(tmp_path):
+    """One that is no library, none at all, the one that this build has, and the emulation in its place."""
+
+    def ask(**env) -> tuple[str, str]:
+        found = doctor(**{"TG_CUDA_PLUGIN": "", "TG_CUDA_EMULATE": "", **env})
+        return found["plug-in"], found["available"]
+
+    (tmp_path / "broken.so").write_text("no library")
+    text, available = ask(TG_CUDA_PLUGIN=str(tmp_path / "broken.so"))
+    assert text.startswith(f"the CUDA plug-in could not be opened ({tmp_path / 'broken.so'}: ")
+    assert available == "cuda.is_available() is False"
+    missing = str(tmp_path / "none.so")
+    how = "with an nvcc of CUDA 13: pip install . --config-settings=cmake.define.TG_CUDA=ON"
+    none = (f"missing ({missing}): this build has none; {how}", "cuda.is_available() is False")
+    assert ask(TG_CUDA_PLUGIN=missing) == none
+    text, available = ask()
+    if tg.backends.cuda.is_built():
+        assert text.endswith("/libtinygrad_cuda.so") and os.path.exists(text)
+        assert re.match(r"cuda[.]is_available\(\) is (False: the NVIDIA driver|False: there is no|True: \d+ device)", available)
+    else:
+        assert re.fullmatch(rf"missing \(/.*/libtinygrad_cuda[.](so|dylib)\): .*{re.escape(how)}", text)
+        assert available == "cuda.is_available() is False"
+    text, available = ask(TG_CUDA_EMULATE="1")
+    assert "libtinygrad_cuda_emu." in text
+    if os.path.exists(text.split(", ")[0]):
+        assert "EMULATION" in text and re.search(r"True: \d+ devices? \(emulation on the CPU\)$", available)
+    else:  # a wheel may go without
+        assert text.startswith("missing (") and "TG_CUDA_EMULATION=ON" in text
+
+
 def test_instruction_set_may_be_bounded():
     assert "bounded by TG_CPU_ISA=base" in doctor(TG_CPU_ISA="base")["instruction set"]
 
