@@ -3,7 +3,9 @@
 source "$(dirname "${BASH_SOURCE[0]}")/tools/setup.sh"
 
 current=""
-trap 'kill $(jobs -p) 2>/dev/null || true; [ -z "$current" ] || echo "FAILED: $current" >&2' EXIT
+declare -A sanitizers=()
+trap 'for group in "${sanitizers[@]}"; do kill -- "-$group" 2>/dev/null || true; done
+  [ -z "$current" ] || echo "FAILED: $current" >&2' EXIT
 
 # step NAME COMMAND...: runs the command, says how long it took.
 step() {
@@ -56,41 +58,58 @@ test_emulated_device() { TG_CUDA_EMULATE=1 python -m pytest -q tests/cuda; }
 
 install_package() { pip_install --force-reinstall --no-deps build/wheel/*.whl; }
 
-# build_sanitized asan|tsan. exec: what ends the shell below ends ninja, which ends its compilers.
 build_sanitized() {
-  cmake --preset "$1" && exec nice -n 19 ninja -C "build/$1" -j 1 tg_tests tinygrad_cuda_emu cuda_planted
+  cmake --preset "$1" >/dev/null
+  ninja -C "build/$1" -j 1 --quiet tg_tests tinygrad_cuda_emu cuda_planted
 }
 
-# The Python tests use one core; the sanitizer builds take what they leave.
-test_python() {
-  mkdir -p build
-  build_sanitized asan >build/asan.log 2>&1 &
-  asan=$!
-  build_sanitized tsan >build/tsan.log 2>&1 &
-  tsan=$!
-  python -m pytest -q tests/python
+asan_steps() {
+  step "build with ASan and UBSan" build_sanitized asan
+  step "C++ tests under ASan and UBSan, emulated kernels as well" ctest --test-dir build/asan --output-on-failure
+  step "op matrix of the emulated device under ASan and UBSan" python tests/cuda/sanitized.py build/asan
 }
 
-# finish_build PROCESS LOG
-finish_build() { wait "$1" || { cat "$2" && false; }; }
-finish_sanitized() { finish_build "$asan" build/asan.log && finish_build "$tsan" build/tsan.log; }
+tsan_steps() {
+  step "build with TSan" build_sanitized tsan
+  step "races in emulated kernels, and planted ones that it must report" \
+    ctest --test-dir build/tsan -R cuda_ --no-tests=error --output-on-failure
+  TG_TEST_SHARE=4 step "op matrix of the emulated device under TSan, a share" python tests/cuda/sanitized.py build/tsan
+}
 
-# Planted races, and a share of the tests of kernels.
-test_race_checker() {
-  ctest --test-dir build/tsan -R cuda_ --no-tests=error -j "$CMAKE_BUILD_PARALLEL_LEVEL" --output-on-failure
+# Most steps use one core: the sanitizers take what they leave. A process group each, so that it can be ended as one.
+start_sanitizers() {
+  set -m
+  for kind in asan tsan; do
+    (
+      trap '[ -z "$current" ] || echo "FAILED: $current"' EXIT
+      renice -n 19 -p "$BASHPID" >/dev/null
+      "${kind}_steps"
+    ) >"build/$kind.log" 2>&1 </dev/null &
+    sanitizers[$kind]=$!
+  done
+  set +m
+}
+
+# finish_sanitizer asan|tsan
+finish_sanitizer() {
+  local ok=0
+  wait "${sanitizers[$1]}" || ok=1
+  unset "sanitizers[$1]"
+  cat "build/$1.log"
+  return "$ok"
 }
 
 step "set up" set_up
 step "ruff" python -m ruff check -q .
 step "clang-format" check_format
 step "build" build_release
+step "install" install_package
+start_sanitizers
 step "C++ tests" test_cpp
 step "kernels compiled at run time, by the emulation" test_compiled_kernels
 step "instruction counts" python benchmarks/instructions.py --build build/py
-step "install" install_package
 step "a CUDA device and kernels of users, by the emulation" test_emulated_device
-step "Python tests, beside the sanitizer builds" test_python
-step "sanitizer builds" finish_sanitized
-step "races in emulated kernels, and planted ones that it must report" test_race_checker
-step "C++ tests under ASan and UBSan, emulated kernels as well" ctest --test-dir build/asan --output-on-failure
+step "Python tests" python -m pytest -q tests/python
+step "address and undefined-behaviour sanitizers, beside the steps before" finish_sanitizer asan
+step "thread sanitizer, beside the steps before" finish_sanitizer tsan
 echo "all passed in $SECONDS s$LEFT_OUT"

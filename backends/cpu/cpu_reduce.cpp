@@ -229,6 +229,13 @@ Nd sorted(plan::Nest nest, const Views& ins, const Views& outs) {
   return Nd(std::move(nest), ins, outs);
 }
 
+// Operands without elements stand still: there may be no memory to step through.
+Views standing_still(Views views) {
+  for (View& v : views)
+    for (int64_t& s : v.stride) s = 0;
+  return views;
+}
+
 // One result of few elements that lie side by side, as most losses end: no nest of loops is laid out for it.
 bool reduce_small(Red op, DType compute, const View& in, const Program* post, const View& out) {
   int64_t n = 1;
@@ -266,7 +273,7 @@ void CpuBackend::reduce(ReduceOp op, DType compute, const Program* pre, const Vi
   const Program wide = identity_program(compute == DType::F32 ? DType::F64 : compute);
   Views outs;
   outs.push_back(out);
-  plan::ReduceSplit split = plan::split_reduction(ins, out);
+  plan::ReduceSplit split = plan::split_reduction(ins[0].numel() > 0 ? ins : standing_still(ins), out);
   Plan p{.op = red_of(op),
          .num = int(num_of(compute)),
          .n_ins = ins.size(),
