@@ -12,6 +12,11 @@ Tensor float_input(const char* op, const Tensor& x, std::optional<DType> dtype) 
   return a;
 }
 
+// The lowest finite number of a compute type: a maximum below it is that of a slice of only -inf.
+double lowest_of(DType compute) {
+  return compute == DType::F64 ? std::numeric_limits<double>::lowest() : double(std::numeric_limits<float>::lowest());
+}
+
 // exp(x - max) and its sum along `dim`; the maximum is a constant to the tape since it cancels.
 struct Shifted {
   Tensor shifted, exps, total;
@@ -21,7 +26,7 @@ Shifted shifted_exp(const Tensor& x, int64_t dim, bool finite_max) {
   {
     NoGrad guard;
     top = amax(x, dim, true);
-    if (finite_max) top = clamp_min(top, std::numeric_limits<float>::lowest());
+    if (finite_max) top = clamp_min(top, lowest_of(x.dtype()));
   }
   Shifted s;
   s.shifted = x - top;
@@ -79,7 +84,7 @@ Tensor softmax_fast(SoftmaxKind kind, const char* op, const Tensor& input, int64
   out.push_back(View(y));
   Backend& b = backend(x.device());
 
-  Program floor = make_program(c, 1, {double(std::numeric_limits<float>::lowest())}, {{Opc::clamp_min, {0, 1}}});
+  Program floor = make_program(c, 1, {lowest_of(c)}, {{Opc::clamp_min, {0, 1}}});
   b.reduce(ReduceOp::Max, c, nullptr, one, kind == SoftmaxKind::SafeSoftmax ? &floor : nullptr, vtop);
   Program shift_exp = make_program(c, 2, {}, {{Opc::sub, {0, 1}}, {Opc::exp, {2}}});
   Program take_log = make_program(c, 1, {}, {{Opc::log, {0}}});

@@ -98,6 +98,22 @@ def test_second_derivatives():
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("dtype", [tg.float32, tg.float64], ids=str)
+def test_rows_of_the_lowest_number_are_averages(dtype, fast):
+    """Added to every score of a row it leaves them equal; only rows of -inf are 0."""
+    q, k, v = (tg.tensor(a).to(dtype) for a in arrays(3, 5))
+    mask = tg.zeros(3, 5, dtype=dtype)
+    mask[1], mask[2] = tg.finfo(dtype).min, -float("inf")
+    tg._C._set_fast_paths(fast)
+    try:
+        y = F.scaled_dot_product_attention(q, k, v, mask)
+    finally:
+        tg._C._set_fast_paths(True)
+    np.testing.assert_allclose(y[:, :, 1].numpy(), v.mean(2).numpy(), rtol=1e-5, atol=1e-6)
+    assert (y[:, :, 2] == 0).all().item() and not (y[:, :, 0] == 0).any().item()
+
+
 def test_the_same_bits_for_any_number_of_threads():
     inputs, before, results = arrays(150, 150), tg.get_num_threads(), []
     try:
