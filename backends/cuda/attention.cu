@@ -65,10 +65,10 @@ __device__ __forceinline__ A sum_of_row(A x) {
   for (int by = kSide / 2; by > 0; by /= 2) x += __shfl_xor_sync(kAllLanes, x, by);
   return x;
 }
-// NaN wins.
+// A NaN may be lost: the sum of the exponentials is NaN then.
 template <class A>
 __device__ __forceinline__ A larger(A a, A b) {
-  return a > b || a != a ? a : b;
+  return a > b ? a : b;
 }
 template <class A>
 __device__ __forceinline__ A max_of_row(A x) {

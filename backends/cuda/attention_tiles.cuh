@@ -159,11 +159,11 @@ __device__ void tensor_product(const S* a, int row_a, const S* b, int row_b, int
 #endif
 }
 
-// c[i][j] += the product's element of row ty + 16 i and column tx + 16 j. Every thread of the block comes here.
+// c[i][j] += the product's element of row ty + 16 i and column tx + 16 j. Every thread of the block comes here, and has
+// passed a barrier since it read the last product.
 template <class T, bool a_turned, bool b_turned, int R, int C>
 __device__ void block_product(const Place& at, const typename T::E* a, int row_a, const typename T::E* b, int row_b,
                               int depth, float* room, float (&c)[R][C]) {
-  __syncthreads();  // the last product has been read
   for (int t = int(threadIdx.x) / 32; t < R * C; t += kThreads / 32) {
     const int i = t / C * 16, j = t % C * 16;
     tensor_product<a_turned, b_turned>(a + (a_turned ? i : i * row_a), row_a, b + (b_turned ? j * row_b : j), row_b,
