@@ -37,6 +37,8 @@ void put_head(const Matrix& m, const View& v, int64_t b, int64_t h) {
     for (int64_t f = 0; f < m.columns; ++f) put(v, at(v, b, h, p, f), m(p, f));
 }
 
+constexpr uint64_t kSeed = 11, kOffset = 5;  // of dropout's numbers
+
 enum Axis { kBatch = 1, kHeads = 2, kQueries = 4, kKeys = 8 };
 
 // What becomes of the scores.
@@ -77,7 +79,7 @@ struct Case {
   // q, k, v and g in `ins`; results of attention and of its gradient in `outs`.
   Case(Sizes s, DType t, Layout ins, Layout outs, const How& how, Rng& rng) : n(s) {
     options.causal = how.causal, options.scale = 1 / std::sqrt(double(n.features));
-    options.dropout = how.dropout, options.seed = 11, options.offset = 5;
+    options.dropout = how.dropout, options.seed = kSeed, options.offset = kOffset;
     if (how.mask) mask = make_mask(n, how, rng), options.mask = mask.cpu;
     auto make = [&](int64_t positions, int64_t features, Layout l) {
       return make_pair_of({n.batch, n.heads, positions, features}, t, l, rng);
@@ -243,6 +245,11 @@ TEST_CASE("attention: dropout, alone and with a mask") {
       check(count, {2, 2, 70, 67, 6, 5}, t, plain, plain, {.causal = causal, .dropout = 0.3}, rng);
     check(count, {2, 2, 33, 40, 66, 5}, t, plain, plain, {.mask = DType::Bool, .dropout = 0.6}, rng);
   }
+  // A number that equals `dropout` stays.
+  for (int64_t place : {0, 7, 19}) {
+    const double number = rnd::element<float>(rnd::Draw::Uniform, kSeed, kOffset, place);
+    check(count, {1, 1, 4, 5, 3, 2}, DType::F32, plain, plain, {.dropout = number}, rng);
+  }
 }
 
 TEST_CASE("attention: more features than a tile has") {
@@ -267,6 +274,14 @@ TEST_CASE("attention: no kernel for other views") {
   View none = c.k.cpu;
   none.shape[2] = 0;
   CHECK(!tested_kernels().attention(c.q.cpu, none, none, {}, c.out.cpu));
+  if (!on_device()) return;
+  // More blocks than a launch takes, and positions beyond int: one number repeated by strides of 0.
+  for (const Dims& many : {Dims{1 << 16, 1 << 16, 1, 1}, Dims{1 << 15, 1 << 15, 1, 257}, Dims{1, 1, 1 << 30, 1}}) {
+    View x = c.q.cpu;
+    x.shape = many, x.stride = {0, 0, 0, 0};
+    CHECK(!tested_kernels().attention(x, x, x, {}, x));
+    CHECK(!tested_kernels().attention_grad(x, x, x, x, {}, x, x, x));
+  }
 }
 
 }  // namespace attention_test

@@ -58,7 +58,7 @@ def test_head_sizes(features):
     compare([tg.tensor(a).float() for a in arrays(9, 40, 1, features, features)], is_causal=True)
 
 
-def test_larger_heads_go_through_the_composite():
+def test_more_features_than_a_tile_has():
     compare([tg.tensor(a).float() for a in arrays(5, 6, 1, 130, 3)])
     compare([tg.tensor(a).float() for a in arrays(5, 6, 1, 3, 130)])
 
@@ -89,6 +89,14 @@ def test_large_scores_do_not_overflow(causal):
     rng = np.random.default_rng(3)
     leaves = [tg.tensor(rng.integers(-40, 41, (1, 1, 70, 9)).astype(np.float32)) for _ in range(3)]
     compare(leaves, magnitude=40 * 40, is_causal=causal, scale=1.0)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_first_query_of_low_scores(causal):
+    """Places of a tile beyond the last query have scores of 0, far above this query's maximum."""
+    q, k, v = (tg.tensor(a).float() for a in arrays(5, 6, heads=1))
+    q[0, 0, 0], k = -100.0, k.abs() + 1
+    compare([q, k, v], magnitude=100, is_causal=causal)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -1,6 +1,8 @@
 """Attention on a device with masks and dropout: by tiles, against the composite in float64 on the CPU, which draws the
 same numbers."""
 
+import os
+
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
@@ -97,6 +99,27 @@ def test_layouts_of_masks():
     compare([x[0, 0] for x in operands()], mask[0, 0], where="two dimensions")
 
 
+FAR = """
+import numpy as np
+row = 2**31 + 64
+memory = tg.empty(row + 67, dtype=tg.bool, device="cuda")
+mask = memory.as_strided((2, 67), (row, 1))
+near = tg.tensor(np.random.default_rng(0).random((2, 67)) > 0.3)
+mask.copy_(near)
+q, k, v = (tg.randn(1, 1, n, 4) for n in (2, 67, 67))
+attention = tg.nn.functional.scaled_dot_product_attention
+found = attention(*(x.to("cuda") for x in (q, k, v)), mask).cpu()
+np.testing.assert_allclose(found.numpy(), attention(q, k, v, near).numpy(), rtol=1e-5, atol=1e-5)
+print("same")
+"""
+
+
+@pytest.mark.skipif(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 8 << 30, reason="takes 2 GiB")
+def test_rows_of_a_mask_may_lie_far_apart():
+    """Beyond 2^31 elements."""
+    assert run_program(FAR) == "same"
+
+
 def test_rows_that_see_nothing():
     """0, and no gradient, however they are hidden; as on the CPU, rows of the lowest number are averages."""
     leaves = operands(40, 33)
@@ -104,9 +127,10 @@ def test_rows_that_see_nothing():
     for mask in (hidden, tg.where(hidden, 0.0, -INF)):
         found, _ = gradients([x.to("cuda") for x in leaves], mask.to("cuda"))
         assert all((x == 0).all().item() for x in found)
-    lowest = tg.full((40, 33), tg.finfo(tg.float32).min)
-    y = attention(*(x.to("cuda") for x in leaves), lowest.to("cuda")).cpu()
-    np.testing.assert_allclose(y.numpy(), leaves[2].mean(2, keepdim=True).expand(y.shape).numpy(), atol=1e-5)
+    for dtype in (tg.float32, tg.float64):
+        lowest = tg.full((40, 33), tg.finfo(dtype).min, dtype=dtype)
+        y = attention(*(x.to(dtype).to("cuda") for x in leaves), lowest.to("cuda")).cpu()
+        np.testing.assert_allclose(y.numpy(), leaves[2].mean(2, keepdim=True).expand(y.shape).numpy(), atol=1e-5)
 
 
 def test_what_is_hidden_may_be_no_number():
