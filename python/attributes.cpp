@@ -64,10 +64,12 @@ py::object convert_to(const py::object& self, DType dtype) {
   static const OpDef& op = find_op("to.dtype");
   return wrap_object(run_op1(op, {Value(unwrap(self.ptr())), Value(dtype), Value(false), Value(false)}));
 }
-py::object convert_to(const py::object& self, Device device, bool non_blocking = false) {
+Tensor moved_to(const Tensor& t, Device device, bool non_blocking = false) {
   static const OpDef& op = find_op("to.device");
-  return wrap_object(
-      run_op1(op, {Value(unwrap(self.ptr())), Value(device), Value(), Value(non_blocking), Value(false)}));
+  return run_op1(op, {Value(t), Value(device), Value(), Value(non_blocking), Value(false)});
+}
+py::object convert_to(const py::object& self, Device device, bool non_blocking = false) {
+  return wrap_object(moved_to(unwrap(self.ptr()), device, non_blocking));
 }
 bool non_blocking_of(const py::kwargs& options) {
   return options.contains("non_blocking") && py::bool_(options["non_blocking"]);
@@ -101,11 +103,19 @@ py::object pin_memory(const py::object& self) {
 
 namespace {
 
+constexpr const char* kTypeNames[] = {"BoolTensor", "ByteTensor", "CharTensor",     "ShortTensor", "IntTensor",
+                                      "LongTensor", "HalfTensor", "BFloat16Tensor", "FloatTensor", "DoubleTensor"};
+
 // The name PyTorch gives the type, its module included: programs compare with it.
 std::string type_name(const Tensor& t) {
-  static const char* names[] = {"BoolTensor", "ByteTensor", "CharTensor",     "ShortTensor", "IntTensor",
-                                "LongTensor", "HalfTensor", "BFloat16Tensor", "FloatTensor", "DoubleTensor"};
-  return std::string(t.device().is_cpu() ? "torch." : "torch.cuda.") + names[int(t.dtype())];
+  return std::string(t.device().is_cpu() ? "torch." : "torch.cuda.") + kTypeNames[int(t.dtype())];
+}
+
+// The values as the type of a device: the one the tensor is on, else the current one.
+py::object convert_to(const py::object& self, DType dtype, bool cuda) {
+  py::object t = convert_to(self, dtype);
+  if (unwrap(t.ptr()).device().is_cpu() != cuda) return t;
+  return convert_to(t, cuda ? device_argument("type", "device", py::str("cuda")) : Device());
 }
 
 py::object type_method(py::object self, py::object dtype, const py::kwargs&) {
@@ -113,17 +123,17 @@ py::object type_method(py::object self, py::object dtype, const py::kwargs&) {
   if (dtype.is_none()) return py::str(type_name(t));
   DType d;
   if (to_dtype(dtype.ptr(), d)) return convert_to(self, d);
-  // the classes LongTensor, FloatTensor ...
+  // the classes LongTensor, cuda.FloatTensor ...
   if (PyType_Check(dtype.ptr()) && py::hasattr(dtype, "dtype") && to_dtype(dtype.attr("dtype").ptr(), d))
-    return convert_to(self, d);
+    return convert_to(self, d, dtype.attr("is_cuda").cast<bool>());
   TG_CHECK(PyUnicode_Check(dtype.ptr()), TypeError, "type(): argument 'dtype' must be dtype or str, not ",
            Py_TYPE(dtype.ptr())->tp_name);
-  auto wanted = dtype.cast<std::string>();
-  wanted = wanted.substr(wanted.rfind('.') + 1);
-  for (int i = 0; i < kNumDTypes; ++i) {
-    std::string n = type_name(empty_tensor({0}, DType(i)));
-    if (n.substr(n.rfind('.') + 1) == wanted) return convert_to(self, DType(i));
-  }
+  const auto wanted = dtype.cast<std::string>();
+  const size_t end = wanted.rfind('.') + 1;  // 0 without a module
+  const std::string where = wanted.substr(0, end), what = wanted.substr(end);
+  const bool cuda = where == "torch.cuda.";
+  for (int i = 0; i < kNumDTypes; ++i)
+    if ((cuda || where.empty() || where == "torch.") && what == kTypeNames[i]) return convert_to(self, DType(i), cuda);
   fail<ValueError>("type(): no tensor type named '", wanted, "'");
 }
 
@@ -162,10 +172,10 @@ Tensor from_bytes(DType dtype, const Dims& sizes, const py::bytes& data) {
 }
 
 py::object rebuild_tensor(py::type type, DType dtype, const Dims& sizes, const py::bytes& data, bool requires_grad,
-                          bool is_parameter, py::object state) {
+                          bool is_parameter, py::object state, Device device) {
   TG_CHECK(PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_type), TypeError,
            "Tensor: cannot unpickle a ", py::str(type).cast<std::string>());
-  Tensor t = from_bytes(dtype, sizes, data);
+  Tensor t = moved_to(from_bytes(dtype, sizes, data), device);
   t.impl()->is_parameter = is_parameter;
   if (requires_grad) t.set_requires_grad(true);
   auto o = py::reinterpret_steal<py::object>(wrap_as(reinterpret_cast<PyTypeObject*>(type.ptr()), t));
@@ -184,7 +194,7 @@ py::tuple reduce_tensor(py::object self, py::object) {
   TG_CHECK(t.is_leaf(), AutogradError, "pickle: only leaf tensors, use detach() first; self=", describe(t));
   auto make = py::module_::import("tinygrad_cpp._C").attr("_rebuild_tensor");
   return py::make_tuple(make, py::make_tuple(py::type::of(self), t.dtype(), py::cast(t.sizes()), raw_bytes(t),
-                                             t.requires_grad(), t.impl()->is_parameter, state_of(self)));
+                                             t.requires_grad(), t.impl()->is_parameter, state_of(self), t.device()));
 }
 
 // The values of a deep copy. Tensors that share memory share that of the copies too: one copy of each storage, which

@@ -281,15 +281,16 @@ void init_data(py::module_& m) {
   m.def(
       "tensor",
       [](const py::object& data, const py::object& dtype, const py::object& device, bool requires_grad, bool pinned) {
-        Tensor t = tensor_from(data.ptr(), optional_dtype("tensor", dtype),
-                               optional_device("tensor", device).value_or(Device()));
+        Device own = is_tensor(data.ptr()) ? unwrap(data.ptr()).device() : Device();
+        Tensor t =
+            tensor_from(data.ptr(), optional_dtype("tensor", dtype), optional_device("tensor", device).value_or(own));
         if (pinned) t = unwrap(pin_memory(wrap_object(t)).ptr());
         if (requires_grad) t.set_requires_grad(true);
         return t;
       },
       py::arg("data"), py::kw_only(), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
       py::arg("requires_grad") = false, py::arg("pin_memory") = false,
-      "A new tensor with a copy of the data: numbers, nested lists, arrays, tensors.");
+      "A new tensor with a copy of the data: numbers, nested lists, arrays, tensors (which stay on their device).");
   m.def("as_tensor", &as_tensor, py::arg("data"), py::arg("dtype") = py::none(), py::arg("device") = py::none(),
         "The data as a tensor, without a copy where possible.");
   m.def(

@@ -216,26 +216,26 @@ def angle(input: Tensor) -> Tensor:
 
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Counts of events, drawn for the rate in each element."""
-    from .distributions.utils import from_numpy, numpy_generator
+    from .distributions.utils import from_numpy, numpy_generator, to_numpy
 
     if not input.is_floating_point():
         raise DTypeError(f"poisson: expected floating-point rates, got {input.dtype}")
     if not (input >= 0).all():
         raise ValueError("poisson: rates must not be negative or NaN")
-    return from_numpy(numpy_generator(generator).poisson(input.detach().double().numpy()), input)
+    return from_numpy(numpy_generator(generator).poisson(to_numpy(input)), input)
 
 
 def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     """Numbers of successes in `count` trials of probability `prob`, which are broadcast."""
-    from .distributions.utils import from_numpy, numpy_generator
+    from .distributions.utils import from_numpy, numpy_generator, to_numpy
 
     for name, t in (("count", count), ("prob", prob)):
         if not t.is_floating_point():
             raise DTypeError(f"binomial: {name} must be floating-point, got {t.dtype}")
     if not ((count >= 0).all() and (prob >= 0).all() and (prob <= 1).all()):
         raise ValueError("binomial: counts must not be negative and probabilities must lie in [0, 1]")
-    n, p = (t.detach().double().numpy() for t in (count, prob))
-    return from_numpy(numpy_generator(generator).binomial(n.astype(int), p), count)
+    drawn = numpy_generator(generator).binomial(to_numpy(count).astype(int), to_numpy(prob))
+    return from_numpy(drawn, count)
 
 
 def is_signed(input: Tensor) -> bool:

@@ -158,11 +158,11 @@ def _write(self: Tensor, values: list[Any]) -> Tensor:
 
 @_method
 def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
-    """A tensor of the same element type, of the data or sizes given."""
+    """A tensor of the same element type on the same device, of the data or sizes given."""
     from ._typed import NAMES, make_type
 
     kind = next(k for k, v in NAMES.items() if v is self.dtype)
-    return make_type(kind)(*args, device=device)
+    return make_type(kind, self.is_cuda)(*args, device=self.device if device is None else device)
 
 
 @_method

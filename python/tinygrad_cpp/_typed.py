@@ -25,36 +25,32 @@ class TensorType(type):
     """Makes tensors of one element type when called; its instances are all tensors of that type."""
 
     dtype: _C.dtype
+    is_cuda = False
 
     def __call__(cls, *args: Any, device: Any = None) -> Tensor:
         """Of a list, an array or a tensor: its values. Of ints or a Size: a tensor of these sizes, not initialised."""
-        if device is not None and _C.device(device).type != "cpu":
-            raise _C.DeviceError(f"{cls.__name__}: only makes tensors on the CPU, not {device}")
+        kind = "cuda" if cls.is_cuda else "cpu"
+        if device is not None and _C.device(device).type != kind:
+            raise _C.DeviceError(f"{cls.__name__}: only makes tensors on {kind}, not {device}")
+        place = kind if device is None else device
         if not args:
-            return _C.ops.empty([0], dtype=cls.dtype)
+            return _C.ops.empty([0], dtype=cls.dtype, device=place)
         if isinstance(args[0], int) or isinstance(args[0], _C.Size):
-            return _C.ops.empty(list(args[0]) if isinstance(args[0], _C.Size) else list(args), dtype=cls.dtype)
+            sizes = list(args[0]) if isinstance(args[0], _C.Size) else list(args)
+            return _C.ops.empty(sizes, dtype=cls.dtype, device=place)
         if len(args) > 1:
             raise _C.TypeError(f"{cls.__name__}(): expected sizes, or one argument with the data")
-        return _C.tensor(args[0], dtype=cls.dtype)
+        return _C.tensor(args[0], dtype=cls.dtype, device=place)
 
     def __instancecheck__(cls, obj: object) -> bool:
-        return isinstance(obj, Tensor) and obj.dtype is cls.dtype
+        return isinstance(obj, Tensor) and obj.dtype is cls.dtype and obj.is_cuda == cls.is_cuda
 
 
-def make_type(name: str) -> type:
-    """The class of one of the names above."""
-    dtype = NAMES[name]
-    return TensorType(name, (), {"dtype": dtype, "__module__": "tinygrad_cpp", "__doc__": f"Tensors of {dtype.name}."})
-
-
-def make_refusal(name: str) -> type:
-    """The class of a tensor type that needs a device which is not there."""
-
-    def __new__(cls: type, *args: Any, **kwargs: Any) -> Any:
-        raise _C.DeviceError(f"{name}: there is no CUDA device; cuda.is_available() is False")
-
-    return type(name.rpartition(".")[2], (), {"__new__": __new__, "__module__": "tinygrad_cpp.cuda"})
+def make_type(name: str, is_cuda: bool = False) -> type:
+    """The class of one of the names above, for tensors on the CPU or on CUDA devices."""
+    module = "tinygrad_cpp.cuda" if is_cuda else "tinygrad_cpp"
+    doc = f"Tensors of {NAMES[name].name} on {'a CUDA device' if is_cuda else 'the CPU'}."
+    return TensorType(name, (), {"dtype": NAMES[name], "is_cuda": is_cuda, "__module__": module, "__doc__": doc})
 
 
 class UntypedStorage:
@@ -84,7 +80,7 @@ class UntypedStorage:
 
     @property
     def is_cuda(self) -> bool:
-        return False
+        return self._tensor.is_cuda
 
     def __len__(self) -> int:
         return self.size()

@@ -98,7 +98,7 @@ class SparseTensor:
         return None if g is None else self._like(g)
 
     def _like(self, values: Tensor) -> SparseTensor:
-        return SparseTensor(self._index, values, self.shape, self._coalesced)
+        return SparseTensor(self._index.to(values.device), values, self.shape, self._coalesced)
 
     def __repr__(self) -> str:
         def part(name: str, t: Tensor) -> str:
@@ -129,7 +129,7 @@ class SparseTensor:
 
     def _flat(self) -> Tensor:
         """The coordinates as positions in row-major order."""
-        flat = ops.zeros([self._nnz()], dtype=_C.int64)
+        flat = ops.zeros([self._nnz()], dtype=_C.int64, device=self.device)
         for row, size in zip(self._index.unbind(0), self.shape):
             flat = flat * size + row
         return flat
@@ -338,9 +338,9 @@ def sparse_coo_tensor(
     """
     if values is None:  # sparse_coo_tensor(size): no elements
         size, indices = indices, ops.zeros([len(indices), 0], dtype=_C.int64)
-        values = ops.zeros([0], dtype=dtype)
-    index = _C.as_tensor(indices).to(_C.int64)
+        values = ops.zeros([0], dtype=dtype, device=device)
     value = _C.as_tensor(values, dtype=dtype, device=device)
+    index = _C.as_tensor(indices, device=value.device).to(_C.int64)
     value = value.unsqueeze(0) if value.ndim == 0 else value
     index = index.reshape(1, -1) if index.ndim == 1 and size is not None and len(size) == 1 else index
     if index.ndim != 2 or value.shape[0] != index.shape[1]:

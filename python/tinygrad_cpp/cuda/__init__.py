@@ -215,9 +215,6 @@ def set_rng_state_all(new_states: Any) -> None:
         set_rng_state(state, i)
 
 
-_TENSORS = frozenset(t + "Tensor" for t in "Float Double Half BFloat16 Byte Char Short Int Long Bool".split())
-
-
 OutOfMemoryError = _C.OutOfMemoryError
 device = _devices.device
 
@@ -228,8 +225,8 @@ _unknown = lazy(__name__, globals(), ["amp", "nvtx", "random"])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TENSORS:
-        return _unknown(name)
-    from .._typed import make_refusal
+    from .._typed import NAMES, make_type
 
-    return make_refusal(f"cuda.{name}")
+    if name not in NAMES:
+        return _unknown(name)
+    return globals().setdefault(name, make_type(name, is_cuda=True))

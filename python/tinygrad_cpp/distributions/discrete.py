@@ -17,6 +17,7 @@ from .utils import (
     logits_to_probs,
     numpy_generator,
     probs_to_logits,
+    to_numpy,
     uniform,
 )
 
@@ -159,8 +160,8 @@ class Binomial(_Binary):
         return constraints.integer_interval(0, self.total_count)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        n, p = (t.detach().double().numpy() for t in (self.total_count, self.probs))
-        drawn = numpy_generator().binomial(n.astype(int), p, tuple(self._extended_shape(sample_shape)))
+        n, p = to_numpy(self.total_count).astype(int), to_numpy(self.probs)
+        drawn = numpy_generator().binomial(n, p, tuple(self._extended_shape(sample_shape)))
         return from_numpy(drawn, self.probs)
 
     def log_prob(self, value: Any) -> Tensor:
@@ -210,8 +211,8 @@ class Poisson(Distribution):
         super().__init__(self.rate.shape, (), validate_args)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        rate = self.rate.detach().double().numpy()
-        return from_numpy(numpy_generator().poisson(rate, tuple(self._extended_shape(sample_shape))), self.rate)
+        shape = tuple(self._extended_shape(sample_shape))
+        return from_numpy(numpy_generator().poisson(to_numpy(self.rate), shape), self.rate)
 
     def log_prob(self, value: Any) -> Tensor:
         value = self._check_value(value)

@@ -12,7 +12,7 @@ from ..autograd import Function
 from . import constraints
 from .continuous import _Scalar
 from .distribution import Distribution
-from .utils import broadcast_all, from_numpy, numpy_generator
+from .utils import broadcast_all, from_numpy, numpy_generator, to_numpy
 
 Tensor = _C.Tensor
 ops = _C.ops
@@ -28,7 +28,7 @@ class _StandardGamma(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor) -> Tensor:
-        drawn = numpy_generator().standard_gamma(a.detach().double().numpy())
+        drawn = numpy_generator().standard_gamma(to_numpy(a))
         x = from_numpy(drawn, a).clamp(min=finfo(a.dtype).tiny)
         ctx.save_for_backward(a, x)
         return x
@@ -42,7 +42,7 @@ class _StandardGamma(Function):
         down = ops.minimum((40 + x) / a, ops.where(x > 120, ops.sqrt(120 / x), math.inf))
         up = ops.where(x > 1, ops.sqrt(80 / x), ops.log1p(60 / x))
         reach = ops.where(below, -down, up)
-        nodes, weights = (_C.tensor(v, dtype=_C.float64) for v in np.polynomial.legendre.leggauss(64))
+        nodes, weights = (from_numpy(v, a) for v in np.polynomial.legendre.leggauss(64))
         d = reach * (nodes + 1) / 2
         terms = (start + d) * ops.exp(a * d - x * ops.expm1(d)) * weights
         slope = x.squeeze(-1) * terms.sum(-1) * reach.squeeze(-1) / 2

@@ -81,9 +81,14 @@ def numpy_generator(generator: Any = None) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(int(ops.randint(0, 2**63 - 1, (), generator=generator).item())))
 
 
+def to_numpy(values: Tensor) -> np.ndarray:
+    """A tensor of any device as numbers that NumPy draws from, in double precision."""
+    return values.detach().double().cpu().numpy()
+
+
 def from_numpy(values: Any, like: Tensor) -> Tensor:
     """Drawn numbers as a tensor of the dtype and device of `like`."""
-    return _C.tensor(np.asarray(values)).to(dtype=like.dtype, device=like.device)
+    return _C.tensor(np.asarray(values), dtype=like.dtype, device=like.device)
 
 
 def sum_rightmost(x: Tensor, dims: int) -> Tensor:
