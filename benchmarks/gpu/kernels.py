@@ -102,6 +102,18 @@ def attention(dtype: Any) -> list[Any]:
     return results
 
 
+def masked_attention(dtype: Any) -> list[Any]:
+    """A mask that all heads share, one that is added, and dropout, whose numbers backward draws again."""
+    seen = tg.rand(37, 70, device=DEVICE) > 0.3
+    (added,) = inputs((2, 1, 37, 70), dtype=dtype)
+    ways = [{"attn_mask": seen}, {"attn_mask": added}, {"attn_mask": seen, "dropout_p": 0.25}]
+    results = []
+    for options in [*ways, {"is_causal": True, "dropout_p": 0.25}]:
+        f = functools.partial(F.scaled_dot_product_attention, **options)
+        results += gradients(f, (2, 3, 37, 80), (2, 3, 70, 80), (2, 3, 70, 80), dtype=dtype)
+    return results
+
+
 def convolutions(dtype: Any) -> list[Any]:
     """By cuDNN where it is there, and by products."""
     results = []
@@ -112,11 +124,74 @@ def convolutions(dtype: Any) -> list[Any]:
     return results
 
 
+def scaled_steps(dtype: Any) -> list[Any]:
+    """Gradients looked at for infinities: before the step in float32, within it for halves that keep float32 copies."""
+    params = inputs((33, 65), (4099,), (3,), dtype=dtype, grad=True)
+    half = dtype != tg.float32
+    optimizer = tg.optim.AdamW(params, lr=1e-2, master_weights=half)
+    scaler = tg.amp.GradScaler(DEVICE, init_scale=8.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        scaler.scale(tg.stack([p.float().square().mean() for p in params]).sum()).backward()
+        if not half:
+            scaler.unscale_(optimizer)
+            tg.nn.utils.clip_grad_norm_(params, 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+    assert scaler.skipped_steps == 0
+    copies = [optimizer.state[p]["master_weight"] for p in params] if half else []
+    return [*params, *copies]
+
+
+def replayed() -> list[Any]:
+    """A graph that looks up rows, draws numbers and takes steps of Adam that the device counts."""
+    nn = tg.nn
+    layers = [nn.Embedding(11, 8), nn.Dropout(0.3), nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 11)]
+    model = nn.Sequential(*layers).to(DEVICE)
+    optimizer = tg.optim.AdamW(model.parameters(), lr=1e-2, capturable=True)
+    x, y = (tg.randint(0, 11, (6,), device=DEVICE) for _ in range(2))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    step()  # makes the optimizer's state, which a recording cannot
+    graph = tg.cuda.CUDAGraph()
+    with tg.cuda.graph(graph):
+        step()
+    for _ in range(3):
+        x.copy_(x.roll(1))
+        graph.replay()
+    return list(model.parameters())
+
+
+REVERSE = """
+template <typename T, int N>
+__global__ void reverse(const T* x, T* y, int n) {
+  __shared__ T tile[N];
+  int first = blockIdx.x * N, length = min(N, n - first);
+  if (threadIdx.x < length) tile[threadIdx.x] = x[first + threadIdx.x];
+  __syncthreads();
+  if (threadIdx.x < length) y[first + threadIdx.x] = tile[length - 1 - threadIdx.x];
+}"""
+
+
+def raw_kernel() -> list[Any]:
+    """A user's kernel, whose last block is filled in part."""
+    (x,) = inputs((1000,))
+    y = tg.empty_like(x)
+    tg.cuda.RawKernel(REVERSE, "reverse<float, 64>")(16, 64, (x, y, 1000))
+    return [y]
+
+
 def kernels() -> dict[str, Callable[[], list[Any]]]:
     found: dict[str, Callable[[], list[Any]]] = {}
     for dtype in (tg.float32, tg.bfloat16, tg.float16, tg.float64):
-        for f in (pointwise, reductions, rows, indexing, products, attention, convolutions):
+        for f in (pointwise, reductions, rows, indexing, products, attention, masked_attention, convolutions):
             found[f"{f.__name__} {dtype.name}"] = lambda f=f, dtype=dtype: f(dtype)
+    for dtype in (tg.float32, tg.bfloat16, tg.float16):
+        found[f"scaled_steps {dtype.name}"] = lambda dtype=dtype: scaled_steps(dtype)
     found["integers"] = lambda: [
         tg.arange(100, device=DEVICE) * 3 % 7,
         tg.ones(5, 9, device=DEVICE, dtype=tg.int64).sum(0),
@@ -127,6 +202,8 @@ def kernels() -> dict[str, Callable[[], list[Any]]]:
         tg.randperm(50, device=DEVICE),
     ]
     found["cross entropy"], found["embedding"], found["training"] = cross_entropy, embedding, training
+    if DEVICE != "cpu":
+        found["graph"], found["raw kernel"] = replayed, raw_kernel
     return found
 
 
