@@ -140,13 +140,20 @@ if(TG_CUDA_EMULATION AND TG_BUILD_TESTS)
   endif()
 endif()
 
-# tg_emulated_tests(PROGRAM): what every backend must do, on the emulated device; threads in order, and in any.
+# tg_emulated_tests(PROGRAM): what every backend must do, on the emulated device; threads in order, in any, and with one
+# warp far ahead (a share of the calls: 21 seconds instead of 70).
 function(tg_emulated_tests program)
-  set(share 1)
+  set(seeds 0 2 3)
   if(TG_SANITIZE MATCHES "thread")
-    set(share 16) # all of it takes twelve minutes a seed
+    set(seeds 0 2)
   endif()
-  foreach(seed 0 2)
+  foreach(seed ${seeds})
+    set(share 1)
+    if(TG_SANITIZE MATCHES "thread")
+      set(share 16) # all of it takes twelve minutes a seed
+    elseif(seed EQUAL 3)
+      set(share 4)
+    endif()
     add_test(NAME ${program}_cuda_emulation_${seed}
       COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
