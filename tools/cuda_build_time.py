@@ -3,6 +3,7 @@ being compiled or linked. Other files may have been compiled beside them, so alo
 
     python tools/cuda_build_time.py build/py [--fresh]
 
+The goal is printed beside it and not enforced: a slow or busy machine is no defect of a change.
 With --fresh, for a tree that was new, it is an error if no file of the plug-in was compiled.
 """
 

@@ -43,8 +43,8 @@ def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
     monkeypatch.setattr(tg._C, "_find_vendor", lambda files, before: ("", "tried"))
     for name in ("cuBLAS", "cuBLASLt"):
         missing = f'missing (lib{name.lower().replace("lt", "Lt")}.so.13): pip install "nvidia-cublas>=13.1,<14"'
-        assert _doctor.library(name) == (name, f"{missing}, or pip install tinygrad_cpp[cuda]")
-    assert "pip install" in _doctor.library("NVRTC")[1] and "[cuda,cudnn]" in _doctor.library("cuDNN")[1]
+        assert _doctor.library(name) == (name, f'{missing}, or pip install "tinygrad_cpp[cuda]"')
+    assert "pip install" in _doctor.library("NVRTC")[1] and "[cudnn]" in _doctor.library("cuDNN")[1]
 
 
 def test_the_plug_in_is_named_or_why_it_does_not_open(tmp_path):
