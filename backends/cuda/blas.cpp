@@ -46,8 +46,8 @@ const Blas* blas() {
 void warn_without_blas() {
   static std::atomic<bool> told = false;
   if (left_out_by_user(kBlasLibrary) || told.exchange(true)) return;
-  warn(str("cuda: ", kBlasLibrary, " was not found, so products are made by a kernel that is many times slower: ",
-           "pip install \"nvidia-cublas>=13.1,<14\", or pip install tinygrad_cpp[cuda]"));
+  warn(str("cuda: ", kBlasLibrary, " was not found, so products are made by a plain kernel, which is not tuned: ",
+           "pip install \"nvidia-cublas>=13.1,<14\", or pip install \"tinygrad_cpp[cuda]\""));
 }
 
 void check_blas(const Blas& b, BlasStatus s, const char* what) {

@@ -90,8 +90,8 @@ const NvrtcState& nvrtc() { return library().state; }
 Image compile_cuda(const Source& source, const std::string& arch) {
   const Library& l = library();
   TG_CHECK(l.state, DeviceError,
-           "NVRTC, which compiles kernels at run time, was not found; pip install \"nvidia-cuda-nvrtc>=13.0,<13.1\". "
-           "Tried:\n",
+           "NVRTC, which compiles kernels at run time, was not found; pip install \"nvidia-cuda-nvrtc>=13.0,<13.1\", "
+           "or pip install \"tinygrad_cpp[cuda]\". Tried:\n",
            l.state.tried);
   std::vector<std::string> options{"--gpu-architecture=" + arch, "--std=c++20"};
   options.insert(options.end(), source.options.begin(), source.options.end());
