@@ -332,6 +332,8 @@ void seed_all(Run& run, const char* what, const std::vector<Tensor>& roots, cons
     }
     TG_CHECK(g.sizes() == r.sizes(), ShapeError, what, ": gradient ", i, " has size ", g.sizes(), ", the tensor ",
              r.sizes());
+    TG_CHECK(g.device() == r.device(), DeviceError, what, ": gradient ", i,
+             " must be on the device of its tensor; gradient=", describe(g), ", tensor=", describe(r));
     if (g.dtype() != r.dtype()) g = cast(g, r.dtype());
     run.seed(r, g);
   }

@@ -73,6 +73,7 @@ CachingAllocator::Block CachingAllocator::forget(void* p) {
 void CachingAllocator::deallocate(void* p, size_t bytes) {
   if (!p) return;
   const Block block = forget(p);
+  count_used(bytes, -1);
   live_.fetch_sub(int64_t(block_size(bytes, block.order)), std::memory_order_relaxed);
   if (block.users.empty() || !wait_for_users(p, bytes, block)) give_back(p, bytes, block.order);
 }

@@ -283,7 +283,7 @@ static void call_inplace(const OpDef& op, Args args, Outputs& out) {
   execute_inplace(op, args, out);
 }
 
-// The device of the tensors among the arguments; the CPU if there are none.
+// The device of the tensors among the arguments, which must be one; the CPU if there are none.
 static Device device_of(const OpDef& op, Args args) {
   std::optional<Device> d;
   auto see = [&](const Tensor& t) {
@@ -337,8 +337,11 @@ static void run(const OpDef& op, Args args, Outputs& out) {
     if (m.autocast.on && call_autocast(op, args, out)) return;
     if (m.intercept && slots().intercept && slots().intercept(op, args, out)) return;
   }
-  if (TG_UNLIKELY(op.spec.flags & kOnHost))
-    if (Device d = device_of(op, args); !d.is_cpu()) return call_on_host(op, args, out, d);
+  // Before a device has been used all tensors are the CPU's.
+  if (TG_UNLIKELY(device_allocator != nullptr) && !(op.spec.flags & kAnyDevices)) {
+    const Device d = device_of(op, args);
+    if ((op.spec.flags & kOnHost) && !d.is_cpu()) return call_on_host(op, args, out, d);
+  }
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
   if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
   if (op.shortcut && m.grad && any_requires_grad(args)) return op.spec.composite(args, out);

@@ -41,6 +41,7 @@ enum OpFlags : uint32_t {
   kMakeInplace = 256,  // also has the in-place form `name_`, made automatically
   kAlsoNN = 512,       // also in nn.functional
   kOnHost = 1024,      // computed on the CPU wherever its operands are: they are copied there, the results back
+  kAnyDevices = 2048,  // its tensors may lie on different devices: it copies between them, or looks at sizes alone
 };
 
 // The part an author writes. Exactly one of `composite` (a function of other ops, differentiated through them) and

@@ -178,17 +178,17 @@ TG_OP(
     .doc = "input on another device and, if given, in another dtype.", .composite = box<to_device>,
     .flags = kMethodOnly, .samples = "T(3,4); C(3), dtype=DT('float32'); T(3), copy=True");
 TG_OP("to.other(Tensor input, Tensor other, bool non_blocking=False, bool copy=False) -> Tensor",
-      .doc = "input with the dtype and on the device of other.", .composite = box<to_other>, .flags = kMethodOnly,
-      .samples = "T(3,4), C(2); C(3,4), I(2, hi=3); I(3, hi=5), C(1)");
+      .doc = "input with the dtype and on the device of other.", .composite = box<to_other>,
+      .flags = kMethodOnly | kAnyDevices, .samples = "T(3,4), C(2); C(3,4), I(2, hi=3); I(3, hi=5), C(1)");
 TG_OP("type_as(Tensor input, Tensor other) -> Tensor", .doc = "input with the dtype and on the device of other.",
-      .composite = box<type_as_body>, .flags = kMethodOnly,
+      .composite = box<type_as_body>, .flags = kMethodOnly | kAnyDevices,
       .samples = "T(3,4), C(2); C(3,4), I(2, hi=3); I(3, hi=5), C(1)");
 TG_OP("contiguous(Tensor input) -> Tensor",
       .doc = "input itself if its elements lie in row-major order without gaps, else a copy that does.",
       .composite = box<contiguous_body>, .flags = kMethodOnly, .samples = "T(3,4); T(); T(0,2); I(3,2, hi=5)");
 TG_OP("copy(Tensor input, Tensor src, bool non_blocking=False) -> Tensor",
       .doc = "src broadcast to the size of input and converted to its dtype.", .primitive = box<copy_body>,
-      .inplace = copy_inplace, .grads = {{0, zero_grad}, {0, same_grad}}, .flags = kHidden | kMakeInplace,
+      .inplace = copy_inplace, .grads = {{0, zero_grad}, {0, same_grad}}, .flags = kHidden | kMakeInplace | kAnyDevices,
       .torch = "none", .samples = "T(3,4), T(3,4); T(3,4), T(4); T(3,4), T(); I(3, hi=5), T(3); T(2,3), T(1,3)");
 TG_OP("fill(Tensor input, Operand value) -> Tensor", .doc = "A number, or the value of a 0-d tensor, in every element.",
       .primitive = box<fill_body>, .inplace = fill_inplace, .grads = {{0, zero_grad}, {0, same_grad}},

@@ -42,7 +42,7 @@ TG_OP("equal(Tensor input, Tensor other) -> bool",
 
 bool is_same_size_impl(const Tensor& a, const Tensor& b) { return a.sizes() == b.sizes(); }
 TG_OP("is_same_size(Tensor input, Tensor other) -> bool", .doc = "True if both have the same sizes.",
-      .primitive = box<is_same_size_impl>, .flags = kNoGrad, .torch = "Tensor.is_same_size",
+      .primitive = box<is_same_size_impl>, .flags = kNoGrad | kAnyDevices, .torch = "Tensor.is_same_size",
       .samples = "T(3,4), T(3,4); T(3), T(4)");
 
 }  // namespace

@@ -84,8 +84,9 @@ TG_OP("resize(Tensor input, int[] size) -> Tensor",
       .primitive = box<resize_body>, .inplace = resize_inplace, .flags = kNoGrad | kHidden | kMakeInplace,
       .torch = "none", .samples = "C(3,4), [2, 3]; C(3,4), [3, 4]; C(2), [2, 2]; C(3), [0]; C(2), []; I(6, hi=5), [6]");
 TG_OP("resize_as(Tensor input, Tensor the_template) -> Tensor", .doc = "input.resize_(the_template.size()).",
-      .primitive = box<resize_as_body>, .inplace = resize_as_inplace, .flags = kNoGrad | kHidden | kMakeInplace,
-      .torch = "none", .samples = "C(3,4), C(2,3); C(2), C(2); C(2), C(2,2)");
+      .primitive = box<resize_as_body>, .inplace = resize_as_inplace,
+      .flags = kNoGrad | kHidden | kMakeInplace | kAnyDevices, .torch = "none",
+      .samples = "C(3,4), C(2,3); C(2), C(2); C(2), C(2,2)");
 TG_OP("fill_diagonal(Tensor input, Scalar fill_value, bool wrap=False) -> Tensor",
       .doc =
           "fill_value on the main diagonal; with wrap=True a tall matrix starts over below its end. With more than 2 "

@@ -218,6 +218,9 @@ Plan make_plan(const char* op, const Tensor& x, const Items& items) {
 }
 
 Tensor index_advanced_body(const Tensor& x, const Items& items) {
+  for (const IndexItem& i : items)
+    TG_CHECK(i.kind != Kind::Tensor || i.tensor.device() == x.device(), DeviceError,
+             "index: expected all tensors on one device, got ", x.device(), " and ", i.tensor.device());
   Plan p = make_plan("index", x, items);
   Tensor out = empty_tensor(p.flat, x.dtype(), x.device());
   if (out.numel() > 0) backend(x.device()).gather(p.line, p.axis, p.index(), View(out));

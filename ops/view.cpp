@@ -268,9 +268,10 @@ TG_OP("reshape(Tensor input, int[] shape) -> Tensor",
       .composite = box<reshape_body>,
       .samples = "T(3,4), [4, 3]; T(3,4), [-1]; T(2,3,4), [6, -1]; T(), [1, 1]; T(0,3), [3, 0]; T(1), []");
 TG_OP("view_as(Tensor input, Tensor other) -> Tensor", .doc = "input.view(other.size()).",
-      .composite = box<view_as_body>, .flags = kMethodOnly, .samples = "T(3,4), T(2,6); T(), T(1)", .notes = "layout");
+      .composite = box<view_as_body>, .flags = kMethodOnly | kAnyDevices, .samples = "T(3,4), T(2,6); T(), T(1)",
+      .notes = "layout");
 TG_OP("reshape_as(Tensor input, Tensor other) -> Tensor", .doc = "input.reshape(other.size()).",
-      .composite = box<reshape_as_body>, .flags = kMethodOnly, .samples = "T(3,4), T(2,6); T(), T(1)");
+      .composite = box<reshape_as_body>, .flags = kMethodOnly | kAnyDevices, .samples = "T(3,4), T(2,6); T(), T(1)");
 TG_OP("ravel(Tensor input) -> Tensor", .doc = "All elements in one dimension.", .composite = box<ravel_body>,
       .samples = "T(3,4); T(); T(0,2)");
 TG_OP("flatten(Tensor input, int start_dim=0, int end_dim=-1) -> Tensor",
@@ -284,7 +285,7 @@ TG_OP("expand(Tensor input, int[] size) -> Tensor",
       .primitive = box<expand_body>, .grads = {{0, same_grad}}, .flags = kView | kMethodOnly,
       .samples = "T(3,1), [3, 4]; T(3), [2, 3]; T(1,3), [2, -1]; T(), [2, 2]; T(1), [0]; T(2,1), [3, 2, 1]");
 TG_OP("expand_as(Tensor input, Tensor other) -> Tensor", .doc = "input.expand(other.size()).",
-      .composite = box<expand_as_body>, .flags = kMethodOnly, .samples = "T(3,1), T(3,4); T(), T(2)");
+      .composite = box<expand_as_body>, .flags = kMethodOnly | kAnyDevices, .samples = "T(3,1), T(3,4); T(), T(2)");
 TG_OP("broadcast_to(Tensor input, int[] size) -> Tensor", .doc = "input.expand(size).",
       .composite = box<broadcast_to_body>, .samples = "T(3,1), [3, 4]; T(3), [2, 3]; T(), [2]");
 TG_OP("permute(Tensor input, int[] dims) -> Tensor", .doc = "Dimensions in another order.",
