@@ -167,7 +167,7 @@ const Tensor& sparse_(const Tensor& t, double sparsity, double std, Generator* g
   init::uniform_(keys, 0, 1, generator);
   int64_t rows = t.size(0), zeros = int64_t(std::ceil(sparsity * double(rows)));
   Tensor rank = tg::argsort(tg::argsort(keys, 0), 0);
-  tg::mul_(t, tg::to(tg::ge(rank, zeros), t.dtype()));
+  tg::mul_(t, tg::to(tg::to(tg::ge(rank, zeros), t.dtype()), t.device()));
   return t;
 }
 

@@ -249,7 +249,7 @@ TG_OP(
         "-log of the probability that log_probs (T, N, C) spell targets, (N, S) or concatenated, with blanks and "
         "repeats removed. 'mean' divides each loss by its target's length first. The gradient is the exact one with "
         "respect to log_probs.",
-    .composite = box<ctc_loss_body>, .flags = kNN, .torch = "none",
+    .composite = box<ctc_loss_body>, .flags = kNN | kAnyDevices, .torch = "none",
     .samples =
         "T(6,2,4), I(2,2, lo=1, hi=4), I(2, lo=5, hi=7), I(2, lo=1, hi=3); "
         "T(6,4), I(2, lo=1, hi=4), I(lo=5, hi=7), I(lo=1, hi=3), reduction='none'",

@@ -216,3 +216,17 @@ def test_lengths_of_ctc_loss_may_be_on_the_cpu(where, reduction):
     for a, b in zip(here, there):
         assert b.is_cuda and a.allclose(b.cpu(), 1e-5, 1e-6)
     assert all(math.isfinite(v) for v in here[0].reshape(-1).tolist())
+
+
+def test_packed_sequences_keep_their_lengths_on_the_cpu():
+    x = tg.randn(3, 2, 4)
+    with tg.device("cuda"):
+        packed = tg.nn.utils.rnn.pack_padded_sequence(x.cuda(), [3, 2])
+        back, lengths = tg.nn.utils.rnn.pad_packed_sequence(packed)
+    assert packed.data.is_cuda and not packed.batch_sizes.is_cuda and not lengths.is_cuda
+    assert back[:2].cpu().equal(x[:2]) and lengths.tolist() == [3, 2]
+
+
+def test_sparse_initialisation():
+    w = tg.nn.init.sparse_(tg.empty(10, 4, device="cuda"), 0.3)
+    assert (w == 0).sum(0).tolist() == [3, 3, 3, 3]

@@ -125,7 +125,7 @@ def pack_padded_sequence(input, lengths, batch_first: bool = False, enforce_sort
     index = tensor(rows, dtype=int64, device=input.device)
     data = input.reshape(steps * batch, *input.shape[2:]).index_select(0, index)
     sorted_indices = None if enforce_sorted else tensor(order, dtype=int64, device=input.device)
-    return PackedSequence(data, tensor(counts, dtype=int64), sorted_indices)
+    return PackedSequence(data, tensor(counts, dtype=int64, device="cpu"), sorted_indices)
 
 
 def _batch_sizes(decreasing: Sequence[int]) -> list[int]:
@@ -160,7 +160,7 @@ def pad_packed_sequence(sequence, batch_first: bool = False, padding_value: floa
     index = tensor(rows, dtype=int64, device=data.device)
     padded = cat([data, padding]).index_select(0, index).reshape(steps, batch, *data.shape[1:])
     lengths = [sum(n > k for n in counts) for k in place]
-    return padded.transpose(0, 1) if batch_first else padded, tensor(lengths, dtype=int64)
+    return padded.transpose(0, 1) if batch_first else padded, tensor(lengths, dtype=int64, device="cpu")
 
 
 def pad_sequence(sequences, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"):
