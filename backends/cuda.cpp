@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "backends/cuda_counts.h"
+#include "core/device_use.h"
 #include "core/version.h"
 
 namespace tg::cuda {
@@ -125,6 +126,7 @@ bool capturing() noexcept {
 Runtime& runtime() {
   Runtime* r = plugin();
   if (TG_UNLIKELY(!r || device_count() == 0)) fail<DeviceError>("cuda: ", probe().text, kFallback);
+  devices_used.store(true, std::memory_order_relaxed);
   return *r;
 }
 

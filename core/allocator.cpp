@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "core/device_use.h"
 #include "core/error.h"
 #include "core/memory_log.h"
 #include "core/size_class.h"
@@ -265,6 +266,7 @@ class HostAllocator final : public Allocator {
 }  // namespace
 
 Allocator& (*device_allocator)(Device) = nullptr;
+std::atomic<bool> devices_used{false};
 
 Allocator& allocator(Device d) {
   // Never destroyed: tensors in static or Python objects may outlive every other static.

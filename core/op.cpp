@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "core/device_use.h"
 #include "core/memory_log.h"
 
 namespace tg {
@@ -327,6 +328,15 @@ static void call_on_host(const OpDef& op, Args args, Outputs& out, Device device
   for (Tensor& t : out) t = moved(t, device);
 }
 
+// Checks that the tensors lie on one device. True if an op of the CPU was done there for another device's tensors.
+[[gnu::noinline]] static bool run_on_host(const OpDef& op, Args args, Outputs& out) {
+  if (op.spec.flags & kAnyDevices) return false;
+  const Device d = device_of(op, args);
+  if (!(op.spec.flags & kOnHost) || d.is_cpu()) return false;
+  call_on_host(op, args, out, d);
+  return true;
+}
+
 static void run(const OpDef& op, Args args, Outputs& out) {
   Modes& m = modes();
   if (TG_UNLIKELY(m.autocast.on | uint8_t(m.intercept) | uint8_t(m.memory_log))) {
@@ -337,11 +347,7 @@ static void run(const OpDef& op, Args args, Outputs& out) {
     if (m.autocast.on && call_autocast(op, args, out)) return;
     if (m.intercept && slots().intercept && slots().intercept(op, args, out)) return;
   }
-  // Before a device has been used all tensors are the CPU's.
-  if (TG_UNLIKELY(device_allocator != nullptr) && !(op.spec.flags & kAnyDevices)) {
-    const Device d = device_of(op, args);
-    if ((op.spec.flags & kOnHost) && !d.is_cpu()) return call_on_host(op, args, out, d);
-  }
+  if (TG_UNLIKELY(devices_used.load(std::memory_order_relaxed)) && run_on_host(op, args, out)) return;
   if (TG_UNLIKELY(op.inplace_of != nullptr)) return call_inplace(op, args, out);
   if (!op.spec.primitive || (op.spec.composite && !m.fast_paths)) return op.spec.composite(args, out);
   if (op.shortcut && m.grad && any_requires_grad(args)) return op.spec.composite(args, out);

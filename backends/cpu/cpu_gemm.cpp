@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
 constexpr double kUnit = 4e6;            // multiply-adds that are worth a call of the BLAS
-constexpr double kPart = 1e6;             // and a part of a product with our own kernel (of a batch, half of it)
+constexpr double kPart = 1e6;            // and a part of a product with our own kernel (of a batch, half of it)
 constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
 
 struct alignas(64) Line {
