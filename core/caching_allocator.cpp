@@ -105,8 +105,9 @@ void CachingAllocator::give_back(void* p, size_t bytes, uint64_t order) {
   {
     std::lock_guard lock(mutex_);
     int64_t size = int64_t(block_size(bytes, order));
-    // Past the peak of what was ever live at once, caching more cannot help.
-    bool room = cached_.load(std::memory_order_relaxed) + size <= std::max<int64_t>(peak_.load(), 1 << 20);
+    // What a step asks for one after the other is more than what is ever live at once: with what is live, twice that.
+    const int64_t held = live_.load(std::memory_order_relaxed) + cached_.load(std::memory_order_relaxed);
+    bool room = held + size <= 2 * std::max<int64_t>(peak_.load(), 1 << 20);
     if ((room || (order & kPrivate) || must_keep()) && !ended(order)) {
       try {
         pool(order).free[size_class(bytes)].push_back(p);
