@@ -41,6 +41,23 @@ def test_counters():
     assert [tg.memory.text(n) for n in (5, 1536, 3 * MIB, 2**31)] == ["5 B", "1.50 KiB", "3.00 MiB", "2.00 GiB"]
 
 
+def test_all_sizes_of_a_step_are_kept():
+    """Not what was live at once, but all that a step asks for: what is given back would be faulted in by the next step."""
+    before = tg.memory.live()
+    tg.memory.release_cached()
+    tg.memory.reset_peak()
+    for _ in range(3):
+        pair = tg.empty(8 * MIB // 4), tg.empty(4 * MIB // 4)
+        del pair
+        alone = tg.empty(10 * MIB // 4)
+        del alone
+        assert tg.memory.cached() >= (8 + 4 + 10) * MIB
+    for size in (5, 6, 7, 9, 11):  # sizes that come once do not pile up
+        tg.empty(size * MIB // 4)
+        assert tg.memory.cached() <= 2 * (tg.memory.peak() - before) + before + MIB
+    tg.memory.release_cached()
+
+
 def test_summary_and_record():
     model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64))
     optimizer = tg.optim.AdamW(model.parameters())
