@@ -126,9 +126,10 @@ def machine_section(results: dict) -> str:
             )
         mean, torch = (geometric_mean(against(r, p) for r in rows) for p in ("best", "torch"))
         count = sum(bool(ratios(r)) for r in rows)
+        measured = ", ".join(f"{NAMES[p]} for {sum(p in ratios(r) for r in rows)}" for p in PEERS)
         lines.append(
             f"**{threads} thread{'s' * (threads > 1)}: geometric mean over {count} rows {mean:.2f} of the best peer "
-            f"(goal 0.6), {torch:.2f} of PyTorch.**"
+            f"(goal 0.6), {torch:.2f} of PyTorch.** Measured: {measured}."
         )
     return "\n\n".join(lines) + "\n"
 
@@ -262,10 +263,11 @@ def behind_section(results: dict) -> str:
 
 
 def without_reason(results: dict, page: str) -> list[str]:
-    """Workloads behind a peer that no line "- **name**: reason" of the page names; a name may end in *."""
+    """Workloads behind a peer or a goal that no line "- **name**: reason" of the page names; a name may end in *."""
     reasons = re.findall(r"^- \*\*(.+?)\*\*:", page, re.MULTILINE)
     patterns = [re.compile(re.escape(r).replace(r"\*", ".*")) for entry in reasons for r in entry.split("; ")]
-    names = dict.fromkeys(row["workload"] for row, _, _ in behind(results["rows"]))
+    short = [row for row in results["rows"] if not all(good for _, good in verdicts(row))]
+    names = dict.fromkeys(row["workload"] for row in [r for r, _, _ in behind(results["rows"])] + short)
     return [n for n in names if not any(p.fullmatch(n) for p in patterns)]
 
 

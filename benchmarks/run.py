@@ -124,7 +124,8 @@ class Bench:
         self.file: Path = args.out.with_suffix(".json")
         kept = json.loads(self.file.read_text()) if self.file.exists() and not args.fresh else {}
         self.results = {"rows": [], "start": {}, "primitives": {}, "growth": []} | kept
-        self.results["machine"] = machine.describe(sys.executable, args.jax_python) | {"rounds": args.rounds}
+        if args.parts != "none" or "machine" not in self.results:
+            self.results["machine"] = machine.describe(sys.executable, args.jax_python) | {"rounds": args.rounds}
 
     def python(self, framework: str) -> str:
         return self.args.jax_python if framework == "jax" else sys.executable
