@@ -50,6 +50,20 @@ def gpt():
     return Gpt(), (16, 24)
 
 
+class Lstm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.LSTM(24, 72, batch_first=True)
+        self.head = nn.Linear(72, 10)
+
+    def forward(self, x):
+        return self.head(self.cells(x)[0].mean(1))
+
+
+def lstm():
+    return Lstm(), (32, 12, 24)
+
+
 def state_hash(make, threads: int, steps: int) -> str:
     tg.set_num_threads(threads)
     tg.manual_seed(11)
@@ -68,7 +82,7 @@ def state_hash(make, threads: int, steps: int) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, gpt])
+@pytest.mark.parametrize("make", [mlp, cnn, gpt, lstm])
 def test_training_has_the_same_bits_for_any_thread_count(make):
     before = tg.get_num_threads()
     try:
