@@ -34,6 +34,10 @@ void launch_kernel(void* kernel, const unsigned* grid, const unsigned* block, si
   DeviceGuard guard(k.device);
   const void* f = reinterpret_cast<const void*>(k.kernel);
   if (shared > k.shared) {
+    int most = 0;
+    check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, k.device), "cudaDeviceGetAttribute");
+    TG_CHECK(shared <= size_t(most), ValueError, shared,
+             " bytes of shared memory are asked for, a block of cuda:", k.device, " has at most ", most);
     check(cudaFuncSetAttribute(f, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)), "cudaFuncSetAttribute");
     k.shared = shared;
   }

@@ -157,8 +157,13 @@ void RawKernel::operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& 
     addresses[i] = slots[i].bytes;
   }
   const unsigned g[] = {grid.x, grid.y, grid.z}, b[] = {block.x, block.y, block.z};
-  runtime().kernel_launch(kernel.handle, g, b, shared, stream ? *stream : runtime().current_stream(device),
-                          addresses.data());
+  try {
+    runtime().kernel_launch(kernel.handle, g, b, shared, stream ? *stream : runtime().current_stream(device),
+                            addresses.data());
+  } catch (ValueError& e) {
+    e.text = str("RawKernel '", name(), "': ", e.text);
+    throw;
+  }
   for (size_t i = 0; i < args.size(); ++i)
     if (const Tensor* t = std::get_if<Tensor>(&args[i]); t && !kernel.params[i].constant) t->bump_version("RawKernel");
   std::lock_guard lock(state_->mutex);

@@ -135,6 +135,14 @@ def test_templates_and_shared_memory(dtype, name):
     assert x.cpu().tolist() == expected.reshape(-1).tolist()
 
 
+def test_too_much_shared_memory_names_the_kernel_and_the_limit():
+    x = tg.zeros(64, device="cuda")
+    kernel = RawKernel(BLOCKWISE, "reverse<float, 32>")
+    with pytest.raises(ValueError, match=r"reverse.*10000000 bytes of shared memory.*at most \d+"):
+        kernel(2, 32, (x,), shared_mem=10**7)
+    kernel(2, 32, (x,), shared_mem=128)  # nothing is left behind
+
+
 def test_options_define():
     x = tg.zeros(1).to("cuda")
     RawKernel("__global__ void f(float* x) { x[0] = VALUE; }", "f", ("-DVALUE=7",))(1, 1, (x,))
