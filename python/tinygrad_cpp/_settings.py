@@ -98,13 +98,15 @@ def set_num_interop_threads(n: int) -> None:
 
 
 def set_default_tensor_type(t: Any) -> None:
-    """The type of floating-point literals, from the name or class of a tensor type such as FloatTensor."""
+    """The type of floating-point literals and the device of new tensors, from the name or class of a tensor type, such
+    as FloatTensor or torch.cuda.FloatTensor."""
     from ._typed import NAMES
 
-    name = (t if isinstance(t, str) else t.__name__).rpartition(".")[2]
+    module, _, name = (t if isinstance(t, str) else f"{t.__module__}.{t.__name__}").rpartition(".")
     if name not in NAMES:
         raise _C.TypeError(f"set_default_tensor_type: there is no tensor type {t!r}")
     _C.set_default_dtype(NAMES[name])
+    _C.set_default_device("cuda" if module.endswith("cuda") else "cpu")
 
 
 def is_inference(input: Tensor) -> bool:

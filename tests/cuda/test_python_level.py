@@ -230,3 +230,16 @@ def test_packed_sequences_keep_their_lengths_on_the_cpu():
 def test_sparse_initialisation():
     w = tg.nn.init.sparse_(tg.empty(10, 4, device="cuda"), 0.3)
     assert (w == 0).sum(0).tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("kind", ["torch.cuda.DoubleTensor", tg.cuda.DoubleTensor])
+def test_default_tensor_type_moves_what_is_made(kind):
+    try:
+        tg.set_default_tensor_type(kind)
+        made = tg.ones(2) * 0.5
+        assert made.is_cuda and made.dtype == tg.float64
+        tg.set_default_tensor_type("torch.FloatTensor")
+        assert not tg.ones(2).is_cuda and tg.ones(2).dtype == tg.float32
+    finally:
+        tg.set_default_device("cpu")
+        tg.set_default_dtype(tg.float32)
