@@ -105,8 +105,8 @@ def set_default_tensor_type(t: Any) -> None:
     module, _, name = (t if isinstance(t, str) else f"{t.__module__}.{t.__name__}").rpartition(".")
     if name not in NAMES:
         raise _C.TypeError(f"set_default_tensor_type: there is no tensor type {t!r}")
+    _C.set_default_device("cuda" if module.endswith("cuda") else "cpu")  # first, as it may fail
     _C.set_default_dtype(NAMES[name])
-    _C.set_default_device("cuda" if module.endswith("cuda") else "cpu")
 
 
 def is_inference(input: Tensor) -> bool:
