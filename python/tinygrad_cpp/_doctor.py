@@ -75,8 +75,11 @@ def cpu() -> Lines:
 
 # ---- CUDA
 
-CUBLAS = 'pip install "nvidia-cublas>=13.1,<14", or pip install "tinygrad_cpp[cuda]"'
-NVRTC = 'pip install "nvidia-cuda-nvrtc>=13.0,<13.1", or pip install "tinygrad_cpp[cuda]"'
+ALL = 'or pip install "tinygrad_cpp[cuda]", which brings all of them'
+CUBLAS = f'pip install "nvidia-cublas>=13.1,<14", {ALL}'
+NVRTC = f'pip install "nvidia-cuda-nvrtc>=13.0,<13.1", {ALL}'
+CUDNN = f'pip install "nvidia-cudnn-cu13>=9.21,<10", {ALL}'
+NCCL = f'pip install "nvidia-nccl-cu13>=2.28,<3", {ALL}'
 PLUGIN = "this build has none; with an nvcc of CUDA 13: pip install . --config-settings=cmake.define.TG_CUDA=ON"
 EMULATION = "this build has none; CMake: TG_CUDA_EMULATION=ON"
 
@@ -164,8 +167,8 @@ LIBRARIES: dict[str, tuple[list[str], list[str], Callable[[ctypes.CDLL], str], s
     "cuBLASLt": (["libcublasLt.so.13"], [], _lt_version, CUBLAS),
     "cuBLAS": (["libcublas.so.13"], ["libcublasLt.so.13"], _cublas_version, CUBLAS),
     "NVRTC": (["libnvrtc.so.13"], ["libnvrtc-builtins.so.13.0"], _nvrtc_version, NVRTC),
-    "cuDNN": (["libcudnn.so.9"], [], _cudnn_version, 'optional; pip install "tinygrad_cpp[cudnn]"'),
-    "NCCL": (["libnccl.so.2"], [], _nccl_version, 'optional; pip install "tinygrad_cpp[nccl]"'),
+    "cuDNN": (["libcudnn.so.9"], [], _cudnn_version, CUDNN),
+    "NCCL": (["libnccl.so.2"], [], _nccl_version, NCCL),
 }
 
 

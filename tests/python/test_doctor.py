@@ -41,10 +41,17 @@ def test_names_what_is_there_and_what_to_install(tmp_path):
 def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
     """As on a machine that has none of them."""
     monkeypatch.setattr(tg._C, "_find_vendor", lambda files, before: ("", "tried"))
-    for name in ("cuBLAS", "cuBLASLt"):
-        missing = f'missing (lib{name.lower().replace("lt", "Lt")}.so.13): pip install "nvidia-cublas>=13.1,<14"'
-        assert _doctor.library(name) == (name, f'{missing}, or pip install "tinygrad_cpp[cuda]"')
-    assert "pip install" in _doctor.library("NVRTC")[1] and "[cudnn]" in _doctor.library("cuDNN")[1]
+    packages = {
+        "cuBLAS": ("libcublas.so.13", "nvidia-cublas>=13.1,<14"),
+        "cuBLASLt": ("libcublasLt.so.13", "nvidia-cublas>=13.1,<14"),
+        "NVRTC": ("libnvrtc.so.13", "nvidia-cuda-nvrtc>=13.0,<13.1"),
+        "cuDNN": ("libcudnn.so.9", "nvidia-cudnn-cu13>=9.21,<10"),
+        "NCCL": ("libnccl.so.2", "nvidia-nccl-cu13>=2.28,<3"),
+    }
+    assert packages.keys() == _doctor.LIBRARIES.keys()
+    for name, (file, package) in packages.items():
+        how = f'pip install "{package}", or pip install "tinygrad_cpp[cuda]", which brings all of them'
+        assert _doctor.library(name) == (name, f"missing ({file}): {how}")
 
 
 def test_the_plug_in_is_named_or_why_it_does_not_open(tmp_path):
