@@ -193,9 +193,6 @@ Tensor ctc_loss_ints(const Tensor& log_probs, const Tensor& targets, IntList inp
            "ctc_loss: log_probs must have 2 or 3 dimensions (time, batch, classes); log_probs=", describe(log_probs));
   TG_CHECK(is_float(log_probs.dtype()), DTypeError,
            "ctc_loss: expected a floating-point tensor, log_probs=", describe(log_probs));
-  TG_CHECK(log_probs.device() == targets.device(), DeviceError,
-           "ctc_loss: log_probs and targets must be on one device; log_probs=", describe(log_probs),
-           ", targets=", describe(targets));
   bool batched = log_probs.ndim() == 3;
   Tensor x = batched ? log_probs : unsqueeze(log_probs, 1);
   int64_t steps = x.size(0), n = x.size(1), classes = x.size(2);
@@ -206,7 +203,7 @@ Tensor ctc_loss_ints(const Tensor& log_probs, const Tensor& targets, IntList inp
   Tensor padded;
   {
     NoGrad guard;
-    padded = padded_targets(targets, n, target_lengths, blank, classes);
+    padded = padded_targets(to(targets, log_probs.device()), n, target_lengths, blank, classes);
   }
   Tensor loss = ctc_nll(x, padded, input_lengths, target_lengths, blank);
   if (zero_infinity) loss = where(eq(loss, kNoPath), 0.0, loss);
@@ -248,7 +245,7 @@ TG_OP(
     .doc =
         "-log of the probability that log_probs (T, N, C) spell targets, (N, S) or concatenated, with blanks and "
         "repeats removed. 'mean' divides each loss by its target's length first. The gradient is the exact one with "
-        "respect to log_probs.",
+        "respect to log_probs. targets and lengths may lie on another device than log_probs.",
     .composite = box<ctc_loss_body>, .flags = kNN | kAnyDevices, .torch = "none",
     .samples =
         "T(6,2,4), I(2,2, lo=1, hi=4), I(2, lo=5, hi=7), I(2, lo=1, hi=3); "
@@ -257,7 +254,7 @@ TG_OP(
 TG_OP(
     "ctc_loss.ints(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, "
     "str reduction='mean', bool zero_infinity=False) -> Tensor",
-    .doc = "Like ctc_loss, with the lengths as numbers.", .composite = box<ctc_loss_ints>, .flags = kNN,
+    .doc = "Like ctc_loss, with the lengths as numbers.", .composite = box<ctc_loss_ints>, .flags = kNN | kAnyDevices,
     .torch = "none",
     .samples =
         "T(6,2,4), I(2,2, lo=1, hi=4), [6,5], [2,1]; T(6,2,4), I(3, hi=3), [6,4], [2,1], 3, 'sum'; "

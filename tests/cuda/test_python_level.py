@@ -198,24 +198,36 @@ def test_a_copy_of_a_tensor_stays_on_its_device():
 # ---- labels of sequences
 
 
-@pytest.mark.parametrize("where", ["cpu", "cuda", "numbers"])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-def test_lengths_of_ctc_loss_may_be_on_the_cpu(where, reduction):
+@pytest.mark.parametrize("lengths_on", ["cpu", "cuda", "numbers"])
+@pytest.mark.parametrize("targets_on", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("labels", [[[1, 2, 3], [2, 2, 0]], [1, 2, 3, 2, 2], [[0, 0, 0], [0, 0, 0]]], ids=str)
+def test_targets_and_lengths_of_ctc_loss_may_be_on_another_device(device, targets_on, lengths_on, labels):
+    """In rows, concatenated, and with targets of no label at all."""
     logits = tg.randn(6, 2, 4)
-    targets = tg.tensor([[1, 2, 3], [2, 2, 0]])
-    lengths = [6, 5], [3, 2]
+    lengths = [6, 5], [3, 2] if tg.tensor(labels).sum() > 0 else [0, 0]
 
-    def run(device: str, lengths):
+    def run(device: str, targets_on: str, lengths, reduction: str):
         x = logits.to(device).detach().requires_grad_()
-        loss = F.ctc_loss(x.log_softmax(-1), targets.to(device), *lengths, reduction=reduction)
+        targets = tg.tensor(labels, device=targets_on)
+        loss = F.ctc_loss(x.log_softmax(-1), targets, *lengths, reduction=reduction)
         loss.sum().backward()
         return loss, x.grad
 
-    given = lengths if where == "numbers" else [tg.tensor(v, device=where) for v in lengths]
-    here, there = run("cpu", lengths), run("cuda", given)
-    for a, b in zip(here, there):
-        assert b.is_cuda and a.allclose(b.cpu(), 1e-5, 1e-6)
-    assert all(math.isfinite(v) for v in here[0].reshape(-1).tolist())
+    given = lengths if lengths_on == "numbers" else [tg.tensor(v, device=lengths_on) for v in lengths]
+    for reduction in ("mean", "none"):
+        here, there = run("cpu", "cpu", lengths, reduction), run(device, targets_on, given, reduction)
+        for a, b in zip(here, there):
+            assert b.device.type == device and a.allclose(b.cpu(), 1e-5, 1e-6)
+        assert all(math.isfinite(v) for v in here[0].reshape(-1).tolist())
+
+
+def test_wrong_targets_of_ctc_loss_on_another_device_are_refused():
+    x = tg.randn(6, 2, 4, device="cuda").log_softmax(-1)
+    with pytest.raises(tg.IndexError, match=r"ctc_loss: targets must lie in \[0, 4\), got 4"):
+        F.ctc_loss(x, tg.tensor([[1, 2], [4, 1]]), [6, 6], [2, 2])
+    with pytest.raises(tg.DTypeError, match="ctc_loss: targets must be integers"):
+        F.ctc_loss(x, tg.ones(2, 2), [6, 6], [2, 2])
 
 
 def test_packed_sequences_keep_their_lengths_on_the_cpu():
