@@ -75,7 +75,7 @@ def cpu() -> Lines:
 
 # ---- CUDA
 
-ALL = 'or pip install "tinygrad_cpp[cuda]", which brings all of them'
+ALL = 'or pip install "tinygrad_cpp[cuda]"'
 CUBLAS = f'pip install "nvidia-cublas>=13.1,<14", {ALL}'
 NVRTC = f'pip install "nvidia-cuda-nvrtc>=13.0,<13.1", {ALL}'
 CUDNN = f'pip install "nvidia-cudnn-cu13>=9.21,<10", {ALL}'

@@ -50,7 +50,7 @@ def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
     }
     assert packages.keys() == _doctor.LIBRARIES.keys()
     for name, (file, package) in packages.items():
-        how = f'pip install "{package}", or pip install "tinygrad_cpp[cuda]", which brings all of them'
+        how = f'pip install "{package}", or pip install "tinygrad_cpp[cuda]"'
         assert _doctor.library(name) == (name, f"missing ({file}): {how}")
 
 
