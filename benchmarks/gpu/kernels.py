@@ -1,4 +1,6 @@
-"""Every kind of kernel once, at sizes that leave blocks partly filled: for sanitizers, and to give the same bits twice.
+"""Every kernel once, at sizes that leave blocks partly filled: for sanitizers, and to give the same bits twice.
+
+That none is left out is what tests/cuda/test_kernel_cases.py checks.
 
 python kernels.py [--hash] [--device cuda]     --hash prints a digest per kernel; two runs must agree
 """
@@ -33,12 +35,19 @@ def pointwise(dtype: Any) -> list[Any]:
 
 def reductions(dtype: Any) -> list[Any]:
     (x,) = inputs((37, 129), dtype=dtype)
-    return [x.sum(), x.sum(0), x.mean(1), x.amax(0), x.amin(1), x.argmax(1), x.cumsum(1), x.prod(0)]
+    scans = [x.cumsum(1), x[:, :20].cumsum(1)]
+    return [x.sum(), x.sum(0), x.mean(1), x.amax(0), x.amin(1), x.argmax(1), *scans, x.prod(0)]
 
 
 def rows(dtype: Any) -> list[Any]:
     x, w, b = inputs((19, 129), (129,), (129,), dtype=dtype)
     return [tg.softmax(x, -1), tg.log_softmax(x, 0), F.layer_norm(x, (129,), w, b), F.rms_norm(x, (129,), w)]
+
+
+def long_lines(dtype: Any) -> list[Any]:
+    """Lines that several blocks share, or that take several tiles."""
+    (x,) = inputs((2, 33000), dtype=dtype)
+    return [x.cumsum(1), x.sum(1), x.amax(1), x.sum(), x[:, :1300].sort(1)[0]]
 
 
 def indexing(dtype: Any) -> list[Any]:
@@ -67,14 +76,27 @@ def gradients(f: Callable[..., Any], *shapes: tuple[int, ...], dtype: Any = None
     return [out.detach(), *(x.grad for x in xs)]
 
 
+def row_gradients(dtype: Any) -> list[Any]:
+    """Of the kernels over rows."""
+    layer_norm = lambda x, w, b: F.layer_norm(x, (129,), w, b)
+    rms_norm = lambda x, w: F.rms_norm(x, (129,), w)
+    return [
+        *gradients(lambda x: tg.softmax(x, -1), (19, 129), dtype=dtype),
+        *gradients(lambda x: tg.log_softmax(x, -1), (19, 129), dtype=dtype),
+        *gradients(layer_norm, (19, 129), (129,), (129,), dtype=dtype),
+        *gradients(rms_norm, (19, 129), (129,), dtype=dtype),
+    ]
+
+
 def cross_entropy() -> list[Any]:
     y = tg.randint(0, 77, (13,), device=DEVICE)
     return gradients(lambda x: F.cross_entropy(x, y), (13, 77))
 
 
 def embedding() -> list[Any]:
-    i = tg.randint(0, 11, (40,), device=DEVICE)
-    return gradients(lambda w: F.embedding(i, w), (11, 33))
+    """Few rows, and so many that their order is looked for first."""
+    few, many = (tg.randint(0, 11, (n,), device=DEVICE) for n in (40, 100))
+    return [*gradients(lambda w: F.embedding(few, w), (11, 33)), *gradients(lambda w: F.embedding(many, w), (11, 33))]
 
 
 def training() -> list[Any]:
@@ -185,10 +207,24 @@ def raw_kernel() -> list[Any]:
     return [y]
 
 
+FAMILIES = (
+    pointwise,
+    reductions,
+    long_lines,
+    rows,
+    row_gradients,
+    indexing,
+    products,
+    attention,
+    masked_attention,
+    convolutions,
+)
+
+
 def kernels() -> dict[str, Callable[[], list[Any]]]:
     found: dict[str, Callable[[], list[Any]]] = {}
     for dtype in (tg.float32, tg.bfloat16, tg.float16, tg.float64):
-        for f in (pointwise, reductions, rows, indexing, products, attention, masked_attention, convolutions):
+        for f in FAMILIES:
             found[f"{f.__name__} {dtype.name}"] = lambda f=f, dtype=dtype: f(dtype)
     for dtype in (tg.float32, tg.bfloat16, tg.float16):
         found[f"scaled_steps {dtype.name}"] = lambda dtype=dtype: scaled_steps(dtype)

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -263,6 +265,18 @@ void forget(void* p) {
 
 }  // namespace
 
+// TG_EMU_KERNELS names a file that gets the name of each kernel, when it is first launched.
+static void note_kernel(const char* name) {
+  static std::FILE* const file = [] {
+    const char* path = std::getenv("TG_EMU_KERNELS");
+    return path && *path ? std::fopen(path, "w") : nullptr;
+  }();
+  static auto* seen = new std::set<std::string>;
+  if (!file || !seen->insert(name).second) return;
+  std::fprintf(file, "%s\n", name);
+  std::fflush(file);
+}
+
 void enqueue(cudaStream_t s, std::function<void()> work) {
   Lock lock(machine().mutex);
   put(stream_of(s), std::move(work));
@@ -280,6 +294,7 @@ cudaError_t launch(const Launch& l, std::function<void()> body) {
   auto limit = m.shared_limit.find(l.function);
   if (l.shared_bytes > size_t(limit == m.shared_limit.end() ? 48 << 10 : limit->second))
     return error(cudaErrorInvalidValue);
+  note_kernel(l.name);
   Stream* s = stream_of(l.stream);
   static int until_fault = env_int("TG_EMU_FAULT", 0);  // the kernel of this number fails: when it runs, as on a GPU
   if (until_fault > 0 && --until_fault == 0) return put(s, [&m] { m.fault = cudaErrorLaunchFailure; });
