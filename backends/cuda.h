@@ -34,6 +34,21 @@ struct Probe {
   std::string text, plugin_path;
 };
 
+// What NCCL does with tensors of several devices (backends/collective.h).
+enum class Collective : uint8_t { AllReduce, Reduce, Broadcast, AllGather, ReduceScatter };
+struct CollectiveCall {
+  Collective kind;
+  int op, root;  // an ncclRedOp_t; a place in `parts`
+  DType dtype;
+  int64_t n;  // elements of an input, or of an output where they are parts of it
+  struct Part {
+    int device;
+    const void* in;
+    void* out;
+  };
+  std::vector<Part> parts;  // one for each device
+};
+
 // What a plug-in does besides kernels. Calls throw DeviceError with the name of the CUDA call that failed.
 class TG_API Runtime {
  public:
@@ -112,6 +127,11 @@ class TG_API Runtime {
   virtual void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) = 0;
   virtual bool can_access_peer(int device, int peer) = 0;
 
+  // NCCL's number, 0 if it is not there.
+  virtual int nccl_version() = 0;
+  // Queued on the current stream of each device in it; NCCL must be there.
+  virtual void collective(const CollectiveCall& call) = 0;
+
  private:
   struct EventEnd {
     Runtime* runtime;
@@ -122,7 +142,7 @@ class TG_API Runtime {
 // Raised with every change of the interface above, of the other classes that a plug-in implements (Backend, Allocator,
 // AttentionKernels, ConvolutionKernels, UpdateKernels), or of Modes. A plug-in of another number, or of another version
 // of the library, is refused.
-inline constexpr int kPluginAbi = 7;
+inline constexpr int kPluginAbi = 8;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

@@ -158,6 +158,6 @@ function(tg_emulated_tests program)
       COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     set_property(TEST ${program}_cuda_emulation_${seed} PROPERTY
-      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed};TG_TEST_SHARE=${share}")
+      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_CUDA_EMULATE_DEVICES=3;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed};TG_TEST_SHARE=${share}")
   endforeach()
 endfunction()

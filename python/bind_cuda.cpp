@@ -1,6 +1,7 @@
 // CUDA from Python: devices and the vendor's libraries. What users see is written in Python, in tinygrad_cpp/cuda.
 #include <pybind11/stl.h>
 
+#include "backends/collective.h"
 #include "backends/cuda.h"
 #include "backends/cuda_counts.h"
 #include "core/vendor.h"
@@ -126,12 +127,25 @@ void bind_streams(py::module_& m) {
       .def_property_readonly("device", &E::device);
 }
 
+void bind_nccl(py::module_& m) {
+  auto no_gil = py::call_guard<py::gil_scoped_release>();
+  m.def("_nccl_version", &cuda::nccl_version, no_gil);
+  m.def("_nccl_found", &cuda::has_nccl, no_gil);
+  m.def(
+      "_nccl_collective",
+      [](int kind, const std::vector<Tensor>& ins, const std::vector<Tensor>& outs, int op, int root) {
+        cuda::collective(cuda::Collective(kind), ins, outs, op, root);
+      },
+      no_gil);
+}
+
 }  // namespace
 
 void init_cuda(py::module_& m) {
   python_vendor_folders = package_folders;
   bind_streams(m);
   bind_graphs(m);
+  bind_nccl(m);
   m.def(
       "_find_vendor",
       [](const std::vector<std::string>& names, const std::vector<std::string>& before) {

@@ -18,6 +18,7 @@
 #include "backends/cuda/device.h"
 #include "backends/cuda/kernels.h"
 #include "backends/cuda/late_error.h"
+#include "backends/cuda/nccl.h"
 #include "core/caching_allocator.h"
 #include "core/error.h"
 #include "core/generator.h"
@@ -438,6 +439,8 @@ class PluginRuntime final : public Runtime {
     check(cudaDeviceCanAccessPeer(&yes, device, peer), "cudaDeviceCanAccessPeer");
     return yes != 0;
   }
+  int nccl_version() override { return cuda::nccl_version(); }
+  void collective(const CollectiveCall& call) override { run_collective(call); }
 
  private:
   static constexpr size_t kStreams = 32;

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "backends/collective.h"
 #include "ops/ops.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -82,4 +83,31 @@ TEST_CASE("cuda: many tensors are stepped, scaled and measured together, with th
       fill_(grads[87].narrow(0, 2, 1), std::nan(""));
       CHECK(optim::unscale(grads, 1) == 81);
     }
+}
+
+TEST_CASE("cuda: collectives over all devices" * doctest::skip(!cuda::emulating())) {
+  using cuda::Collective;
+  const int n = cuda::device_count();
+  auto tensors = [&](int64_t length) {
+    std::vector<Tensor> ts;
+    for (int d = 0; d < n; ++d) ts.push_back((arange(double(length), DType::F32) + d).to(Device(DeviceType::CUDA, d)));
+    return ts;
+  };
+  auto same = [](const Tensor& t, const Tensor& want) { return t.to(Device()).equal(want.to(Device())); };
+  const auto ins = tensors(2 * n), rows = tensors(2 * n * n), parts = tensors(2), sums = tensors(2 * n);
+  const Tensor want = arange(2.0 * n, DType::F32) * n + n * (n - 1) / 2;
+  cuda::collective(Collective::AllReduce, ins, sums, 0, 0);
+  cuda::collective(Collective::AllGather, ins, rows, 0, 0);
+  cuda::collective(Collective::ReduceScatter, ins, parts, 0, 0);
+  cuda::collective(Collective::Reduce, ins, {ins[size_t(n) - 1]}, 0, n - 1);
+  for (int d = 0; d < n; ++d) {
+    CHECK(same(sums[size_t(d)], want));
+    CHECK(same(parts[size_t(d)], want.narrow(0, 2 * d, 2)));
+    for (int k = 0; k < n; ++k)
+      CHECK(same(rows[size_t(d)].narrow(0, 2 * n * k, 2 * n), arange(2.0 * n, DType::F32) + k));
+  }
+  CHECK(same(ins[size_t(n) - 1], want));
+  cuda::collective(Collective::Broadcast, ins, ins, 0, n - 1);
+  for (const Tensor& t : ins) CHECK(same(t, want));
+  CHECK_THROWS_AS(cuda::collective(Collective::AllReduce, {ones({1})}, {ones({1})}, 0, 0), DeviceError);
 }

@@ -260,10 +260,12 @@ def test_cuda_answers_or_refuses():
                 cuda.get_device_properties, cuda.mem_get_info, cuda.Stream, cuda.current_stream, cuda.get_rng_state,
                 cuda.CUDAGraph, lambda: cuda.set_device(0), lambda: cuda.FloatTensor([1]), lambda: tg.ones(1).cuda(),
                 lambda: tg.ones(1).to("cuda"), lambda: tg.ones(1, device="cuda"), tg.mps.synchronize,
-                tg.accelerator.synchronize, lambda: cuda.set_per_process_memory_fraction(0.5)]  # fmt: skip
+                tg.accelerator.synchronize, lambda: cuda.set_per_process_memory_fraction(0.5),
+                cuda.nccl.version]  # fmt: skip
     for f in refusing:
         with pytest.raises(tg.DeviceError):
             f()
+    assert not cuda.nccl.is_available([tg.ones(1)]) and not cuda.nccl.is_available([])
     with pytest.raises(tg.DeviceError), cuda.device(0):
         pass
     with cuda.device(-1), cuda.device_of(tg.ones(1)), cuda.stream(None), cuda.nvtx.range("x"):

@@ -221,7 +221,7 @@ device = _devices.device
 # ---- kernels of users, compiled at run time
 
 RawKernel = _C.RawKernel
-_unknown = lazy(__name__, globals(), ["amp", "nvtx", "random"])
+_unknown = lazy(__name__, globals(), ["amp", "nccl", "nvtx", "random"])
 
 
 def __getattr__(name: str) -> Any:
