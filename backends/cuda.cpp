@@ -1,6 +1,7 @@
 #include "backends/cuda.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -77,6 +78,33 @@ Runtime* open_locked(State& s) {
   return s.runtime;
 }
 
+// Whether this process was forked from one that had looked at its devices. The driver is of no use in it any more.
+std::atomic<bool> in_fork = false;
+void watch_forks() {
+  static const int once = pthread_atfork(nullptr, nullptr, [] { in_fork = true; });
+  (void)once;
+}
+[[noreturn]] void refuse_in_fork() {
+  fail<DeviceError>(
+      "cuda: this process was forked from one that had used its devices, and cannot use them: a worker of a DataLoader "
+      "makes batches of CPU tensors, which the main process moves (pin_memory=True, then .to(\"cuda\", "
+      "non_blocking=True)); workers that need a device are started by multiprocessing_context=\"spawn\"");
+}
+
+// In such a process memory of a device is neither taken nor given back: it is the other process's.
+class ForkedAllocator final : public Allocator {
+ public:
+  void* allocate(size_t) override { refuse_in_fork(); }
+  void deallocate(void*, size_t) override {}
+  MemoryStats stats() const override { return {}; }
+  void reset_peak() override {}
+  void release_cached() override {}
+  void share_blocks_of_thread() override {}
+  void set_limit(int64_t) override {}
+  void fail_at(int64_t) override {}
+  void copy(void*, const void*, size_t) override { refuse_in_fork(); }
+};
+
 const char* kFallback =
     "; the CPU works without it, and tg.cuda.emulate() runs CUDA code on the CPU, slowly and for tests only";
 
@@ -97,6 +125,7 @@ Probe probe() noexcept {
   Probe p;
   if (Runtime* r = plugin()) {
     p = r->probe();
+    if (p.devices > 0) watch_forks();
   } else {
     p.missing = Missing::Plugin;
     p.text = state().problem;
@@ -114,9 +143,14 @@ int device_count() noexcept {
   Runtime* r = plugin();
   if (!r) return 0;
   std::atomic<int>& n = counts[r->emulated()];
-  if (n < 0) n = r->probe().devices;
+  if (n < 0) {
+    n = r->probe().devices;
+    if (n > 0) watch_forks();
+  }
   return n;
 }
+
+bool forked() noexcept { return in_fork.load(std::memory_order_relaxed); }
 
 bool capturing() noexcept {
   Runtime* r = state().runtime.load(std::memory_order_acquire);
@@ -126,6 +160,7 @@ bool capturing() noexcept {
 Runtime& runtime() {
   Runtime* r = plugin();
   if (TG_UNLIKELY(!r || device_count() == 0)) fail<DeviceError>("cuda: ", probe().text, kFallback);
+  if (TG_UNLIKELY(forked())) refuse_in_fork();
   devices_used.store(true, std::memory_order_relaxed);
   return *r;
 }
@@ -170,6 +205,8 @@ void check_index(Device d) {
 // What core/ asks for, see core/allocator.h and core/device.h.
 [[maybe_unused]] const bool connected = [] {
   device_allocator = [](Device d) -> Allocator& {
+    static auto* without_devices = new ForkedAllocator;
+    if (forked()) return *without_devices;
     check_index(d);
     return runtime().allocator(d.index);
   };

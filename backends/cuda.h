@@ -157,6 +157,9 @@ TG_API bool is_built();
 // True if there is a device, or emulation was asked for.
 TG_API bool is_available() noexcept;
 TG_API int device_count() noexcept;
+// True in a process that was forked from one which had looked at its devices: all that needs one is a DeviceError in
+// it, and what the other process holds of them must not be given back.
+TG_API bool forked() noexcept;
 // Whether this thread is recording a graph.
 TG_API bool capturing() noexcept;
 // The backend of a CUDA device; DeviceError if there is none of that number.

@@ -79,7 +79,9 @@ struct PinnedBlock {
   explicit PinnedBlock(size_t n) : p(cuda::runtime().pinned_allocate(n)), bytes(n) {}
   PinnedBlock(const PinnedBlock&) = delete;
   PinnedBlock& operator=(const PinnedBlock&) = delete;
-  ~PinnedBlock() { cuda::runtime().pinned_free(p, bytes); }
+  ~PinnedBlock() {
+    if (!cuda::forked()) cuda::runtime().pinned_free(p, bytes);
+  }
   void* p;
   size_t bytes;
 };
@@ -289,7 +291,7 @@ void bind_geometry() {
   method(
       "is_pinned",
       [](const Tensor& t, py::object) {
-        return t.device().is_cpu() && t.numel() > 0 && cuda::is_available() && cuda::runtime().is_pinned(t.data());
+        return t.device().is_cpu() && t.numel() > 0 && cuda::is_available() && cuda::plugin()->is_pinned(t.data());
       },
       py::arg("device") = py::none(),
       "Whether the memory is page-locked, so that copies from it run beside other work.");

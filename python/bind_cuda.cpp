@@ -28,7 +28,7 @@ class EventObject {
   EventObject(const EventObject&) = delete;
   EventObject& operator=(const EventObject&) = delete;
   ~EventObject() {
-    if (handle_) cuda::runtime().event_destroy(handle_);
+    if (handle_ && !cuda::forked()) cuda::runtime().event_destroy(handle_);
   }
   void record(int device, uintptr_t stream) {
     if (!handle_) handle_ = cuda::runtime().event_create(device_ = device, timing_, blocking_);
@@ -83,9 +83,12 @@ void bind_graphs(py::module_& m) {
   m.def("_cuda_graph_launch", [](uintptr_t g, int device, uintptr_t s) {
     cuda::runtime().graph_launch(reinterpret_cast<cuda::GraphHandle>(g), device, E::to_handle(s));
   });
-  m.def("_cuda_graph_destroy",
-        [](uintptr_t g) { cuda::runtime().graph_destroy(reinterpret_cast<cuda::GraphHandle>(g)); });
-  m.def("_cuda_pool_release", [](int device, uint64_t pool) { cuda::runtime().pool_release(device, pool); });
+  m.def("_cuda_graph_destroy", [](uintptr_t g) {
+    if (!cuda::forked()) cuda::runtime().graph_destroy(reinterpret_cast<cuda::GraphHandle>(g));
+  });
+  m.def("_cuda_pool_release", [](int device, uint64_t pool) {
+    if (!cuda::forked()) cuda::runtime().pool_release(device, pool);
+  });
   m.def("_cuda_profile", [](const std::string& what, const std::string& text) {
     cuda::Runtime* r = cuda::is_available() ? cuda::plugin() : nullptr;
     if (!r) return;

@@ -36,7 +36,9 @@ class _Pickler(pickle.Pickler):
         return False
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is not _C.Tensor or obj.requires_grad or obj.dtype == _C.bfloat16 or obj.numel() == 0:
+        if type(obj) is not _C.Tensor or obj.requires_grad or obj.is_cuda:
+            return NotImplemented
+        if obj.dtype == _C.bfloat16 or obj.numel() == 0:
             return NotImplemented
         return _C.from_numpy, (np.ascontiguousarray(obj.numpy()).reshape(tuple(obj.shape)),)
 
