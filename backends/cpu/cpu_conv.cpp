@@ -59,7 +59,7 @@ bool CpuBackend::convolution(const ConvShape& g, const View& x, const View& w, c
   if (winograd_fits(g)) return winograd(g, floats(x, 0), floats(w, 0), floats(y, 0)), true;
   const ImageWindows at(g);
   const int64_t blocks = (g.batch + at.samples - 1) / at.samples;
-  const GemmGrid grid = gemm_grid(g.out, at.points * at.samples, at.taps);
+  const GemmGrid grid = gemm_grid(g.out, at.points * at.samples, at.taps, blocks * g.groups);
   const int64_t per = grid.mb * grid.nb;
   parallel_for(blocks * g.groups * per, 1, [&](int64_t ub, int64_t ue) {
     const Temp joined(at.samples > 1 ? 4 * grid.m * grid.n : 0);
@@ -94,7 +94,7 @@ bool CpuBackend::convolution_weight(const ConvShape& g, const View& x, const Vie
   if (!usable(x, w, y)) return false;
   if (winograd_fits(g)) return winograd_weight(g, floats(x, 0), floats(y, 0), floats(w, 0)), true;
   const ImageWindows at(g);
-  const GemmGrid grid = gemm_grid(g.out, at.taps, at.points * g.batch);
+  const GemmGrid grid = gemm_grid(g.out, at.taps, at.points * g.batch, g.groups);
   const int64_t per = grid.mb * grid.nb;
   // The gradient by the same table: channels for taps, a sample's points for a row.
   std::vector<int64_t> channel, sample;

@@ -129,7 +129,7 @@ void product(double alpha, const View& a, const View& b, double beta, const View
 // c has float elements and unit column stride, a and b are float or half.
 void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, double beta, const View& c) {
   const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
-  const GemmGrid g = gemm_grid(m, n, k);
+  const GemmGrid g = gemm_grid(m, n, k, c.shape[0]);
   const int64_t per = g.mb * g.nb;
   const double work = double(m) * double(n) * double(k);
   const int64_t grain = per > 1 ? 1 : int64_t(std::max(1.0, std::min(kPart / std::max(2 * work, 1.0), 1e9)));
@@ -239,7 +239,7 @@ float* gemm_buffer() {
 
 // Parts of a product with our own kernel. Bits do not depend on them, so they may depend on the number of threads: each
 // part packs its rows and its columns anew, and fewer parts pack less.
-GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
+GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count) {
   constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
   // Results of a few rows stay close while k goes on; what is packed on the left serves this many columns at most.
@@ -249,8 +249,11 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k) {
     return pieces(pieces(size, pieces(size, most)), unit) * unit;
   };
   const double work = double(m) * double(n) * double(k);
-  const int threads = num_threads();
-  const double part = std::max(kPart, threads == 1 ? work : work / (kPartsPerThread * threads));
+  // Products that do not go round leave a thread idle at the end, for less of the time the more there are.
+  const double going_round = double(count) / (count % num_threads() == 0 ? 1 : 4);
+  const double parts = num_threads() == 1 ? 1 : std::max(1.0, kPartsPerThread * num_threads() / going_round);
+  const int threads = parts == 1 ? 1 : num_threads();  // that a single product is for
+  const double part = std::max(kPart, work / parts);
   auto fit = [&](int64_t other, int64_t least, int64_t most) {
     return int64_t(std::clamp(part / (double(other) * double(k)), double(least), double(std::max(least, most))));
   };

@@ -51,11 +51,11 @@ inline constexpr int64_t kGemmRows = 448;      // packed at once of the left ope
 inline constexpr int64_t kGemmColumns = 32;    // widest panel of the right operand
 inline constexpr int64_t kGemmKept = 2 << 20;  // floats of the right operand that a part packs once for all its rows
 
-// A product is cut into parts of m x n, mb by nb of them.
+// A product is cut into parts of m x n, mb by nb of them; `count` products of the size are made at once.
 struct GemmGrid {
   int64_t m, n;
   int64_t mb, nb;
 };
-GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k);
+GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count);
 
 }  // namespace tg::cpu

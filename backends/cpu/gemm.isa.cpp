@@ -59,20 +59,18 @@ template <int P, class S>
   }
 }
 
-// dst[i] = src[i * step] for i < n; may write up to a vector more.
-TG_IN void copy_stretch(const float* src, int64_t step, float* dst, int64_t n) {
-  if (step == 1) {
-    for (int64_t i = 0; i < n; i += L) store(dst + i, load_some(src + i, n - i));
-  } else if (step == 2) {
+// At most L elements, `step` apart, and zeros.
+TG_IN V load_apart(const float* src, int64_t step, int64_t n) {
+  if (step == 1) return load_part(src, n);
+  if (step == 2) {
     Lanes even;
     for (int j = 0; j < L; ++j) even[j] = 2 * j;
-    for (int64_t i = 0; i < n; i += L) {
-      const int64_t left = 2 * (n - i) - 1;
-      store(dst + i, __builtin_shuffle(load_some(src + 2 * i, left), load_some(src + 2 * i + L, left - L), even));
-    }
-  } else {
-    for (int64_t i = 0; i < n; ++i) dst[i] = src[i * step];
+    const int64_t span = 2 * n - 1;
+    return __builtin_shuffle(load_part(src, span), span > L ? load_part(src + L, span - L) : V{}, even);
   }
+  V v{};
+  for (int64_t i = 0; i < n; ++i) v[i] = src[i * step];
+  return v;
 }
 
 // Points [from, from + n) as stretches of neighbours: f(offset in the image, position, count).
@@ -86,23 +84,26 @@ TG_IN void for_stretches(const Windows& s, int64_t from, int64_t n, F f) {
   }
 }
 
-// Taps along k, points along w. Stretches are written in order, so what one writes too much the next one covers.
+// Taps along k, points along w, by pieces of up to L neighbours. They are written in order, so what one writes too much
+// the next one covers, the last one's the first of the next tap too: only what must end where it ends goes through
+// `line`, which is read back before its stores have arrived.
 template <int P>
 void pack_points(const float* image, const Windows& s, int64_t k0, int64_t depth, int64_t w0, int64_t valid,
                  float* dst) {
-  struct Stretch {
+  struct Piece {
     int64_t offset, at, count;
   } list[P];
   int n = 0;
-  for_stretches(s, w0, valid, [&](int64_t offset, int64_t at, int64_t count) { list[n++] = {offset, at, count}; });
+  for_stretches(s, w0, valid, [&](int64_t offset, int64_t at, int64_t count) {
+    for (int64_t i = 0; i < count; i += L) list[n++] = {offset + i * s.step, at + i, least(L, count - i)};
+  });
   float line[P + L];
   for (int64_t k = 0; k < depth; ++k, dst += P) {
     const float* from = image + s.tap[k0 + k];
-    if (n == 1 && valid == P && s.step == 1) {
-      for (int w = 0; w < P; w += L) store(dst + w, load(from + list[0].offset + w));
-      continue;
-    }
-    for (int i = 0; i < n; ++i) copy_stretch(from + list[i].offset, s.step, line + list[i].at, list[i].count);
+    const bool ends = valid < P || k + 1 == depth;
+    float* to = ends ? line : dst;
+    for (int i = 0; i < n; ++i) store(to + list[i].at, load_apart(from + list[i].offset, s.step, list[i].count));
+    if (!ends) continue;
     for (int w = 0; w < P; w += L) store(dst + w, load_some(line + w, valid - w));
   }
 }
