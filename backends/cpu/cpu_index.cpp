@@ -74,11 +74,38 @@ void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool st
       std::memcpy(out, row, size_t(k) * sizeof(U));
     else
       for (int64_t j = 0; j < k; ++j) out[j * so] = row[j * si];
-  } else if (so == 1 && sx == 1 && si == 0 && along == 1) {
-    for (int64_t j = 0; j < k; ++j) out[j] = in[index[j]];
   } else {
     for (int64_t j = 0; j < k; ++j) out[j * so] = in[j * si + index[j * sx] * along];
   }
+}
+
+// out[j] = in[index[j]] by neighbouring indices, into `in` that lies side by side.
+bool picks(const Nd& nd, int64_t along) {
+  return nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && nd.inner_stride(2) == 0 && along == 1;
+}
+
+// Indices that are looked at, then used, while what comes next is fetched: rows end before the processor foresees it.
+constexpr int64_t kPicked = 512;
+
+template <class U>
+void pick(U* out, const U* in, const int64_t* index, int64_t n, bool stream) {
+  constexpr int64_t kTile = kStreamTile / int64_t(sizeof(U));
+  auto some = [&](U* to, int64_t from, int64_t count) {
+    for (int64_t j = 0; j < count; ++j) to[j] = in[index[from + j]];
+  };
+  if (!stream) return some(out, 0, n);
+  const int64_t head = std::min(n, int64_t(-reinterpret_cast<uintptr_t>(out) % kLineBytes / sizeof(U)));
+  some(out, 0, head);
+  int64_t j = head;
+  for (alignas(kLineBytes) U tile[kTile]; j + kTile <= n; j += kTile) {
+    some(tile, j, kTile);
+    stream_bytes(out + j, tile, kStreamTile);
+  }
+  some(out + j, j, n - j);
+}
+
+void fetch_lines(const void* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(static_cast<const char*>(from) + i);
 }
 
 // A range of indices that several threads widen.
@@ -119,12 +146,25 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
     const bool stream = streams_rows(nd.n * int64_t(sizeof(U)), nd.inner() * int64_t(sizeof(U)));
     parallel_for(nd.n, kGrain, [&](int64_t b, int64_t e) {
       int64_t low = INT64_MAX, high = INT64_MIN;
+      auto inside = [&](const int64_t* p, int64_t n) {
+        if (range) widen_by_row(p, nd.inner_stride(1), n, low, high);
+        return !range || (low >= 0 && high < size);
+      };
       each_row(nd, b, e, [&](char* const* at, int64_t k) {
-        if (range) {
-          widen_by_row(reinterpret_cast<const int64_t*>(at[1]), nd.inner_stride(1), k, low, high);
-          if (low < 0 || high >= size) return;
+        auto* index = reinterpret_cast<const int64_t*>(at[1]);
+        if (!picks(nd, along)) {
+          if (inside(index, k)) gather_row<U>(nd, at, k, along, stream);
+          return;
         }
-        gather_row<U>(nd, at, k, along, stream);
+        U* out = reinterpret_cast<U*>(at[0]);
+        auto* in = reinterpret_cast<const U*>(at[2]);
+        for (int64_t j = 0; j < k; j += kPicked) {
+          const int64_t n = std::min(kPicked, k - j);
+          fetch_lines(index + j + kPicked, n * 8);
+          fetch_lines(in + size + j, n * int64_t(sizeof(U)));
+          if (!inside(index + j, n)) return;
+          pick(out + j, in, index + j, n, stream);
+        }
       });
       if (stream) stream_end();
       if (range) range->widen(low, high);
