@@ -240,7 +240,6 @@ float* gemm_buffer() {
 // Parts of a product with our own kernel. Bits do not depend on them, so they may depend on the number of threads: each
 // part packs its rows and its columns anew, and fewer parts pack less.
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count) {
-  constexpr double kPartsPerThread = 4;  // so that none waits long for the last
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
   // Results of a few rows stay close while k goes on; what is packed on the left serves this many columns at most.
   constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048, kLeastKept = 512;
@@ -251,7 +250,7 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count) {
   const double work = double(m) * double(n) * double(k);
   // Products that do not go round leave a thread idle at the end, for less of the time the more there are.
   const double going_round = double(count) / (count % num_threads() == 0 ? 1 : 4);
-  const double parts = num_threads() == 1 ? 1 : std::max(1.0, kPartsPerThread * num_threads() / going_round);
+  const double parts = std::max(1.0, num_threads() / going_round);
   const int threads = parts == 1 ? 1 : num_threads();  // that a single product is for
   const double part = std::max(kPart, work / parts);
   auto fit = [&](int64_t other, int64_t least, int64_t most) {

@@ -222,6 +222,9 @@ struct Ahead {
   int shift = 0;
 };
 
+// Sums of so many products or more fetch what they are added to before they begin.
+constexpr int64_t kFetchedDepth = 128;
+
 struct Tile {
   const float *a, *b;
   int64_t b_stride, depth;
@@ -236,6 +239,9 @@ void tile(const Tile& t) {
   constexpr int64_t row = Rows ? kRowStride : 1, line = Rows ? 1 : L;
   V sum[R][N] = {};
   const float *a = t.a, *b = t.b;
+  if (t.depth >= kFetchedDepth)
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < N; ++j) __builtin_prefetch(t.c + r * t.ldc + j * L, 1);
   auto run = [&](auto fetching) __attribute__((always_inline)) {
     [[maybe_unused]] const Ahead h = t.ahead;
     [[maybe_unused]] const int64_t within = (int64_t(1) << h.shift) - 1;
