@@ -43,8 +43,8 @@ struct Tiles {
  private:
   int64_t last_;  // most rows of a block
 
-  // Of a block's products, in columns that are computed: half a panel takes a little more than half the time of one, and
-  // packing the weights as long as kPacking columns (256 channels, Zen 5).
+  // Of a block's products, in columns that are computed: half a panel takes a little more than half the time of one,
+  // and packing the weights as long as kPacking columns (256 channels, Zen 5).
   int64_t cost(int64_t some) const {
     constexpr int64_t kPacking = 10, kHalf = kGemmColumns / 2;
     const int64_t whole = some * across / kGemmColumns * kGemmColumns, left = some * across - whole;

@@ -22,6 +22,13 @@ namespace {
 // what is kept per column is loaded and stored once for all of them.
 constexpr int kRows = 8;
 
+// The next rows' part of n elements: each row begins on another page, where the processor does not foresee it.
+template <int R, class T>
+inline void fetch_rows(const T* x, int64_t stride, int64_t n) {
+  for (int r = 0; r < R; ++r)
+    for (int64_t j = 0; j < n; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(x + r * stride + j);
+}
+
 // Numbers of the width of T count the rows of one call: the compiler wants one width in a vector loop.
 template <class T, bool Largest, int R>
 inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int64_t* at, int64_t n) {
@@ -30,6 +37,7 @@ inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int
   I last[kBlock];  // the last row that won
   for (int64_t from = 0; from < n; from += kBlock, x += kBlock, best += kBlock, at += kBlock) {
     const int64_t k = n - from < kBlock ? n - from : kBlock;
+    if constexpr (R > 1) fetch_rows<R>(x + R * stride, stride, kBlock);
     for (int64_t i = 0; i < kBlock; ++i) last[i] = -1;
     for (I r = 0; r < R; ++r)
 #pragma GCC ivdep

@@ -121,17 +121,13 @@ struct Extreme {
   }
 };
 
-// Rows that `col` takes at once: extremes lose nothing in more of them, and touch their accumulators less often.
-template <Red op>
-constexpr int kRowsAtOnce = is_extreme(op) ? 2 * kTerms : kTerms;
-
-// `kCount` vectors, `stride` elements apart, as one: sums of pairs of pairs of pairs, in the input's type.
-template <Red op, class T, int kCount>
+// kTerms vectors, `stride` elements apart, as one: sums of pairs of pairs of pairs, in the input's type.
+template <Red op, class T>
 [[gnu::always_inline]] inline In<T> combine(const T* p, int64_t stride) {
   using S = In<T>;
   if constexpr (is_extreme(op)) {
     Extreme<op, S> a(S{} + neutral<T>(op)), b = a;
-    for (int k = 0; k < kCount; k += 4) {
+    for (int k = 0; k < kTerms; k += 4) {
       a.take(load<S>(p + k * stride), load<S>(p + (k + 1) * stride));
       b.take(load<S>(p + (k + 2) * stride), load<S>(p + (k + 3) * stride));
     }
@@ -139,7 +135,7 @@ template <Red op, class T, int kCount>
     m = step<op>(m, b.result());
     return m;
   } else {
-    static_assert(kCount == 8);
+    static_assert(kTerms == 8);
     auto pair = [&](int k) __attribute__((always_inline)) {
       S a = load<S>(p + k * stride);
       a = step<op>(a, load<S>(p + (k + 1) * stride));
@@ -167,13 +163,13 @@ template <Red op, class T>
   }
 }
 
-// kCount vectors into m. Products of floats would leave float's range.
-template <Red op, class T, int kCount = kTerms>
+// kTerms vectors into m. Products of floats would leave float's range.
+template <Red op, class T>
 [[gnu::always_inline]] inline void absorb_terms(Acc<T>* m, const T* p, int64_t stride) {
   if constexpr (op == Red::Prod && std::is_same_v<T, float>) {
-    for (int k = 0; k < kCount; ++k) absorb<op, T>(m, load<In<T>>(p + k * stride));
+    for (int k = 0; k < kTerms; ++k) absorb<op, T>(m, load<In<T>>(p + k * stride));
   } else {
-    absorb<op, T>(m, combine<op, T, kCount>(p, stride));
+    absorb<op, T>(m, combine<op, T>(p, stride));
   }
 }
 
@@ -220,7 +216,7 @@ template <Red op, class T>
   }
 }
 
-// kRows rows, one or kRowsAtOnce.
+// kRows rows, one or kTerms.
 template <Red op, class T, int kRows>
 [[gnu::always_inline]] inline void col_rows(const T* src, int64_t stride, AccOf<T>* acc, int64_t width) {
   using A = AccOf<T>;
@@ -230,7 +226,7 @@ template <Red op, class T, int kRows>
   for (; j + kWidth<T> <= width; j += kWidth<T>) {
     for (int k = 0; k < kVecs; ++k) m[k] = load<Acc<T>>(acc + j + k * kAccWidth);
     if constexpr (kRows > 1)
-      absorb_terms<op, T, kRows>(m, src + j, stride);
+      absorb_terms<op, T>(m, src + j, stride);
     else
       absorb<op, T>(m, load<In<T>>(src + j));
     for (int k = 0; k < kVecs; ++k) store(acc + j + k * kAccWidth, m[k]);
@@ -244,8 +240,7 @@ template <Red op, class T>
   AccOf<T>* acc = static_cast<AccOf<T>*>(pacc);
   const T* src = static_cast<const T*>(psrc);
   int64_t r = 0;
-  constexpr int kRows = kRowsAtOnce<op>;
-  for (; r + kRows <= rows; r += kRows) col_rows<op, T, kRows>(src + r * stride, stride, acc, width);
+  for (; r + kTerms <= rows; r += kTerms) col_rows<op, T, kTerms>(src + r * stride, stride, acc, width);
   for (; r < rows; ++r) col_rows<op, T, 1>(src + r * stride, stride, acc, width);
 }
 
