@@ -83,7 +83,7 @@ def attention(t, n):
     return step
 
 
-@family("GPT 2/64/4 heads, training step", "length", LENGTHS[:-1], 2.0)
+@family("GPT 2/64/4 heads, training step", "length", LENGTHS, 2.0)
 def transformer(t, n):
     model = gpt(t, 2, 64, 4, 65, n)
     opt = t.optim.SGD(model.parameters(), lr=0.01)

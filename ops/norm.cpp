@@ -105,8 +105,12 @@ Moments standardize_primitive(const Tensor& x, IntList dim, const Tensor& weight
   return {y, mean, var};
 }
 
+// The sizes of the trailing axes.
+Dims tail_of(const Tensor& x, const Dims& dims) { return Dims(x.sizes().end() - dims.size(), x.sizes().end()); }
+
 // With xhat = (x - mean) r, r = 1/sqrt(var + eps), h = g weight: dx = r (h - mean(h) - xhat mean(h xhat)). The
-// gradients of weight and bias are summed to rows or to kept elements where these lie so.
+// gradients of weight and bias are summed to rows or to kept elements where these lie so; over rows without either they
+// are zero, as sums that nobody reads would be a third of the work.
 Moments standardize_backward_body(const Tensor& input, const Tensor& grad, IntList dim, const Tensor& weight,
                                   const Tensor& bias, const Tensor& mean, const Tensor& var, double eps) {
   Tensor x = widen(input), g = widen(grad);
@@ -117,6 +121,10 @@ Moments standardize_backward_body(const Tensor& input, const Tensor& grad, IntLi
   Tensor dx = r * (h - sum(h, dims, true) / n - xhat * (sum(h * xhat, dims, true) / n));
   const Params params = layout_of(x, dims, {&weight, &bias});
   if (params == Params::Kept) return {dx, sum(gx, dims, true), sum(g, dims, true)};
+  if (params == Params::Rows && !weight.defined() && !bias.defined()) {
+    Tensor none = zeros(tail_of(x, dims), x.dtype(), x.device());
+    return {dx, none, none};
+  }
   Dims lead;
   for (int i = 0; i < x.ndim() - dims.size(); ++i) lead.push_back(i);
   if (params == Params::Other || lead.empty()) return {dx, gx, g};
@@ -124,14 +132,18 @@ Moments standardize_backward_body(const Tensor& input, const Tensor& grad, IntLi
 }
 
 // Layer norm: rows. The sums over all rows come out summed.
-bool standardize_backward_rows(const Tensor& x, const Tensor& g, const Tensor& weight, const Tensor& mean,
-                               const Tensor& var, double eps, const Dims& dims, Moments& result) {
+bool standardize_backward_rows(const Tensor& x, const Tensor& g, const Tensor& weight, const Tensor& bias,
+                               const Tensor& mean, const Tensor& var, double eps, const Dims& dims, Moments& result) {
   const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
-  Dims shape(x.sizes().end() - dims.size(), x.sizes().end());
+  const Dims shape = tail_of(x, dims);
   Tensor dx = empty_like_tensor(x), dw = empty_tensor(shape, DType::F32, x.device()), db = empty_like_tensor(dw);
   View vx = rows_of(x, n), vg = rows_of(g, n), vm = row_values(mean, n), vv = row_values(var, n);
   if (!run_fused(x.device(), Fused::NormGrad, {vx, vg, one_row(weight, rows, n), vm, vv}, {rows_of(dx, n)}, eps))
     return false;
+  if (!weight.defined() && !bias.defined()) {
+    result = {dx, zeros(shape, DType::F32, x.device()), zeros(shape, DType::F32, x.device())};
+    return true;
+  }
   if (!run_fused(x.device(), Fused::NormWeights, {vx, vg, vm, vv}, {one_row(dw, rows, n), one_row(db, rows, n)}, eps))
     return false;
   result = {dx, dw, db};
@@ -172,7 +184,7 @@ Moments standardize_backward_primitive(const Tensor& x, const Tensor& grad, IntL
   const bool plain = x.numel() > 0 && grad.dtype() == x.dtype() && grad.sizes() == x.sizes();
   Moments result;
   if (plain && params == Params::Rows && all_contiguous(x, {&weight}) && mean.is_contiguous() && var.is_contiguous() &&
-      standardize_backward_rows(x, contiguous(grad), weight, mean, var, eps, dims, result))
+      standardize_backward_rows(x, contiguous(grad), weight, bias, mean, var, eps, dims, result))
     return result;
   if (plain && params == Params::Kept) return standardize_backward_kept(x, grad, dims, weight, mean, var, eps);
   return standardize_backward_body(x, grad, dim, weight, bias, mean, var, eps);
@@ -393,7 +405,9 @@ TG_OP(
 TG_OP(
     "standardize_backward(Tensor input, Tensor grad, int[] dim, Tensor? weight, Tensor? bias, Tensor mean, Tensor var, "
     "float eps) -> (Tensor input, Tensor weight, Tensor bias)",
-    .doc = "The gradients of standardize through its first result; those of weight and bias may still be unsummed.",
+    .doc =
+        "The gradients of standardize through its first result. Those of weight and bias may still be unsummed; over "
+        "rows that have neither they are zero.",
     .composite = box<standardize_backward_body>, .primitive = box<standardize_backward_primitive>, .flags = kHidden,
     .autocast = Autocast::Float32, .torch = "none",
     .samples =
