@@ -81,9 +81,10 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
 }
 
 // exp with the reduction and polynomial of Cephes' expf (S. Moshier), within 2 units in the last place; 0 below the
-// smallest normal number.
+// smallest normal number. kNegative: x is at most 0.
+template <bool kNegative = false>
 TG_IN V exp(V x) {
-  const V most = spread(88.3762626647950f), top = choose(x > most, most, x);
+  const V most = spread(88.3762626647950f), top = kNegative ? x : choose(x > most, most, x);
   const V t = top * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   const V k = t - 12582912.0f;
   const V r = (top - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -94,8 +95,8 @@ TG_IN V exp(V x) {
   p = p * r + 5.0000001201e-1f;
   p = (p * (r * r) + r) + 1.0f;
   const V y = p * bits_as<V>((bits_as<VI>(t) - 0x4b400000 + 127) << 23);
-  return choose(x < spread(-87.3365447505531f), V{},
-                choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), y));
+  const V below = choose(x < spread(-87.3365447505531f), V{}, y);
+  return kNegative ? below : choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), below);
 }
 
 // The largest element; NaN if there is one.
@@ -120,7 +121,7 @@ TG_IN float max_row(const float* x, int64_t n) {
   return best;
 }
 
-// out = exp(x - top), and its sum.
+// out = exp(x - top), and its sum; top is the largest of x.
 TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
   const V t = spread(top);
   double total = 0;
@@ -129,12 +130,12 @@ TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
     V s{};
     int64_t i = b;
     for (; i + kLanes <= e; i += kLanes) {
-      V v = exp(load(x + i) - t);
+      V v = exp<true>(load(x + i) - t);
       s = s + v;
       if (out) store(out + i, v);
     }
     if (i < e) {
-      V v = exp(load_part(x + i, e - i, -std::numeric_limits<float>::infinity()) - t);
+      V v = exp<true>(load_part(x + i, e - i, -std::numeric_limits<float>::infinity()) - t);
       s = s + v;
       if (out) store_part(out + i, v, e - i);
     }
