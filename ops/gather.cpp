@@ -92,7 +92,7 @@ Tensor gather_body(const Tensor& x, int64_t dim, const Tensor& index, bool) {
   return out;
 }
 Tensor zeros_for(GradCtx& c, int i) { return zeros(c.shape(i), c.g().dtype(), c.g().device()); }
-Tensor gather_grad(GradCtx& c) { return scatter_add(zeros_for(c, 0), c.arg<int64_t>(1), c.x(2), c.g()); }
+Tensor gather_grad(GradCtx& c) { return scatter_add_(zeros_for(c, 0), c.arg<int64_t>(1), c.x(2), c.g()); }
 
 Tensor take_along_dim_body(const Tensor& x, const Tensor& indices, std::optional<int64_t> dim) {
   if (!dim)
@@ -301,7 +301,7 @@ Tensor index_select_body(const Tensor& x, int64_t dim, const Tensor& index) {
 }
 Tensor index_select_grad(GradCtx& c) {
   if (c.shape(0).empty()) return c.g();
-  return index_add(zeros_for(c, 0), c.arg<int64_t>(1), c.x(2), c.g());
+  return index_add_(zeros_for(c, 0), c.arg<int64_t>(1), c.x(2), c.g());
 }
 
 // Scales those rows of weight that are used, and whose norm is above max_norm, down to it: in place, as PyTorch does.
@@ -333,7 +333,7 @@ Tensor embedding_grad(GradCtx& c) {
   // Not in a half type: many small rows, rounded one by one, would vanish in a large sum.
   if (Tensor* sum = is_half(g.dtype()) ? nullptr : c.sum_so_far(1); sum && sum->dtype() == g.dtype())
     return index_add_(*sum, 0, index, g), Tensor();
-  return index_add(zeros_for(c, 1), 0, index, g);
+  return index_add_(zeros_for(c, 1), 0, index, g);
 }
 
 Tensor one_hot_body(const Tensor& x, int64_t num_classes) {

@@ -227,7 +227,7 @@ Tensor index_advanced_body(const Tensor& x, const Items& items) {
   return reshape(out, p.result);
 }
 Tensor index_advanced_grad(GradCtx& c) {
-  return index_put(zeros(c.shape(0), c.g().dtype(), c.g().device()), c.arg<const Items&>(1), c.g(), true);
+  return index_put_(zeros(c.shape(0), c.g().dtype(), c.g().device()), c.arg<const Items&>(1), c.g(), true);
 }
 
 // ---- reading

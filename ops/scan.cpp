@@ -87,7 +87,7 @@ std::tuple<Tensor, Tensor> cumulative_extreme(const Tensor& x, int64_t dim) {
 }
 Tensor cumulative_extreme_grad(GradCtx& c) {
   if (c.shape(0).empty()) return c.g();
-  return scatter_add(zeros_like(c.g()), c.arg<int64_t>(1), c.y(1), c.g());
+  return scatter_add_(zeros_like(c.g()), c.arg<int64_t>(1), c.y(1), c.g());
 }
 TG_OP("cummax(Tensor input, int dim) -> (Tensor values, Tensor indices)",
       .doc = "Running maximum along dim and its position (the last among equals); NaN stays once met.",

@@ -20,7 +20,7 @@ Sorted run_sort(const Tensor& x, int axis, bool descending, bool want_values) {
 // The permutation's gradient: each to where it came from.
 Tensor unsort(GradCtx& c, int64_t dim) {
   if (c.shape(0).empty()) return c.g();
-  return scatter(zeros(c.shape(0), c.g().dtype(), c.device()), dim, c.y(1), c.g());
+  return scatter_(zeros(c.shape(0), c.g().dtype(), c.device()), dim, c.y(1), c.g());
 }
 
 Sorted sort_impl(const Tensor& x, int64_t dim, bool descending, bool) {
