@@ -3,6 +3,7 @@
 // one product over all steps.
 #include "ops/recurrent_fast.h"
 
+#include "backends/recurrent.h"
 #include "ops/copy_view.h"
 
 namespace tg {
@@ -38,12 +39,32 @@ View swapped(View v) {
   std::swap(v.stride[0], v.stride[1]);
   return v;
 }
-// c = a b + beta c
-void product(View a, View b, double beta, View c, Device d) {
-  if (c.numel() == 0) return;
-  for (View* v : {&a, &b, &c}) v->shape.insert(0, 1), v->stride.insert(0, 0);
-  backend(d).gemm(1.0, a, b, beta, c);
+View batch_of(View v) {
+  v.shape.insert(0, 1), v.stride.insert(0, 0);
+  return v;
 }
+// c = a b + beta c
+void product(const View& a, const View& b, double beta, const View& c, Device d) {
+  if (c.numel() > 0) backend(d).gemm(1.0, batch_of(a), batch_of(b), beta, batch_of(c));
+}
+// c += a b for the b of all steps.
+class StepProduct {
+ public:
+  StepProduct(const Tensor& b, size_t steps) : device_(b.device()) {
+    RecurrentKernels* kernels = steps > 1 ? recurrent_kernels(device_) : nullptr;
+    if (kernels) packed_ = kernels->product_by(batch_of(View(b)));
+    if (!packed_) b_ = contiguous(b);  // once, because every step would do it anew
+  }
+  void operator()(const View& a, const View& c) const {
+    if (!packed_) return product(a, View(b_), 1.0, c, device_);
+    if (c.numel() > 0) packed_(batch_of(a), 1.0, batch_of(c));
+  }
+
+ private:
+  Device device_;
+  ProductBy packed_;
+  Tensor b_;
+};
 void map_rows(const Program& p, std::initializer_list<View> ins, std::initializer_list<View> outs, Device d) {
   Views i, o;
   for (const View& v : ins) i.push_back(v);
@@ -68,11 +89,10 @@ Tensor zeros_or_copy(const Tensor& g, const Dims& sizes, const Tensor& like) {
 template <class F>
 void go_forward(const std::vector<Step>& steps, const Tensor& out, const Tensor& hx, const Tensor& w_hh,
                 const Tensor& sums, F&& pass) {
-  Tensor turned = contiguous(transpose(w_hh, 0, 1));  // once, because every step would do it anew
-  View w(turned);
+  const StepProduct add(transpose(w_hh, 0, 1), steps.size());
   for (const Step& s : steps)
     each_part(s, [&](int64_t row, int64_t n, bool initial, int64_t from) {
-      product(rows_of(initial ? hx : out, from, n), w, 1.0, rows_of(sums, row, n), out.device());
+      add(rows_of(initial ? hx : out, from, n), rows_of(sums, row, n));
       pass(row, n, initial, from);
     });
 }
@@ -81,10 +101,11 @@ void go_forward(const std::vector<Step>& steps, const Tensor& out, const Tensor&
 template <class F>
 void go_back(const std::vector<Step>& steps, const Tensor& d_out, const Tensor& d_hx, const Tensor& w_hh,
              const Tensor& d_sums, F&& pass) {
+  const StepProduct add(w_hh, steps.size());
   for (size_t i = steps.size(); i-- > 0;)
     each_part(steps[i], [&](int64_t row, int64_t n, bool initial, int64_t from) {
       pass(row, n, initial, from);
-      product(rows_of(d_sums, row, n), View(w_hh), 1.0, rows_of(initial ? d_hx : d_out, from, n), d_out.device());
+      add(rows_of(d_sums, row, n), rows_of(initial ? d_hx : d_out, from, n));
     });
 }
 
@@ -105,13 +126,14 @@ std::tuple<Tensor, Tensor, Tensor> lstm_fast(const RecurrentArgs& a, IntList bat
   uint8_t c = b(Opc::add, b(Opc::mul, f, 4), b(Opc::mul, i, g));
   uint8_t h = b(Opc::mul, o, b(Opc::tanh, c));
   Program p = b.done({i, f, g, o, c, h});
+  RecurrentKernels* kernels = recurrent_kernels(d);
   go_forward(recurrent_steps(batch_sizes, reverse), out, a.hx, a.w_hh, gates,
              [&](int64_t row, int64_t n, bool initial, int64_t from) {
-               View s = rows_of(gates, row, n);
+               View s = rows_of(gates, row, n), before = rows_of(initial ? a.cx : cells, from, n);
                View si = block(s, 0, width), sf = block(s, 1, width), sg = block(s, 2, width), so = block(s, 3, width);
-               View hidden = rows_of(raw, row, n);
-               map_rows(p, {si, sf, sg, so, rows_of(initial ? a.cx : cells, from, n)},
-                        {si, sf, sg, so, rows_of(cells, row, n), hidden}, d);
+               View cell = rows_of(cells, row, n), hidden = rows_of(raw, row, n);
+               if (!kernels || !kernels->lstm_step(s, before, cell, hidden))
+                 map_rows(p, {si, sf, sg, so, before}, {si, sf, sg, so, cell, hidden}, d);
                if (a.w_hr.defined()) product(hidden, swapped(View(a.w_hr)), 0.0, rows_of(out, row, n), d);
              });
   return {out, cells, gates};
@@ -138,15 +160,18 @@ LstmGrads lstm_fast_grad(const LstmSaved& s, const Tensor& g_out, const Tensor& 
   uint8_t d_g = times_tanh_slope(b(Opc::mul, d_c, i), g), d_o = times_slope(b(Opc::mul, dh, t), o);
   uint8_t next = b(Opc::add, d_before, b(Opc::mul, d_c, f));
   Program p = b.done({d_i, d_f, d_g, d_o, next});
+  RecurrentKernels* kernels = recurrent_kernels(d);
   go_back(recurrent_steps(batch_sizes, reverse), d_out, r.hx, s.w_hh, r.sums,
           [&](int64_t row, int64_t n, bool initial, int64_t from) {
             View in = rows_of(s.gates, row, n), out = rows_of(r.sums, row, n),
                  to = rows_of(initial ? r.cx : d_cells, from, n);
-            View hidden = rows_of(r.raw, row, n);
+            View hidden = rows_of(r.raw, row, n), dc = rows_of(d_cells, row, n), c = rows_of(s.cells, row, n);
+            View before = rows_of(initial ? s.cx : s.cells, from, n);
             if (s.w_hr.defined()) product(rows_of(d_out, row, n), View(s.w_hr), 0.0, hidden, d);
+            if (kernels && kernels->lstm_step_grad(hidden, dc, in, c, before, to, out)) return;
             map_rows(p,
-                     {hidden, rows_of(d_cells, row, n), block(in, 0, width), block(in, 1, width), block(in, 2, width),
-                      block(in, 3, width), rows_of(s.cells, row, n), rows_of(initial ? s.cx : s.cells, from, n), to},
+                     {hidden, dc, block(in, 0, width), block(in, 1, width), block(in, 2, width), block(in, 3, width), c,
+                      before, to},
                      {block(out, 0, width), block(out, 1, width), block(out, 2, width), block(out, 3, width), to}, d);
           });
   r.out = d_out;

@@ -109,11 +109,19 @@ RnnGrads rnn_by_ops(const Tensor& out, const Tensor& hx, const Tensor& w_hh, con
   return {cat(sums, 0), h.start()};
 }
 
+// from^T x. The CPU's product turns its left operand while packing it: with many rows it is cheaper to turn the
+// narrower operand and then the result, whose bits are the same.
+Tensor weight_grad(const Tensor& from, const Tensor& x) {
+  const bool turned =
+      from.device().is_cpu() && from.dtype() == DType::F32 && from.size(1) > x.size(1) && from.size(0) >= 4 * x.size(1);
+  return turned ? contiguous(transpose(matmul(transpose(x, 0, 1), from), 0, 1)) : matmul(transpose(from, 0, 1), x);
+}
+
 // From the gradients of both projections over all rows; the weights begin at argument `first`.
 void set_projections(GradCtx& c, int first, const Tensor& before, const Tensor& from_x, const Tensor& from_h) {
   if (c.needs(0)) c.set(0, matmul(from_x, c.x(first)));
-  if (c.needs(first)) c.set(first, matmul(transpose(from_x, 0, 1), c.x(0)));
-  if (c.needs(first + 1)) c.set(first + 1, matmul(transpose(from_h, 0, 1), before));
+  if (c.needs(first)) c.set(first, weight_grad(from_x, c.x(0)));
+  if (c.needs(first + 1)) c.set(first + 1, weight_grad(from_h, before));
   if (c.needs(first + 2)) c.set(first + 2, sum(from_x, {0}));
   if (c.needs(first + 3)) c.set(first + 3, sum(from_h, {0}));
 }

@@ -13,6 +13,7 @@ constexpr int64_t kBlasMax = INT32_MAX;  // CBLAS counts in int
 constexpr double kUnit = 4e6;            // multiply-adds that are worth a call of the BLAS
 constexpr double kPart = 1e6;            // and a part of a product with our own kernel (of a batch, half of it)
 constexpr int64_t kNarrow = 8;           // fewer columns would leave most of a vector unused
+constexpr int64_t kLeastPacked = 4096;   // elements that are worth being packed apart
 
 struct alignas(64) Line {
   float floats[16];
@@ -126,8 +127,8 @@ void product(double alpha, const View& a, const View& b, double beta, const View
   });
 }
 
-// c has float elements and unit column stride, a and b are float or half.
-void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, double beta, const View& c) {
+// c has float elements and unit column stride, a and b are float or half. `whole` has what is not in the views.
+void own_product(GemmLoop kernel, const GemmProduct& whole, const View& a, const View& b, const View& c) {
   const int64_t m = c.shape[1], n = c.shape[2], k = a.shape[2];
   const GemmGrid g = gemm_grid(m, n, k, c.shape[0]);
   const int64_t per = g.mb * g.nb;
@@ -139,13 +140,15 @@ void own_product(GemmLoop kernel, double alpha, const View& a, const View& b, do
   parallel_for(c.shape[0] * per, grain, [&](int64_t ub, int64_t ue) {
     for (int64_t u = ub; u < ue; ++u) {
       const int64_t i = u / per, row = u % per / g.nb * g.m, col = u % g.nb * g.n;
-      GemmProduct p;
+      GemmProduct p = whole;
       p.a = {at(a, i, 1, row), a.dtype, a.stride[2], a.stride[1]};
       p.b = {at(b, i, 2, col), b.dtype, b.stride[1], b.stride[2]};
       p.c = reinterpret_cast<float*>(at(c, i, 1, row)) + col;
       p.ldc = c.stride[1];
       p.m = std::min(g.m, m - row), p.n = std::min(g.n, n - col), p.k = k;
-      p.alpha = float(alpha), p.beta = float(beta);
+      if (whole.packed) p.packed += col * k;
+      if (whole.bias) p.bias += col;
+      p.buffer = gemm_buffer();
       kernel(p);
     }
   });
@@ -293,7 +296,7 @@ void CpuBackend::gemm(double alpha, const View& a, const View& b, double beta, c
   const bool dots = a.dtype == DType::BF16 && b.dtype == DType::BF16 && loops().gemm_bf16;
   const GemmLoop own = t != DType::F32 ? nullptr : dots ? loops().gemm_bf16 : loops().gemm;
   auto multiply = [&](const View& x, const View& y, const View& to) {
-    own ? own_product(own, alpha, x, y, beta, to) : product(alpha, x, y, beta, to);
+    own ? own_product(own, {.alpha = float(alpha), .beta = float(beta)}, x, y, to) : product(alpha, x, y, beta, to);
   };
   const View ct = transposed(c);
   // Our kernel wants columns enough for a vector.
@@ -305,6 +308,30 @@ void CpuBackend::gemm(double alpha, const View& a, const View& b, double beta, c
   if (beta != 0) convert_copy(c, tmp);
   narrow ? multiply(transposed(b), transposed(a), transposed(tmp)) : multiply(a, b, tmp);
   convert_copy(tmp, c);
+}
+
+ProductBy CpuBackend::product_by(const View& b) {
+  const int64_t k = b.shape[1], n = b.shape[2];
+  if (!loops().gemm_pack || b.dtype != DType::F32 || n < kNarrow || k * n < kLeastPacked) return nullptr;
+  const int64_t panels = (n + kGemmColumns - 1) / kGemmColumns;
+  auto packed = std::make_shared<Temp>(panels * kGemmColumns * k * 4);
+  parallel_for(panels, std::max<int64_t>(1, kGrain / (k * kGemmColumns)), [&](int64_t from, int64_t to) {
+    loops().gemm_pack({b.data, b.dtype, b.stride[1], b.stride[2]}, k, from * kGemmColumns,
+                      std::min(to * kGemmColumns, n), packed->as<float>());
+  });
+  return [packed, k, n](const View& a, double beta, const View& c) {
+    View b;  // of which nobody reads an element
+    b.dtype = DType::F32, b.shape = {1, k, n}, b.stride = {0, 0, 0};
+    own_product(loops().gemm, {.beta = float(beta), .packed = packed->as<float>()}, a, b, c);
+  };
+}
+
+bool CpuBackend::gemm_bias(const View& a, const View& b, const View& bias, const View& c) {
+  for (const View* v : {&a, &b, &bias, &c})
+    if (v->dtype != DType::F32) return false;
+  if (!loops().gemm || c.shape[2] < kNarrow || !fits_output(c) || bias.stride[0] != 1) return false;
+  if (c.numel() > 0) own_product(loops().gemm, {.bias = static_cast<const float*>(bias.data)}, a, b, c);
+  return true;
 }
 
 }  // namespace tg::cpu

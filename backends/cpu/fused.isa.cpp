@@ -80,10 +80,13 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
   return total;
 }
 
-// exp with the reduction and polynomial of Cephes' expf (S. Moshier), within 2 units in the last place; 0 below the
-// smallest normal number. kNegative: x is at most 0.
+// exp x = (1 + part) scale, with the reduction and polynomial of Cephes' expf (S. Moshier): |part| <= 0.42. For x above
+// -87.3; beyond the largest exponent it stays there. kNegative: x is at most 0.
+struct Exp {
+  V part, scale;
+};
 template <bool kNegative = false>
-TG_IN V exp(V x) {
+TG_IN Exp exp_parts(V x) {
   const V most = spread(88.3762626647950f), top = kNegative ? x : choose(x > most, most, x);
   const V t = top * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   const V k = t - 12582912.0f;
@@ -93,10 +96,25 @@ TG_IN V exp(V x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = (p * (r * r) + r) + 1.0f;
-  const V y = p * bits_as<V>((bits_as<VI>(t) - 0x4b400000 + 127) << 23);
-  const V below = choose(x < spread(-87.3365447505531f), V{}, y);
+  return {p * (r * r) + r, bits_as<V>((bits_as<VI>(t) - 0x4b400000 + 127) << 23)};
+}
+
+// Within 2 units in the last place; 0 below the smallest normal number.
+template <bool kNegative = false>
+TG_IN V exp(V x) {
+  const Exp e = exp_parts<kNegative>(x);
+  const V below = choose(x < spread(-87.3365447505531f), V{}, (e.part + 1.0f) * e.scale);
   return kNegative ? below : choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), below);
+}
+
+TG_IN V sigmoid(V x) { return spread(1.0f) / (exp(V{} - x) + 1.0f); }
+
+// From exp 2x - 1, which keeps its digits near 0.
+TG_IN V tanh(V x) {
+  const V most = spread(10.0f), least = spread(-10.0f), low = choose(x < least, least, x);
+  const Exp e = exp_parts(choose(low > most, most, low) * 2.0f);
+  const V less = e.part * e.scale + (e.scale - 1.0f);
+  return less / (less + 2.0f);
 }
 
 // The largest element; NaN if there is one.
@@ -223,6 +241,41 @@ TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
   map_row(out[1], n, [](V s, V g) { return s + g; }, out[1], in[1]);
 }
 
+// f(i, k): vector i of the row, k elements of which exist.
+template <class F>
+TG_IN void each_vector(int64_t n, F f) {
+  for (int64_t i = 0; i < n; i += kLanes) f(i, n - i < kLanes ? n - i : kLanes);
+}
+TG_IN V load_some(const float* p, int64_t k) { return k == kLanes ? load(p) : load_part(p, k, 0.0f); }
+TG_IN void store_some(float* p, V v, int64_t k) { k == kLanes ? store(p, v) : store_part(p, v, k); }
+
+[[gnu::flatten]] void lstm_step(const float* const* in, float* const* out, int64_t n, double) {
+  float* const gates = out[0];
+  each_vector(n, [&](int64_t at, int64_t k) {
+    auto sum = [&](int gate) { return load_some(gates + gate * n + at, k); };
+    const V i = sigmoid(sum(0)), f = sigmoid(sum(1)), g = tanh(sum(2)), o = sigmoid(sum(3));
+    const V c = f * load_some(in[0] + at, k) + i * g;
+    int gate = 0;
+    for (V v : {i, f, g, o}) store_some(gates + gate++ * n + at, v, k);
+    store_some(out[1] + at, c, k);
+    store_some(out[2] + at, o * tanh(c), k);
+  });
+}
+
+[[gnu::flatten]] void lstm_step_grad(const float* const* in, float* const* out, int64_t n, double) {
+  const V one = spread(1.0f);
+  each_vector(n, [&](int64_t at, int64_t k) {
+    auto operand = [&](int which) { return load_some(in[which] + at, k); };
+    auto gate = [&](int which) { return load_some(in[2] + which * n + at, k); };
+    const V dh = operand(0), i = gate(0), f = gate(1), g = gate(2), o = gate(3), t = tanh(operand(3));
+    const V dc = operand(1) + dh * o * (one - t * t);
+    const V sums[] = {dc * g * (i * (one - i)), dc * operand(4) * (f * (one - f)), dc * i * (one - g * g),
+                      dh * t * (o * (one - o))};
+    for (int which = 0; which < 4; ++which) store_some(out[1] + which * n + at, sums[which], k);
+    store_some(out[0] + at, load_some(out[0] + at, k) + dc * f, k);
+  });
+}
+
 }  // namespace
 
 void fill_fused(Loops& t) {
@@ -236,6 +289,8 @@ void fill_fused(Loops& t) {
   set(Fused::Norm, norm);
   set(Fused::NormGrad, norm_grad);
   set(Fused::NormWeights, norm_weights);
+  t.lstm_step = lstm_step;
+  t.lstm_step_grad = lstm_step_grad;
 }
 
 }  // namespace tg::cpu::TG_ISA

@@ -34,17 +34,23 @@ struct GemmOperand {
   int64_t w0 = 0;                    // of windows: where w begins
 };
 
-// c = alpha a b + beta c with m x n floats of row length ldc; beta 0 never reads c. Every element is
+// c = alpha (a b + bias) + beta c with m x n floats of row length ldc; beta 0 never reads c. Every element is
 // the sum over k in order, in stretches of kGemmDepth that are added up in c: its bits depend on neither m nor n, nor
 // on which part of a larger product this is.
 struct GemmProduct {
-  GemmOperand a, b;
+  GemmOperand a = {}, b = {};
   float* c = nullptr;
   int64_t ldc = 0, m = 0, n = 0, k = 0;
   float alpha = 1, beta = 0;
   float* buffer = gemm_buffer();
+  float* packed = nullptr;      // where GemmPack has put b, from the first column on
+  const float* bias = nullptr;  // one for each column, if there is one
 };
 using GemmLoop = void (*)(const GemmProduct&);
+
+// Packs columns [begin, end) of n, of which `begin` is a multiple of kGemmColumns, for products whose left operand is
+// float: column i of b, and all k of its panel, from to + i * k on.
+using GemmPack = void (*)(const GemmOperand& b, int64_t k, int64_t begin, int64_t end, float* to);
 
 inline constexpr int64_t kGemmDepth = 256;     // summed at once: a panel of either side stays in the first-level cache
 inline constexpr int64_t kGemmRows = 448;      // packed at once of the left operand: stays in the second-level cache

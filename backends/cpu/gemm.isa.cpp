@@ -231,6 +231,7 @@ struct Tile {
   float* c;
   int64_t ldc, cols;
   float alpha, beta;
+  const float* bias;
   Ahead ahead;
 };
 
@@ -259,6 +260,14 @@ void tile(const Tile& t) {
     }
   };
   t.ahead.from ? run(std::true_type{}) : run(std::false_type{});
+  if (t.bias) {
+#pragma GCC unroll 2
+    for (int j = 0; j < N; ++j) {
+      const V bias = load_some(t.bias + j * L, t.cols - j * L);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) sum[r][j] = sum[r][j] + bias;
+    }
+  }
   const V alpha = spread(t.alpha), beta = spread(t.beta);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -301,7 +310,7 @@ constexpr int64_t kDirectRows = 4, kDirectBytes = 24 << 10;
 
 bool direct(const GemmProduct& p) {
   const GemmOperand& b = p.b;
-  return b.dtype == DType::F32 && !b.windows && b.w_stride == 1 &&
+  return b.dtype == DType::F32 && !b.windows && !p.packed && b.w_stride == 1 &&
          (p.m <= kDirectRows || (b.k_stride >= p.n && p.k * b.k_stride * 4 <= kDirectBytes));
 }
 
@@ -364,17 +373,19 @@ Left pack_left(const GemmProduct& p, const Panels& panels, int64_t row0, const S
   return left;
 }
 
-// Where columns are packed to, and whether they have been for the rows before.
+// Where columns are packed to, whether they have been before, and then what comes next (null if it is close anyway).
 struct Right {
   float* data;
   bool packed;
+  const float* next = nullptr;
 };
 
 // Columns [col, col + cols) of all packed rows, N vectors wide.
 template <bool Pairs, int N>
 void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int64_t col, int64_t cols, const Stretch& s,
                   const Left& left, const Right& right) {
-  Tile t{nullptr, right.data, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, {}};
+  Tile t{nullptr, right.data, N * L, s.lines, nullptr, p.ldc, cols, p.alpha, s.k0 == 0 ? p.beta : 1.0f, nullptr, {}};
+  if (s.k0 == 0 && p.bias) t.bias = p.bias + col;
   if (!Pairs && cols == N * L && direct(p)) {
     t.b = static_cast<const float*>(p.b.data) + s.k0 * p.b.k_stride + col;
     t.b_stride = p.b.k_stride;
@@ -384,10 +395,26 @@ void column_panel(const GemmProduct& p, const Panels& panels, int64_t row0, int6
   const bool far = !right.packed && p.k * p.n * itemsize(p.b.dtype) >= kFarBytes;
   for (int64_t i = 0; i < panels.count; ++i) {
     t.ahead = far && i < 2 ? ahead_of<Pairs>(p, s, col + cols, i) : Ahead{};
+    if (right.next && i < 2) t.ahead = {reinterpret_cast<const char*>(right.next + i * s.lines * L), 64};
     const int64_t row = panels.row(i);
     t.a = left.data + i * left.size;
     t.c = p.c + (row0 + row) * p.ldc + col;
     tile_for<Pairs, N>(int(panels.row(i + 1) - row), left.as_rows)(t);
+  }
+}
+
+// The panel of `width` columns from `col` on, from k0 on, where all panels of k lines are kept.
+TG_IN float* panel_at(float* kept, int64_t k, int64_t k0, int64_t col, int64_t width) {
+  return kept + col * k + k0 * width;
+}
+
+void pack_right(const GemmOperand& b, int64_t k, int64_t begin, int64_t end, float* to) {
+  for (int64_t k0 = 0; k0 < k; k0 += kGemmDepth) {
+    const int64_t depth = least(kGemmDepth, k - k0);
+    int64_t col = begin;
+    for (; end - col > L; col += 2 * L)
+      pack<2 * L>(b, k0, depth, col, least(2 * L, end - col), panel_at(to, k, k0, col, 2 * L));
+    if (col < end) pack<L>(b, k0, depth, col, end - col, panel_at(to, k, k0, col, L));
   }
 }
 
@@ -397,21 +424,26 @@ void product(const GemmProduct& p) {
   float *right = p.buffer, *to = right + kGemmDepth * kGemmColumns;
   // Rows that do not fit into the cache at once: the panels of the right operand are kept for the rows that follow.
   const int64_t blocks = (p.m + kGemmRows - 1) / kGemmRows, rows = (p.m + blocks - 1) / blocks;
-  const int64_t width = (p.n + 2 * L - 1) / (2 * L) * (2 * L), floats = (p.k + kPerLine - 1) / kPerLine * width;
-  float* kept = blocks > 1 && floats <= kGemmKept && (Pairs || !direct(p)) ? gemm_panels(floats) : nullptr;
+  const int64_t lines = (p.k + kPerLine - 1) / kPerLine, floats = (p.n + 2 * L - 1) / (2 * L) * (2 * L) * lines;
+  float* kept = p.packed                                                     ? p.packed
+                : blocks > 1 && floats <= kGemmKept && (Pairs || !direct(p)) ? gemm_panels(floats)
+                                                                             : nullptr;
+  const bool far = p.packed && floats * 4 >= kFarBytes;
   for (int64_t row0 = 0; row0 < p.m; row0 += rows) {
     const Panels panels(least(rows, p.m - row0));
     for (int64_t k0 = 0; k0 < p.k; k0 += kDepth) {
       Stretch s{k0, least(kDepth, p.k - k0), 0};
       s.lines = (s.elements + kPerLine - 1) / kPerLine;
       const Left left = pack_left<Pairs>(p, panels, row0, s, to);
-      auto at = [&](int64_t col) {
-        return kept ? Right{kept + k0 / kPerLine * width + col * s.lines, row0 > 0} : Right{right, false};
+      auto at = [&](int64_t col, int64_t width) {
+        if (!kept) return Right{right, false};
+        float* panel = panel_at(kept, lines, k0 / kPerLine, col, width);
+        return Right{panel, p.packed || row0 > 0, far ? panel + lines * width : nullptr};
       };
       int64_t col = 0;
       for (; p.n - col > L; col += 2 * L)
-        column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, at(col));
-      if (col < p.n) column_panel<Pairs, 1>(p, panels, row0, col, p.n - col, s, left, at(col));
+        column_panel<Pairs, 2>(p, panels, row0, col, least(2 * L, p.n - col), s, left, at(col, 2 * L));
+      if (col < p.n) column_panel<Pairs, 1>(p, panels, row0, col, p.n - col, s, left, at(col, L));
     }
   }
 }
@@ -420,6 +452,7 @@ void product(const GemmProduct& p) {
 
 void fill_gemm(Loops& t) {
   t.gemm = product<false>;
+  t.gemm_pack = pack_right;
 #ifdef TG_BF16_DOT
   if (__builtin_cpu_supports("avx512bf16")) t.gemm_bf16 = product<true>;
 #endif

@@ -74,12 +74,15 @@ struct Loops {
   ColLoop col[kRedOps][3] = {};
   MergeLoop merge[kRedOps][3] = {};
   FusedRow fused[kFusedKernels] = {};
+  // Operands as in backends/recurrent.h, what is only read first; n is the number of hidden units.
+  FusedRow lstm_step = nullptr, lstm_step_grad = nullptr;
   RangeLoop range = nullptr;
   SearchLoop search[2][3] = {};  // for the smallest, the largest
   FindLoop find[3] = {};
   ScanLoop scan_sum[3] = {}, scan_prod[3] = {};
   LineScans lines;
   GemmLoop gemm = nullptr;       // null: the BLAS does it
+  GemmPack gemm_pack = nullptr;  // null where gemm is
   WinogradLoops winograd;        // null where gemm is
   GemmLoop gemm_bf16 = nullptr;  // both operands bfloat16, by dot products of pairs; null: `gemm` converts
 };

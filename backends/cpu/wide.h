@@ -59,6 +59,7 @@ using MaskOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 TG_WIDE(+)
 TG_WIDE(-)
 TG_WIDE(*)
+TG_WIDE(/)
 TG_WIDE(|)
 TG_WIDE(&)
 TG_WIDE(<<)

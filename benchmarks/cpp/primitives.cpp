@@ -408,6 +408,12 @@ void bench_gemm(Table& table, Backend& be) {
         "gemm", s.name, kProduct, [&] { be.gemm(1, a, b, 0, c); },
         [&] { direct_product(s.ta, s.tb, m, n, k, f.a.data(), f.b.data(), f.c.data()); });
   }
+  const int m = 1024, n = 1024, k = 256;
+  View a = view(f.a, DType::F32, {1, m, k}), b = view(f.b, DType::F32, {1, k, n}), c = view(f.c, DType::F32, {1, m, n});
+  View bias = view(f.b, DType::F32, {n});
+  table.product(
+      "gemm_bias", "1024 x 256 -> 1024", kProduct, [&] { be.gemm_bias(a, b, bias, c); },
+      [&] { direct_product(false, false, m, n, k, f.a.data(), f.b.data(), f.c.data()); });
 }
 
 // Against the product of the same multiplications, whose columns somebody would have had to copy first.

@@ -4,6 +4,7 @@
 
 #include "backend_util.h"
 #include "backends/cpu/loops.h"
+#include "backends/recurrent.h"
 #include "core/pool.h"
 #include "tg/tg.h"
 
@@ -75,6 +76,59 @@ TEST_CASE("a product has the same bits however it is cut among threads") {
   set_num_threads(before);
 }
 
+TEST_CASE("a product by what was packed before has the bits of any other") {
+  if (!cpu::loops().gemm) {
+    MESSAGE("no kernel of our own for this instruction set");
+    return;
+  }
+  const int before = num_threads();
+  int compared = 0;
+  for (auto [k, n] : {std::pair{256, 1024}, {1024, 256}, {300, 99}, {513, 40}, {64, 64}, {4096, 9}, {257, 17}})
+    for (bool transposed : {false, true}) {
+      Tensor b = transposed ? numbers({1, n, k}, DType::F32, 2).transpose(1, 2) : numbers({1, k, n}, DType::F32, 2);
+      for (int threads : {1, 2, 3, 4}) {
+        set_num_threads(threads);
+        const Tensor given = clone(b);
+        const ProductBy by = recurrent_kernels(Device{})->product_by(View(given));
+        REQUIRE(by);
+        zero_(given);  // what is packed is kept
+        for (int64_t m : {1, 2, 13, 32, 33, 475}) {
+          const Tensor a = numbers({1, m, k}, DType::F32, 1);
+          Tensor c = numbers({1, m, n}, DType::F32, 3), want = clone(c);
+          backend(Device{}).gemm(1, View(a), View(b), 1, View(want));
+          by(View(a), 1, View(c));
+          INFO(m, " x ", k, " x ", n, ", threads ", threads, ", transposed ", transposed);
+          CHECK(same_bits(c, want));
+          ++compared;
+        }
+      }
+    }
+  set_num_threads(before);
+  // What gains nothing by it.
+  CHECK(!recurrent_kernels(Device{})->product_by(View(ones({1, 16, 16}))));
+  CHECK(!recurrent_kernels(Device{})->product_by(View(ones({1, 4096, 7}))));
+  CHECK(!recurrent_kernels(Device{})->product_by(View(ones({1, 256, 256}, DType::F64))));
+  std::printf("gemm, packed before: %d comparisons\n", compared);
+}
+
+TEST_CASE("a product with a bias has the bits of one that is added to the bias") {
+  if (!cpu::loops().gemm) {
+    MESSAGE("no kernel of our own for this instruction set");
+    return;
+  }
+  for (int64_t m : {1, 4, 33, 475})
+    for (int64_t n : {8, 31, 100, 1024})
+      for (int64_t k : {1, 256, 300}) {
+        const Tensor a = numbers({1, m, k}, DType::F32, 1), b = numbers({1, k, n}, DType::F32, 2);
+        const Tensor bias = numbers({n}, DType::F32, 3), want = contiguous(expand(bias, {1, m, n}));
+        Tensor c = full({1, m, n}, std::nan(""));
+        REQUIRE(backend(Device{}).gemm_bias(View(a), View(b), View(bias), View(c)));
+        backend(Device{}).gemm(1, View(a), View(b), 1, View(want));
+        INFO(m, " x ", k, " x ", n);
+        CHECK(same_bits(c, want));
+      }
+}
+
 TEST_CASE("products with what is no number: zero times infinity is none, and beta 0 does not read") {
   for (int64_t m : {1, 5, 40}) {
     Tensor a = zeros({m, 20}, DType::F32), b = full({20, 40}, std::numeric_limits<double>::infinity());
@@ -104,6 +158,14 @@ TEST_CASE("AVX2 and AVX-512 multiply to the same bits") {
         p.c = c2.data<float>(), avx2->gemm(p);
         p.c = c512.data<float>(), avx512->gemm(p);
         CHECK(same_bits(c2, c512));
+        for (const cpu::Loops* l : {avx2, avx512}) {
+          Tensor c = empty_tensor({m, n}, DType::F32), packed = empty_tensor({k * (n + 31)}, DType::F32);
+          l->gemm_pack(p.b, k, 0, n, packed.data<float>());
+          p.c = c.data<float>(), p.packed = packed.data<float>();
+          l->gemm(p);
+          CHECK(same_bits(c, c512));
+          p.packed = nullptr;
+        }
         ++compared;
       }
   std::printf("gemm, instruction sets: %d comparisons\n", compared);

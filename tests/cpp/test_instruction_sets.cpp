@@ -130,6 +130,23 @@ TEST_CASE("instruction sets: kernels over rows have the same bits on all" * doct
           for (int i = 1; i < 3; ++i) outs[0].insert(outs[0].end(), outs[i].begin(), outs[i].end());
           return outs[0];
         });
+  // The steps of an LSTM: the gates are rows of four times the length.
+  for (int64_t n : kLengths)
+    for (bool special : {false, true})
+      for (bool back : {false, true})
+        compare(compared, str(back ? "LSTM's gradients" : "LSTM", ", units ", n), [&](const cpu::Loops& l) {
+          std::vector<float> ins[5], outs[3], all;
+          const float* in[5];
+          float* out[3];
+          const int gates_in = back ? 2 : -1, gates_out = back ? 1 : 0;
+          for (int i = 0; i < 5; ++i)
+            ins[i] = values<float>(i == gates_in ? 4 * n : n, uint64_t(10 * n + i), special), in[i] = ins[i].data();
+          for (int i = 0; i < 3; ++i)
+            outs[i] = values<float>(i == gates_out ? 4 * n : n, uint64_t(i), special), out[i] = outs[i].data();
+          (back ? l.lstm_step_grad : l.lstm_step)(in, out, n, 0);
+          for (auto& o : outs) all.insert(all.end(), o.begin(), o.end());
+          return all;
+        });
   std::printf("instruction sets, kernels over rows: %d comparisons\n", compared);
 }
 

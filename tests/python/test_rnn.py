@@ -122,6 +122,30 @@ def test_layers(case, state, fast):
             check(ours, ref, ours(x, mine), ref(y, theirs), [xy, *pairs])
 
 
+# float32 has kernels of its own: weights packed once for all steps, and an LSTM's gates in one pass.
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("lengths", [[9] * 20, [9, 9, 7, 4, 4, 1]], ids=["padded", "packed"])
+@pytest.mark.parametrize("hidden", [70, 256])
+def test_float32_layers(name, lengths, hidden):
+    ours, ref = pair(name, 40, hidden, bidirectional=True)
+    ours.float()
+    x = torch.tensor(floats(max(lengths), len(lengths), 40), requires_grad=True)
+    y = tg.tensor(x.detach().numpy().astype(np.float32), requires_grad=True)
+    a, b = (
+        ours(rnn_utils.pack_padded_sequence(y, lengths))[0].data,
+        ref(trnn.pack_padded_sequence(x, lengths))[0].data,
+    )
+    w = floats(*b.shape)
+    (a * tg.tensor(w.astype(np.float32))).sum().backward()
+    (b * torch.tensor(w)).sum().backward()
+    # Sums of `hidden` terms below 1 go through 9 steps and back, each of which may double what is off, and gradients of
+    # the weights add up all rows; a wrong term is off by a tenth or more.
+    pairs = [(a, b), (y.grad, x.grad), *((p.grad, q.grad) for p, q in zip(ours.parameters(), ref.parameters()))]
+    for mine, theirs in pairs:
+        scale = float(theirs.detach().abs().max())
+        np.testing.assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=0, atol=2e-5 * scale)
+
+
 LENGTHS = [[5, 3, 1], [4, 4, 2], [2, 5, 3], [1, 1, 1]]
 
 
