@@ -123,7 +123,7 @@ Moments standardize_backward_body(const Tensor& input, const Tensor& grad, IntLi
   if (params == Params::Kept) return {dx, sum(gx, dims, true), sum(g, dims, true)};
   if (params == Params::Rows && !weight.defined() && !bias.defined()) {
     Tensor none = zeros(tail_of(x, dims), x.dtype(), x.device());
-    return {dx, none, none};
+    return {dx, none, zeros_like(none)};
   }
   Dims lead;
   for (int i = 0; i < x.ndim() - dims.size(); ++i) lead.push_back(i);
@@ -136,17 +136,17 @@ bool standardize_backward_rows(const Tensor& x, const Tensor& g, const Tensor& w
                                const Tensor& mean, const Tensor& var, double eps, const Dims& dims, Moments& result) {
   const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
   const Dims shape = tail_of(x, dims);
-  Tensor dx = empty_like_tensor(x), dw = empty_tensor(shape, DType::F32, x.device()), db = empty_like_tensor(dw);
+  Tensor dx = empty_like_tensor(x);
   View vx = rows_of(x, n), vg = rows_of(g, n), vm = row_values(mean, n), vv = row_values(var, n);
   if (!run_fused(x.device(), Fused::NormGrad, {vx, vg, one_row(weight, rows, n), vm, vv}, {rows_of(dx, n)}, eps))
     return false;
-  if (!weight.defined() && !bias.defined()) {
-    result = {dx, zeros(shape, DType::F32, x.device()), zeros(shape, DType::F32, x.device())};
-    return true;
-  }
+  const bool none = !weight.defined() && !bias.defined();
+  Tensor dw = none ? zeros(shape, DType::F32, x.device()) : empty_tensor(shape, DType::F32, x.device());
+  Tensor db = none ? zeros_like(dw) : empty_like_tensor(dw);
+  result = {dx, dw, db};
+  if (none) return true;
   if (!run_fused(x.device(), Fused::NormWeights, {vx, vg, vm, vv}, {one_row(dw, rows, n), one_row(db, rows, n)}, eps))
     return false;
-  result = {dx, dw, db};
   return true;
 }
 

@@ -1,6 +1,6 @@
 // gemm: float and the half types through our own kernel (gemm.isa.cpp); double, and float on processors without fused
-// multiply-adds, through CBLAS with one thread per call; integers through a plain blocked loop. The thread pool cuts
-// the work into a grid that depends on the sizes alone.
+// multiply-adds, through CBLAS with one thread per call, in parts that depend on the sizes alone; integers through a
+// plain blocked loop. The bits of our own kernel depend on no parts, so those go by the number of threads too.
 #include "backends/cpu/blas.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
@@ -243,6 +243,7 @@ float* gemm_buffer() {
 // Parts of a product with our own kernel. Bits do not depend on them, so they may depend on the number of threads: each
 // part packs its rows and its columns anew, and fewer parts pack less.
 GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count) {
+  constexpr double kPartsPerThread = 2;
   constexpr int64_t kLeastRows = 112, kLeastColumns = 4 * kGemmColumns;
   // Results of a few rows stay close while k goes on; what is packed on the left serves this many columns at most.
   constexpr int64_t kMostResults = 1 << 18, kManyColumns = 2048, kLeastKept = 512;
@@ -251,10 +252,10 @@ GemmGrid gemm_grid(int64_t m, int64_t n, int64_t k, int64_t count) {
     return pieces(pieces(size, pieces(size, most)), unit) * unit;
   };
   const double work = double(m) * double(n) * double(k);
-  // Products that do not go round leave a thread idle at the end, for less of the time the more there are.
-  const double going_round = double(count) / (count % num_threads() == 0 ? 1 : 4);
-  const double parts = std::max(1.0, num_threads() / going_round);
-  const int threads = parts == 1 ? 1 : num_threads();  // that a single product is for
+  // Products that go round are taken whole. Others are cut, so that no thread waits long for the last part.
+  const bool whole = count % num_threads() == 0;
+  const double parts = whole ? 1 : std::max(1.0, kPartsPerThread * num_threads() / double(count));
+  const int threads = parts == 1 ? 1 : num_threads();  // that work on one product
   const double part = std::max(kPart, work / parts);
   auto fit = [&](int64_t other, int64_t least, int64_t most) {
     return int64_t(std::clamp(part / (double(other) * double(k)), double(least), double(std::max(least, most))));

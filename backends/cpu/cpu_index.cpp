@@ -84,7 +84,8 @@ bool picks(const Nd& nd, int64_t along) {
   return nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && nd.inner_stride(2) == 0 && along == 1;
 }
 
-// Indices that are looked at, then used, while what comes next is fetched: rows end before the processor foresees it.
+// Indices that are looked at, then used. Long rows of them fetch the next indices and as much of the next row of `in`:
+// either ends with a page, which the processor does not look beyond.
 constexpr int64_t kPicked = 512;
 
 template <class U>
@@ -97,7 +98,8 @@ void pick(U* out, const U* in, const int64_t* index, int64_t n, bool stream) {
   const int64_t head = std::min(n, int64_t(-reinterpret_cast<uintptr_t>(out) % kLineBytes / sizeof(U)));
   some(out, 0, head);
   int64_t j = head;
-  for (alignas(kLineBytes) U tile[kTile]; j + kTile <= n; j += kTile) {
+  alignas(kLineBytes) U tile[kTile];
+  for (; j + kTile <= n; j += kTile) {
     some(tile, j, kTile);
     stream_bytes(out + j, tile, kStreamTile);
   }
@@ -152,6 +154,7 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
       };
       each_row(nd, b, e, [&](char* const* at, int64_t k) {
         auto* index = reinterpret_cast<const int64_t*>(at[1]);
+        const bool far = k >= kPicked;
         if (!picks(nd, along)) {
           if (inside(index, k)) gather_row<U>(nd, at, k, along, stream);
           return;
@@ -160,9 +163,8 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
         auto* in = reinterpret_cast<const U*>(at[2]);
         for (int64_t j = 0; j < k; j += kPicked) {
           const int64_t n = std::min(kPicked, k - j);
-          fetch_lines(index + j + kPicked, n * 8);
-          fetch_lines(in + size + j, n * int64_t(sizeof(U)));
-          if (!inside(index + j, n)) return;
+          if (far) fetch_lines(index + j + kPicked, n * 8), fetch_lines(in + size + j, n * int64_t(sizeof(U)));
+          if (!inside(index + j, n)) return void(inside(index + j + n, k - j - n));
           pick(out + j, in, index + j, n, stream);
         }
       });

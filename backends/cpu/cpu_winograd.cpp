@@ -23,15 +23,15 @@ struct Tiles {
     const int64_t most = std::clamp(kBlockFloats / (kParts * channels), kFewestTiles, kMostTiles) / across;
     const int64_t fewest = (kFewestTiles + across - 1) / across;
     step = std::min(rows, std::max(fewest, std::min(most, (rows + kUnits - 1) / kUnits)));
-    last_ = std::min(rows, std::max(fewest, most));
+    most_ = std::min(rows, std::max(fewest, most));
   }
   // Blocks whose products fill their panels, and that go round. Only where no sum goes from one block to the next: the
   // number of threads counts.
-  void fill_panels() {
+  void fill_panels(int64_t groups) {
     int64_t best = INT64_MAX;
-    for (int64_t some = std::min(step, last_); some <= last_; ++some) {
-      const int64_t n = (rows + some - 1) / some, threads = num_threads(), turns = (n + threads - 1) / threads;
-      const int64_t all = (n - 1) * cost(some) + cost(rows - (n - 1) * some);
+    for (int64_t some = step; some <= most_; ++some) {
+      const int64_t n = (rows + some - 1) / some, threads = num_threads(), turns = (groups * n + threads - 1) / threads;
+      const int64_t all = groups * ((n - 1) * cost(some) + cost(rows - (n - 1) * some));
       const int64_t time = std::max((all + threads - 1) / threads, turns * cost(some));
       if (time < best) best = time, step = some;
     }
@@ -41,7 +41,7 @@ struct Tiles {
   int64_t line() const { return step * across + kWinogradStretch; }
 
  private:
-  int64_t last_;  // most rows of a block
+  int64_t most_;  // rows of a block
 
   // Of a block's products, in columns that are computed: half a panel takes a little more than half the time of one,
   // and packing the weights as long as kPacking columns (256 channels, Zen 5).
@@ -138,7 +138,7 @@ bool winograd_fits(const ConvShape& g) {
 
 void winograd(const ConvShape& g, const float* x, const float* w, float* y) {
   Shape s{g, Tiles(g, g.in + g.out), x, y};
-  s.t.fill_panels();
+  s.t.fill_panels(g.groups);
   const Tiles& t = s.t;
   const Temp weights(4 * kParts * g.groups * g.in * g.out);
   const int64_t per_group = g.in * g.out, line = t.line();

@@ -81,13 +81,13 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
 }
 
 // exp x = (1 + part) scale, with the reduction and polynomial of Cephes' expf (S. Moshier): |part| <= 0.42. For x above
-// -87.3; beyond the largest exponent it stays there. kNegative: x is at most 0.
+// -87.3; beyond the largest exponent it stays there. kAtMost0: x is.
 struct Exp {
   V part, scale;
 };
-template <bool kNegative = false>
+template <bool kAtMost0 = false>
 TG_IN Exp exp_parts(V x) {
-  const V most = spread(88.3762626647950f), top = kNegative ? x : choose(x > most, most, x);
+  const V most = spread(88.3762626647950f), top = kAtMost0 ? x : choose(x > most, most, x);
   const V t = top * 1.44269504088896341f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer
   const V k = t - 12582912.0f;
   const V r = (top - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -100,11 +100,11 @@ TG_IN Exp exp_parts(V x) {
 }
 
 // Within 2 units in the last place; 0 below the smallest normal number.
-template <bool kNegative = false>
+template <bool kAtMost0 = false>
 TG_IN V exp(V x) {
-  const Exp e = exp_parts<kNegative>(x);
+  const Exp e = exp_parts<kAtMost0>(x);
   const V below = choose(x < spread(-87.3365447505531f), V{}, (e.part + 1.0f) * e.scale);
-  return kNegative ? below : choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), below);
+  return kAtMost0 ? below : choose(x > spread(88.7228317f), spread(std::numeric_limits<float>::infinity()), below);
 }
 
 TG_IN V sigmoid(V x) { return spread(1.0f) / (exp(V{} - x) + 1.0f); }
@@ -139,7 +139,7 @@ TG_IN float max_row(const float* x, int64_t n) {
   return best;
 }
 
-// out = exp(x - top), and its sum; top is the largest of x.
+// out = exp(x - top), and its sum; no x is above top.
 TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
   const V t = spread(top);
   double total = 0;

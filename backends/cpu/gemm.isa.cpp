@@ -59,18 +59,16 @@ template <int P, class S>
   }
 }
 
-// At most L elements, `step` apart, and zeros.
-TG_IN V load_apart(const float* src, int64_t step, int64_t n) {
-  if (step == 1) return load_part(src, n);
+// dst[i] = src[i * step] for i < n <= L; may write up to a vector. Vector gathers are slower than single elements.
+TG_IN void copy_apart(const float* src, int64_t step, float* dst, int64_t n) {
+  if (step == 1) return store(dst, load_part(src, n));
   if (step == 2) {
     Lanes even;
     for (int j = 0; j < L; ++j) even[j] = 2 * j;
     const int64_t span = 2 * n - 1;
-    return __builtin_shuffle(load_part(src, span), span > L ? load_part(src + L, span - L) : V{}, even);
+    return store(dst, __builtin_shuffle(load_part(src, span), span > L ? load_part(src + L, span - L) : V{}, even));
   }
-  V v{};
-  for (int64_t i = 0; i < n; ++i) v[i] = src[i * step];
-  return v;
+  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * step];
 }
 
 // Points [from, from + n) as stretches of neighbours: f(offset in the image, position, count).
@@ -84,9 +82,9 @@ TG_IN void for_stretches(const Windows& s, int64_t from, int64_t n, F f) {
   }
 }
 
-// Taps along k, points along w, by pieces of up to L neighbours. They are written in order, so what one writes too much
-// the next one covers, the last one's the first of the next tap too: only what must end where it ends goes through
-// `line`, which is read back before its stores have arrived.
+// Taps along k, points along w, by pieces of up to L neighbours. They are written in order: what a piece writes too
+// much is covered by the next one, after the last of a tap by the first of the next tap. The last tap, and taps of
+// fewer than P columns, go through `line`; all would be slower, as a load waits for several stores that it spans.
 template <int P>
 void pack_points(const float* image, const Windows& s, int64_t k0, int64_t depth, int64_t w0, int64_t valid,
                  float* dst) {
@@ -102,7 +100,7 @@ void pack_points(const float* image, const Windows& s, int64_t k0, int64_t depth
     const float* from = image + s.tap[k0 + k];
     const bool ends = valid < P || k + 1 == depth;
     float* to = ends ? line : dst;
-    for (int i = 0; i < n; ++i) store(to + list[i].at, load_apart(from + list[i].offset, s.step, list[i].count));
+    for (int i = 0; i < n; ++i) copy_apart(from + list[i].offset, s.step, to + list[i].at, list[i].count);
     if (!ends) continue;
     for (int w = 0; w < P; w += L) store(dst + w, load_some(line + w, valid - w));
   }
@@ -222,8 +220,9 @@ struct Ahead {
   int shift = 0;
 };
 
-// Sums of so many products or more fetch what they are added to before they begin.
-constexpr int64_t kFetchedDepth = 128;
+// Steps before the end of a longer tile at which it fetches the results that it will write: earlier, and they push
+// panels out of the first-level cache.
+constexpr int64_t kLastSteps = 32;
 
 struct Tile {
   const float *a, *b;
@@ -240,13 +239,10 @@ void tile(const Tile& t) {
   constexpr int64_t row = Rows ? kRowStride : 1, line = Rows ? 1 : L;
   V sum[R][N] = {};
   const float *a = t.a, *b = t.b;
-  if (t.depth >= kFetchedDepth)
-    for (int r = 0; r < R; ++r)
-      for (int j = 0; j < N; ++j) __builtin_prefetch(t.c + r * t.ldc + j * L, 1);
-  auto run = [&](auto fetching) __attribute__((always_inline)) {
+  auto run = [&](auto fetching, int64_t begin, int64_t end) __attribute__((always_inline)) {
     [[maybe_unused]] const Ahead h = t.ahead;
     [[maybe_unused]] const int64_t within = (int64_t(1) << h.shift) - 1;
-    for (int64_t k = 0; k < t.depth; ++k, a += line, b += t.b_stride) {
+    for (int64_t k = begin; k < end; ++k, a += line, b += t.b_stride) {
       if constexpr (fetching) __builtin_prefetch(h.from + (k >> h.shift) * h.row + (k & within) * 64, 0, 2);
       V column[N];
 #pragma GCC unroll 2
@@ -259,7 +255,13 @@ void tile(const Tile& t) {
       }
     }
   };
-  t.ahead.from ? run(std::true_type{}) : run(std::false_type{});
+  const int64_t late = t.depth >= 4 * kLastSteps && !t.ahead.from ? t.depth - kLastSteps : 0;
+  if (late > 0) {
+    run(std::false_type{}, 0, late);
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < N; ++j) __builtin_prefetch(t.c + r * t.ldc + j * L, 1);
+  }
+  t.ahead.from ? run(std::true_type{}, 0, t.depth) : run(std::false_type{}, late, t.depth);
   if (t.bias) {
 #pragma GCC unroll 2
     for (int j = 0; j < N; ++j) {

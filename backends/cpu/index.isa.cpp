@@ -22,22 +22,23 @@ namespace {
 // what is kept per column is loaded and stored once for all of them.
 constexpr int kRows = 8;
 
-// The next rows' part of n elements: each row begins on another page, where the processor does not foresee it.
+// The next rows' part of n elements: each row begins on another page, which the processor does not look beyond.
 template <int R, class T>
 inline void fetch_rows(const T* x, int64_t stride, int64_t n) {
   for (int r = 0; r < R; ++r)
     for (int64_t j = 0; j < n; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(x + r * stride + j);
 }
 
-// Numbers of the width of T count the rows of one call: the compiler wants one width in a vector loop.
+// `more`: as many rows follow. Numbers of the width of T count the rows of one call: the compiler wants one width in a
+// vector loop.
 template <class T, bool Largest, int R>
-inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int64_t* at, int64_t n) {
+inline void search_rows(const T* x, int64_t stride, int64_t number, T* best, int64_t* at, int64_t n, bool more) {
   using I = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
   constexpr int64_t kBlock = 64;
   I last[kBlock];  // the last row that won
   for (int64_t from = 0; from < n; from += kBlock, x += kBlock, best += kBlock, at += kBlock) {
     const int64_t k = n - from < kBlock ? n - from : kBlock;
-    if constexpr (R > 1) fetch_rows<R>(x + R * stride, stride, kBlock);
+    if (more) fetch_rows<R>(x + R * stride, stride, k);
     for (int64_t i = 0; i < kBlock; ++i) last[i] = -1;
     for (I r = 0; r < R; ++r)
 #pragma GCC ivdep
@@ -59,8 +60,9 @@ template <class T, bool Largest>
   const T* x = static_cast<const T*>(from);
   T* top = static_cast<T*>(best);
   int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows) search_rows<T, Largest, kRows>(x + r * stride, stride, number + r, top, at, n);
-  for (; r < rows; ++r) search_rows<T, Largest, 1>(x + r * stride, stride, number + r, top, at, n);
+  for (; r + kRows <= rows; r += kRows)
+    search_rows<T, Largest, kRows>(x + r * stride, stride, number + r, top, at, n, r + 2 * kRows <= rows);
+  for (; r < rows; ++r) search_rows<T, Largest, 1>(x + r * stride, stride, number + r, top, at, n, false);
 }
 
 template <class T>

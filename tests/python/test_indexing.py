@@ -172,3 +172,18 @@ def test_gradient_of_scatter_prod_with_zeros():
             grads.append((x.grad.numpy(), s.grad.numpy()))
         np.testing.assert_allclose(grads[0][0], grads[1][0])
         np.testing.assert_allclose(grads[0][1], grads[1][1])
+
+
+def test_gather_names_one_wrong_index_in_any_layout():
+    """Indices are looked at in pieces of 512; what a message names is the range of all, however they lie."""
+    index = tg.zeros(3, 2000, dtype=tg.int64)
+    for row, col, value in ((0, 5, 2005), (0, 1500, -3), (1, 7, 2070), (2, 1999, -4)):
+        index[row, col] = value
+    apart = tg.stack([index, index], 2).reshape(3, 4000)[:, ::2]
+    source = tg.zeros(3, 2000)
+    texts = []
+    for at in (index, apart):
+        with pytest.raises(tg.IndexError) as error:
+            tg.gather(source, 1, at)
+        texts.append(str(error.value))
+    assert texts[0] == texts[1] and "-4" in texts[0]
