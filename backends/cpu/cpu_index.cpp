@@ -154,13 +154,13 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
       };
       each_row(nd, b, e, [&](char* const* at, int64_t k) {
         auto* index = reinterpret_cast<const int64_t*>(at[1]);
-        const bool far = k >= kPicked;
         if (!picks(nd, along)) {
           if (inside(index, k)) gather_row<U>(nd, at, k, along, stream);
           return;
         }
         U* out = reinterpret_cast<U*>(at[0]);
         auto* in = reinterpret_cast<const U*>(at[2]);
+        const bool far = k >= kPicked;
         for (int64_t j = 0; j < k; j += kPicked) {
           const int64_t n = std::min(kPicked, k - j);
           if (far) fetch_lines(index + j + kPicked, n * 8), fetch_lines(in + size + j, n * int64_t(sizeof(U)));

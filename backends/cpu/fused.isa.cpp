@@ -81,7 +81,7 @@ TG_IN double sum_row(int64_t n, F f, P... in) {
 }
 
 // exp x = (1 + part) scale, with the reduction and polynomial of Cephes' expf (S. Moshier): |part| <= 0.42. For x above
-// -87.3; beyond the largest exponent it stays there. kAtMost0: x is.
+// -87.3; beyond the largest exponent it stays there. kAtMost0: no x is above 0.
 struct Exp {
   V part, scale;
 };

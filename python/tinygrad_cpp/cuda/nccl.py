@@ -20,7 +20,7 @@ SUM, PROD, MAX, MIN, AVG = range(5)  # NCCL's numbers
 Tensors = Sequence[_C.Tensor]
 Streams = Sequence[Stream | None] | None
 
-_ALL_REDUCE, _REDUCE, _BROADCAST, _ALL_GATHER, _REDUCE_SCATTER = range(5)  # C++'s Collective
+_KINDS = ("all_reduce", "reduce", "broadcast", "all_gather", "reduce_scatter")  # in the order of C++'s Collective
 
 
 def version() -> tuple[int, int, int]:
@@ -57,7 +57,7 @@ def _list(name: str, what: str, tensors: Any) -> list[_C.Tensor]:
 
 
 def _run(
-    name: str, kind: int, ins: Any, outs: Any, op: int = SUM, root: int = 0, streams: Streams = None, comms: Any = None
+    name: str, ins: Any, outs: Any, op: int = SUM, root: int = 0, streams: Streams = None, comms: Any = None
 ) -> None:
     if comms is not None:
         raise _C.NotImplementedError(f"nccl.{name}: communicators are made here, one for each list of devices")
@@ -69,14 +69,14 @@ def _run(
             if s is not None and s.device != t.device:
                 raise _C.DeviceError(f"nccl.{name}: a stream of {s.device} for a tensor on {t.device}")
             chosen.enter_context(stream(s))
-        _C._nccl_collective(kind, ins, outs, op, root)
+        _C._nccl_collective(_KINDS.index(name), ins, outs, op, root)
 
 
 def all_reduce(
     inputs: Tensors, outputs: Tensors | None = None, op: int = SUM, streams: Streams = None, comms: Any = None
 ) -> None:
     """The sum (or what `op` says) of all inputs into each output; into the inputs if there are none."""
-    _run("all_reduce", _ALL_REDUCE, inputs, inputs if outputs is None else outputs, op, 0, streams, comms)
+    _run("all_reduce", inputs, inputs if outputs is None else outputs, op, 0, streams, comms)
 
 
 def reduce(
@@ -102,21 +102,21 @@ def reduce(
     if to is None:
         to = ins
     one = to if isinstance(to, _C.Tensor) else _list("reduce", "outputs", to)[root]
-    _run("reduce", _REDUCE, ins, [one], op, root, streams, comms)
+    _run("reduce", ins, [one], op, root, streams, comms)
 
 
 def broadcast(inputs: Tensors, root: int = 0, streams: Streams = None, comms: Any = None) -> None:
     """Puts what inputs[root] holds into all others."""
-    _run("broadcast", _BROADCAST, inputs, inputs, SUM, root, streams, comms)
+    _run("broadcast", inputs, inputs, SUM, root, streams, comms)
 
 
 def all_gather(inputs: Tensors, outputs: Tensors, streams: Streams = None, comms: Any = None) -> None:
     """All inputs, one behind the other, into each output."""
-    _run("all_gather", _ALL_GATHER, inputs, outputs, SUM, 0, streams, comms)
+    _run("all_gather", inputs, outputs, SUM, 0, streams, comms)
 
 
 def reduce_scatter(
     inputs: Tensors, outputs: Tensors, op: int = SUM, streams: Streams = None, comms: Any = None
 ) -> None:
     """The sum of all inputs, in as many parts as there are tensors: the i-th part into outputs[i]."""
-    _run("reduce_scatter", _REDUCE_SCATTER, inputs, outputs, op, 0, streams, comms)
+    _run("reduce_scatter", inputs, outputs, op, 0, streams, comms)
