@@ -173,6 +173,49 @@ void fold_slices(const View& in, const View& out) {
   }
 }
 
+// Sources that one launch counts.
+void scatter_part(ScatterOp op, const View& src, int axis, const View& index, const View& out) {
+  const View lines_of_index = without(index, axis);
+  Views ins, outs;
+  ins.push_back(without(src, axis));
+  ins.push_back(lines_of_index);
+  View target = without(out, axis);
+  target.shape = ins[0].shape;  // out may be longer in the other axes
+  outs.push_back(target);
+  // One index for all lines, as of rows that are added to rows: its order serves every line.
+  bool same_index = true;
+  for (int d = 0; d < lines_of_index.ndim(); ++d)
+    same_index = same_index && (lines_of_index.shape[d] == 1 || lines_of_index.stride[d] == 0);
+  const uint32_t n = uint32_t(src.shape[axis]);
+  for_pieces(plan::collapse(ins, outs, 2), [&](const plan::Nest& piece, const int64_t* start) {
+    ScatterViews v{op,
+                   static_cast<const char*>(src.data) + start[0] * itemsize(src.dtype),
+                   static_cast<const char*>(index.data) + start[1] * itemsize(index.dtype),
+                   static_cast<char*>(out.data) + start[2] * itemsize(out.dtype),
+                   {src.dtype, index.dtype, out.dtype},
+                   src.stride[axis],
+                   index.stride[axis],
+                   out.stride[axis],
+                   n,
+                   Walk<3>(piece)};
+    const bool sorted = same_index && n >= 64 && int64_t(n) * v.lines.n <= max_piece();
+    Scratch keys(sorted ? n * sizeof(uint64_t) : 0), order(sorted ? n * sizeof(uint32_t) : 0);
+    if (sorted) {
+      TG_LAUNCH((index_keys_kernel), blocks_for(n, 256), 256, 0, stream(), v.index, index.dtype, index.stride[axis], n,
+                keys.as<uint64_t>(), order.as<uint32_t>());
+      sort_keys(keys.as<uint64_t>(), order.as<uint32_t>(), n);
+    }
+    visit_compute(compute_type(out.dtype), [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (sorted)
+        TG_LAUNCH((scatter_sorted_kernel<T>), blocks_for(uint64_t(n) * v.lines.n, 128), 128, 0, stream(), v,
+                  keys.as<const uint64_t>(), order.as<const uint32_t>(), FastDiv(v.lines.n));
+      else
+        TG_LAUNCH((scatter_lines_kernel<T>), blocks_for(v.lines.n, 128), 128, 0, stream(), v);
+    });
+  });
+}
+
 }  // namespace
 
 void CudaBackend::gather(const View& in, int axis, const View& index, const View& out) {
@@ -198,47 +241,14 @@ void CudaBackend::gather(const View& in, int axis, const View& index, const View
 
 void CudaBackend::scatter(ScatterOp op, const View& src, int axis, const View& index, const View& out) {
   if (src.numel() == 0) return;
-  TG_CHECK(src.shape[axis] <= kMaxPiece, ValueError, "cuda: scatter along at most ", kMaxPiece, " elements");
   DeviceGuard guard(device_);
-  const View lines_of_index = without(index, axis);
-  Views ins, outs;
-  ins.push_back(without(src, axis));
-  ins.push_back(lines_of_index);
-  View target = without(out, axis);
-  target.shape = ins[0].shape;  // out may be longer in the other axes
-  outs.push_back(target);
-  // One index for all lines, as of rows that are added to rows: its order serves every line.
-  bool same_index = true;
-  for (int d = 0; d < lines_of_index.ndim(); ++d)
-    same_index = same_index && (lines_of_index.shape[d] == 1 || lines_of_index.stride[d] == 0);
-  const uint32_t n = uint32_t(src.shape[axis]);
-  for_pieces(plan::collapse(ins, outs, 2), [&](const plan::Nest& piece, const int64_t* start) {
-    ScatterViews v{op,
-                   static_cast<const char*>(src.data) + start[0] * itemsize(src.dtype),
-                   static_cast<const char*>(index.data) + start[1] * itemsize(index.dtype),
-                   static_cast<char*>(out.data) + start[2] * itemsize(out.dtype),
-                   {src.dtype, index.dtype, out.dtype},
-                   src.stride[axis],
-                   index.stride[axis],
-                   out.stride[axis],
-                   n,
-                   Walk<3>(piece)};
-    const bool sorted = same_index && n >= 64 && int64_t(n) * v.lines.n <= kMaxPiece;
-    Scratch keys(sorted ? n * sizeof(uint64_t) : 0), order(sorted ? n * sizeof(uint32_t) : 0);
-    if (sorted) {
-      TG_LAUNCH((index_keys_kernel), blocks_for(n, 256), 256, 0, stream(), v.index, index.dtype, index.stride[axis], n,
-                keys.as<uint64_t>(), order.as<uint32_t>());
-      sort_keys(keys.as<uint64_t>(), order.as<uint32_t>(), 1, n);
-    }
-    visit_compute(compute_type(out.dtype), [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      if (sorted)
-        TG_LAUNCH((scatter_sorted_kernel<T>), blocks_for(uint64_t(n) * v.lines.n, 128), 128, 0, stream(), v,
-                  keys.as<const uint64_t>(), order.as<const uint32_t>(), FastDiv(v.lines.n));
-      else
-        TG_LAUNCH((scatter_lines_kernel<T>), blocks_for(v.lines.n, 128), 128, 0, stream(), v);
-    });
-  });
+  for (int64_t at = 0; at < src.shape[axis]; at += max_piece()) {  // later sources come after earlier ones
+    View part = src, places = index;
+    part.shape[axis] = places.shape[axis] = std::min(max_piece(), src.shape[axis] - at);
+    part.data = static_cast<char*>(src.data) + at * src.stride[axis] * itemsize(src.dtype);
+    places.data = static_cast<char*>(index.data) + at * index.stride[axis] * itemsize(index.dtype);
+    scatter_part(op, part, axis, places, out);
+  }
 }
 
 void CudaBackend::fold(const View& in, const View& out) {

@@ -21,8 +21,8 @@ struct ExtremeReducer {
   static __device__ __forceinline__ bool beats(T x, T best) {
     return (x != x && best == best) || (best == best && (Largest ? x > best : x < best));
   }
-  __device__ __forceinline__ void add(Acc& a, T x, uint32_t i) const {
-    if (a.at < 0 || beats(x, a.value)) a = {x, int64_t(i)};
+  __device__ __forceinline__ void add(Acc& a, const Acc& x, uint32_t) const {
+    if (a.at < 0 || beats(x.value, a.value)) a = x;
   }
   __device__ __forceinline__ Acc join(Acc a, Acc b) const {
     if (a.at < 0) return b;
@@ -34,6 +34,17 @@ struct ExtremeReducer {
     if (values.data) values.store(result, a.value);
     index.store(result, a.at);
   }
+};
+
+// Elements with their places; `first` is that of a part's first element.
+template <class T>
+struct PlacedLoader {
+  using Element = Extreme<T>;
+  static constexpr int width = 1;
+  AnyLoader<T> from;
+  int64_t first;
+  __device__ __forceinline__ void start(uint32_t result) { from.start(result); }
+  __device__ __forceinline__ Element load(uint32_t i) const { return {from.load(i), first + i}; }
 };
 
 View drop_axis(View v, int axis) {
@@ -107,11 +118,25 @@ void append_nonzero(const View& in, const plan::Nest& piece, const int64_t* star
   copy_and_wait(out.data() + before, found.as<void>(), size_t(total) * sizeof(int64_t));
 }
 
+// Pieces come in the order of positions: cut is the axis `axis` with all inside it, and where one of its rows is too
+// long, each row along the next.
+void append_in_order(const View& in, const plan::Nest& nest, int axis, const int64_t* start,
+                     std::vector<int64_t>& out) {
+  if (nest.numel() <= max_piece()) return append_nonzero(in, nest, start, out);
+  const int64_t rows = nest.shape[axis], inner = nest.numel() / rows;
+  const int64_t step = std::max<int64_t>(1, max_piece() / inner);
+  plan::Nest piece = nest;
+  for (int64_t at = 0; at < rows; at += step) {
+    piece.shape[axis] = std::min(step, rows - at);
+    const int64_t from[2] = {start[0] + at * nest.stride[0][axis], start[1] + at * nest.stride[1][axis]};
+    append_in_order(in, piece, axis + 1, from, out);
+  }
+}
+
 }  // namespace
 
 void CudaBackend::arg_reduce(bool largest, const View& in, int axis, const View& values, const View& index) {
   if (in.numel() == 0) return;
-  TG_CHECK(in.shape[axis] <= kMaxPiece, ValueError, "cuda: argmax and argmin along at most ", kMaxPiece, " elements");
   DeviceGuard guard(device_);
   Views ins, outs;
   ins.push_back(drop_axis(in, axis));
@@ -122,6 +147,9 @@ void CudaBackend::arg_reduce(bool largest, const View& in, int axis, const View&
   line.n_views = 1;
   line.shape = {in.shape[axis]};
   line.stride[0] = {in.stride[axis]};
+  const std::vector<Piece> parts = pieces_of(line);
+  std::vector<uint32_t> sizes;
+  for (const Piece& p : parts) sizes.push_back(uint32_t(p.nest.numel()));
   const bool columns = kept.ndim() > 0 && std::abs(kept.stride[0][kept.ndim() - 1]) < std::abs(in.stride[axis]);
   auto run = [&](auto tag, auto which) {
     using T = typename decltype(tag)::type;
@@ -135,13 +163,14 @@ void CudaBackend::arg_reduce(bool largest, const View& in, int axis, const View&
         return r;
       };
       R r{result(values, 1), result(index, 2)};
-      run_reduction(r, uint32_t(piece.numel()), {uint32_t(in.shape[axis])}, columns, 1, [&](size_t) {
-        AnyLoader<T> l;
-        l.data = static_cast<const char*>(in.data) + start[0] * itemsize(in.dtype);
-        l.dtype = in.dtype;
-        l.kept = Walk<1>(only_view(piece, 0));
-        l.reduced = Walk<1>(line);
-        l.before = Before::Nothing;
+      run_reduction(r, uint32_t(piece.numel()), sizes, columns, 1, [&](size_t p) {
+        PlacedLoader<T> l;
+        l.from.data = static_cast<const char*>(in.data) + (start[0] + parts[p].start[0]) * itemsize(in.dtype);
+        l.from.dtype = in.dtype;
+        l.from.kept = Walk<1>(only_view(piece, 0));
+        l.from.reduced = Walk<1>(parts[p].nest);
+        l.from.before = Before::Nothing;
+        l.first = p * max_piece();
         return l;
       });
     });
@@ -187,19 +216,8 @@ void CudaBackend::nonzero(const View& in, std::vector<int64_t>& out) {
   both.push_back(order);
   plan::Nest nest = plan::nest_of(both);
   plan::merge_axes(nest);
-  // Cut along the outermost axis only, or positions would not come in order.
-  const int64_t rows = nest.ndim() ? nest.shape[0] : 1, inner = nest.numel() / rows;
-  const int64_t step = std::max<int64_t>(1, kMaxPiece / inner);
-  TG_CHECK(inner <= kMaxPiece, ValueError, "cuda: nonzero of rows of at most ", kMaxPiece, " elements");
-  for (int64_t at = 0; at < rows; at += step) {
-    plan::Nest piece = nest;
-    int64_t start[2] = {};
-    if (nest.ndim()) {
-      piece.shape[0] = std::min(step, rows - at);
-      for (int k = 0; k < 2; ++k) start[k] = at * nest.stride[k][0];
-    }
-    append_nonzero(in, piece, start, out);
-  }
+  int64_t start[2] = {};
+  append_in_order(in, nest, 0, start, out);
 }
 
 }  // namespace tg::cuda

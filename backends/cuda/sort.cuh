@@ -4,7 +4,7 @@
 
 namespace tg::cuda {
 
-// Sorts each of `lines` rows of n pairs by key; equal keys keep their order, given that places come in ascending order.
-void sort_keys(uint64_t* keys, uint32_t* places, uint32_t lines, uint32_t n);
+// Sorts n pairs by key; equal keys keep their order, given that places come in ascending order.
+void sort_keys(uint64_t* keys, uint32_t* places, uint32_t n);
 
 }  // namespace tg::cuda

@@ -1,5 +1,5 @@
 // Loops of a plan::Nest on the device: from the number of an element to its offset in each view. Numbers have 32 bits,
-// since 64-bit division is slow; larger nests are cut into pieces on the host. Offsets have 64.
+// since 64-bit division is slow; larger nests are cut into pieces of max_piece() on the host. Offsets have 64.
 #pragma once
 #include <bit>
 
@@ -8,7 +8,14 @@
 
 namespace tg::cuda {
 
-inline constexpr int64_t kMaxPiece = int64_t(1) << 30;
+inline int64_t max_piece() {
+  constexpr int64_t most = int64_t(1) << 30;
+#ifdef TG_CUDA_EMULATION
+  return emu::max_piece(most);
+#else
+  return most;
+#endif
+}
 
 // n / d by a multiplication, for n < 2^31 (Granlund and Montgomery, "Division by invariant integers using
 // multiplication", PLDI 1994).
@@ -53,7 +60,7 @@ struct Walk {
 
 // f(piece, start): the nest in pieces of at most `limit` elements; start[k] is the offset of the piece in view k.
 template <class F>
-void for_pieces(const plan::Nest& nest, F&& f, int64_t limit = kMaxPiece) {
+void for_pieces(const plan::Nest& nest, F&& f, int64_t limit = max_piece()) {
   int64_t start[plan::kMaxViews] = {};
   auto cut = [&](auto& self, const plan::Nest& n) -> void {
     if (n.numel() <= limit) return f(n, start);

@@ -55,6 +55,8 @@ struct Launch {
   int n_pointers;
 };
 cudaError_t launch(const Launch& l, std::function<void()> body);
+// How many elements a launch may count: TG_EMU_PIECE makes it less than `most`, so that small tests see longer lines.
+int64_t max_piece(int64_t most);
 // Work of a library (such as cuBLAS) in stream order.
 void enqueue(cudaStream_t s, std::function<void()> work);
 

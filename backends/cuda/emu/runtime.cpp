@@ -277,6 +277,11 @@ static void note_kernel(const char* name) {
   std::fflush(file);
 }
 
+int64_t max_piece(int64_t most) {
+  static const int64_t less = env_int("TG_EMU_PIECE", 0);
+  return less > 0 ? std::min(less, most) : most;
+}
+
 void enqueue(cudaStream_t s, std::function<void()> work) {
   Lock lock(machine().mutex);
   put(stream_of(s), std::move(work));
