@@ -130,9 +130,9 @@ def machine_section(results: dict) -> str:
         count = sum(bool(ratios(r)) for r in rows)
         measured = ", ".join(f"{NAMES[p]} for {sum(p in ratios(r) for r in rows)}" for p in PEERS)
         lines.append(
-            f"**{threads} thread{'s' * (threads > 1)}, geometric means (goal 0.6): {mean:.2f} over all {count} rows, each "
-            f"to the best peer; {geometric_mean(aimed):.2f} over the {len(aimed)} ratios that have a goal, each to the peer "
-            f"of its goal; {torch:.2f} over all rows to PyTorch.** Measured: {measured}."
+            f"**{threads} thread{'s' * (threads > 1)}, geometric means (goal 0.6): {mean:.2f} over all {count} rows, "
+            f"each to the best peer; {geometric_mean(aimed):.2f} over the {len(aimed)} ratios that have a goal, each to "
+            f"the peer of its goal; {torch:.2f} over all rows to PyTorch.** Measured: {measured}."
         )
     return "\n\n".join(lines) + "\n"
 
