@@ -131,8 +131,8 @@ def machine_section(results: dict) -> str:
         measured = ", ".join(f"{NAMES[p]} for {sum(p in ratios(r) for r in rows)}" for p in PEERS)
         lines.append(
             f"**{threads} thread{'s' * (threads > 1)}, geometric means (goal 0.6): {mean:.2f} over all {count} rows, "
-            f"each to the best peer; {geometric_mean(aimed):.2f} over the {len(aimed)} ratios that have a goal, each to "
-            f"the peer of its goal; {torch:.2f} over all rows to PyTorch.** Measured: {measured}."
+            f"each to the best peer; {geometric_mean(aimed):.2f} over the {len(aimed)} ratios that have a goal, each "
+            f"to the peer of its goal; {torch:.2f} over all rows to PyTorch.** Measured: {measured}."
         )
     return "\n\n".join(lines) + "\n"
 
