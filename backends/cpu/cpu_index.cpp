@@ -60,6 +60,31 @@ Nd order_free(const Views& v, int lead) {
 
 constexpr int64_t kRowsAhead = 2048;
 
+// Rows in an order that the processor cannot foresee: it looks ahead only after some lines of a row, so that several
+// are moved in step, and the beginnings of some arrive while others are on their way.
+constexpr int64_t kRowsTogether = 8;
+
+// Rows that are worth being moved whole, and still many enough to be shared among threads.
+bool whole_rows(int64_t bytes) { return bytes >= 16 * kLineBytes && bytes <= 1024 * kLineBytes; }
+int64_t rows_per_chunk(int64_t row) { return std::max<int64_t>(1, kGrain / (row * kRowsTogether)) * kRowsTogether; }
+
+void stream_rows(char* const* to, const char* const* from, int64_t rows, int64_t bytes) {
+  constexpr int64_t kPiece = 4 * kLineBytes;
+  int64_t head[kRowsTogether], whole = bytes / kPiece * kPiece;
+  for (int64_t r = 0; r < rows; ++r) {
+    head[r] = -reinterpret_cast<uintptr_t>(to[r]) % kLineBytes;
+    whole = std::min(whole, (bytes - head[r]) / kPiece * kPiece);
+    std::memcpy(to[r], from[r], size_t(head[r]));
+  }
+  for (int64_t i = 0; i < whole; i += kPiece)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = i + head[r]; k < i + head[r] + kPiece; k += kLineBytes) stream_line(to[r] + k, from[r] + k);
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t done = head[r] + whole;
+    stream_bytes(to[r] + done, from[r] + done, bytes - done);
+  }
+}
+
 template <class U>
 void gather_row(const Nd& nd, char* const* at, int64_t k, int64_t along, bool stream) {
   const int64_t so = nd.inner_stride(0), sx = nd.inner_stride(1), si = nd.inner_stride(2);
@@ -132,17 +157,32 @@ void widen_by_row(const int64_t* p, int64_t step, int64_t n, int64_t& low, int64
   }
 }
 
+// Whole rows of `in`, each by one index, past the caches; `range` as in gather_pieces.
+void gather_rows(const Nd& nd, int64_t along, int64_t size, Range* range) {
+  const int outer = nd.ndim() - 2;
+  const int64_t row = nd.inner(), bytes = row * nd.item[0];
+  parallel_for(nd.n / row, rows_per_chunk(row), [&](int64_t b, int64_t e) {
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    for (Cursor c(nd, b * row); c.linear < e * row;) {
+      const int64_t k = std::min({kRowsTogether, e - c.linear / row, nd.size(outer) - c.idx[outer]});
+      char* to[kRowsTogether];
+      const char* from[kRowsTogether];
+      for (int64_t r = 0; r < k; ++r) {
+        const int64_t index = *reinterpret_cast<const int64_t*>(c.p[1] + r * nd.step(1, outer));
+        low = std::min(low, index), high = std::max(high, index);
+        to[r] = c.p[0] + r * nd.step(0, outer);
+        from[r] = c.p[2] + r * nd.step(2, outer) + index * along * nd.item[2];
+      }
+      if (!range || (low >= 0 && high < size)) stream_rows(to, from, k, bytes);
+      c.advance_rows(k);
+    }
+    stream_end();
+    if (range) range->widen(low, high);
+  });
+}
+
 // With `range`, the indices of each piece are looked at before they are used, while they are in cache.
-void gather_from(const View& in, int axis, const View& index, const View& out, Range* range) {
-  const Converted idx(index, DType::I64, true), to(out, in.dtype, false);
-  Views v;
-  v.push_back(to.view());
-  v.push_back(idx.view());
-  v.push_back(in);
-  v[2].stride[axis] = 0;  // the index supplies this part of the address
-  v[2].shape = out.shape;
-  const Nd nd = order_free(v, 0);
-  const int64_t along = in.stride[axis], size = in.shape[axis];
+void gather_pieces(const Nd& nd, int64_t along, int64_t size, Range* range) {
   visit_item(nd.item[0], [&](auto tag) {
     using U = typename decltype(tag)::type;
     const bool stream = streams_rows(nd.n * int64_t(sizeof(U)), nd.inner() * int64_t(sizeof(U)));
@@ -172,6 +212,22 @@ void gather_from(const View& in, int axis, const View& index, const View& out, R
       if (range) range->widen(low, high);
     });
   });
+}
+
+void gather_from(const View& in, int axis, const View& index, const View& out, Range* range) {
+  const Converted idx(index, DType::I64, true), to(out, in.dtype, false);
+  Views v;
+  v.push_back(to.view());
+  v.push_back(idx.view());
+  v.push_back(in);
+  v[2].stride[axis] = 0;  // the index supplies this part of the address
+  v[2].shape = out.shape;
+  const Nd nd = order_free(v, 0);
+  const int64_t along = in.stride[axis], size = in.shape[axis];
+  const bool rows = nd.ndim() > 1 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
+  const int64_t bytes = nd.inner() * nd.item[0];
+  const bool together = rows && whole_rows(bytes) && streams_rows(nd.n * nd.item[0], bytes);
+  (together ? gather_rows : gather_pieces)(nd, along, size, range);
   if (to.copied()) convert_copy(to.view(), out);
 }
 
@@ -212,6 +268,21 @@ inline S merged(S old, X x) {
   }
 }
 
+// The vector loop that computes to = to op from over n neighbours, where memory is of the compute type and it is worth
+// a call; null elsewhere.
+template <ScatterOp op, class S, class X>
+MapLoop merge_loop(int64_t n) {
+  if constexpr (op == ScatterOp::Set || !std::is_same_v<S, X> || !std::is_same_v<S, Compute<S>>) {
+    return nullptr;
+  } else {
+    constexpr Opc code = op == ScatterOp::Add    ? Opc::add
+                         : op == ScatterOp::Prod ? Opc::mul
+                         : op == ScatterOp::Max  ? Opc::maximum
+                                                 : Opc::minimum;
+    return n >= 16 ? loops().map[int(num_of(DTypeOf<S>::value))][int(code)] : nullptr;
+  }
+}
+
 struct ScatterPlan {
   Nd nd;                         // the axes other than `axis`: src, index, out
   int64_t n;                     // length of the axis
@@ -225,6 +296,7 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
   constexpr bool moves = op == ScatterOp::Set && std::is_same_v<S, X>;
   const int64_t item = sizeof(S);
   const bool stream = moves && streams_rows(p.nd.n * std::min(p.n, p.out_n) * item, p.nd.inner() * item);
+  const MapLoop loop = merge_loop<op, S, X>(p.nd.inner());
   Cursor c(p.nd, b);
   while (c.linear < e) {
     const int64_t k = std::min(e - c.linear, c.row_left());
@@ -234,12 +306,14 @@ void scatter_rows(const ScatterPlan& p, int64_t b, int64_t e) {
     for (int64_t i = 0; i < p.n; ++i) {
       S* to = out + index[i * p.index_step] * p.out_step;
       const X* from = src + i * p.src_step;
-      if (stream) {
+      if (stream)
         stream_bytes<kRowsAhead>(to, from, k * item);
-        continue;
-      }
-#pragma GCC ivdep
-      for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S, X>(to[j], from[j]);
+      else if (moves)
+        std::memcpy(static_cast<void*>(to), from, size_t(k * item));
+      else if (loop)
+        loop(to, from, nullptr, to, k);
+      else
+        for (int64_t j = 0; j < k; ++j) to[j] = merged<op, S, X>(to[j], from[j]);
     }
     c.advance_in_row(k);
   }
@@ -298,11 +372,34 @@ void scatter_lines(const ScatterPlan& p, int64_t b, int64_t e) {
   }
 }
 
+// Rows that are set, each of all there is across the axis. Threads share the rows, as halves of rows would be too short
+// to be fetched ahead; of those with the same index only the last is moved.
+void set_rows(const ScatterPlan& p) {
+  const int64_t row = p.nd.n, item = p.nd.item[2], bytes = row * item;
+  const bool stream = streams_rows(bytes * std::min(p.n, p.out_n), bytes);
+  Temp memory(p.out_n * int64_t(sizeof(int64_t)));
+  int64_t* last = memory.as<int64_t>();  // who writes a row of the output; of the others nothing is known or read
+  auto index = [&](int64_t i) { return reinterpret_cast<const int64_t*>(p.nd.data[1])[i * p.index_step]; };
+  for (int64_t i = 0; i < p.n; ++i) last[index(i)] = i;
+  parallel_for(p.n, rows_per_chunk(row), [&](int64_t b, int64_t e) {
+    for (int64_t i = b; i < e; ++i) {
+      const int64_t at = index(i);
+      if (last[at] != i) continue;
+      char* to = p.nd.data[2] + at * p.out_step * item;
+      const char* from = p.nd.data[0] + i * p.src_step * item;
+      stream ? stream_bytes<kRowsAhead>(to, from, bytes) : void(std::memcpy(to, from, size_t(bytes)));
+    }
+    if (stream) stream_end();
+  });
+}
+
 template <ScatterOp op, class S, class X>
 void scatter_typed(const ScatterPlan& p, bool disjoint) {
   const Nd& nd = p.nd;
   const bool rows = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 0 && nd.inner_stride(2) == 1;
   const bool across = nd.ndim() > 0 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1 && p.src_step != 1;
+  if constexpr (op == ScatterOp::Set && std::is_same_v<S, X>)
+    if (rows && nd.ndim() == 1 && whole_rows(nd.n * nd.item[2])) return set_rows(p);
   int64_t grain = std::max(rows || across ? columns_per_chunk(nd.n) : 1, kGrain / std::max<int64_t>(p.n, 1));
   if (rows) grain = std::max(grain, nd.n / num_threads());  // long stretches of memory
   if (!disjoint) grain = nd.n;
@@ -366,6 +463,8 @@ namespace {
 template <class S, class X>
 void fold_typed(const Nd& nd, int64_t b, int64_t e) {
   const int64_t si = nd.inner_stride(0), so = nd.inner_stride(1);
+  if (const MapLoop loop = so == 1 && si == 1 ? merge_loop<ScatterOp::Add, S, X>(nd.inner()) : nullptr)
+    return each_row(nd, b, e, [&](char* const* at, int64_t k) { loop(at[1], at[0], nullptr, at[1], k); });
   each_row(nd, b, e, [&](char* const* at, int64_t k) {
     const X* in = reinterpret_cast<const X*>(at[0]);
     S* out = reinterpret_cast<S*>(at[1]);
@@ -397,7 +496,7 @@ void CpuBackend::fold(const View& in, const View& out) {
   int64_t grain = nd.n;
   if (nd.ndim() > 0 && std::llabs(nd.nest.stride[1][0]) > span) {
     const int64_t inside = nd.n / nd.size(0);
-    grain = inside * std::max<int64_t>(1, kGrain / inside);
+    grain = inside * std::max<int64_t>(1, grain_of(nd.n) / inside);
   }
   visit(out.dtype, [&](auto tag) {
     using S = typename decltype(tag)::type;
