@@ -1,4 +1,4 @@
-// The one thread pool. Work is cut into chunks whose bounds depend on the size only, never on the number of threads.
+// The one thread pool. Work is cut into chunks; where a result depends on their bounds, these depend on the size only.
 #pragma once
 #include <cstdint>
 #include <type_traits>

@@ -40,7 +40,8 @@ void spread(const void* src, int64_t item, void* tile, int64_t n) {
 void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* out, int64_t n) {
   alignas(64) char tiles[3][kTile * 8];
   const void* src[3];
-  int64_t step[3];  // bytes per element: 0 for a tile
+  int64_t step[3];   // bytes per element: 0 for a tile
+  int64_t read = 0;  // operands in memory
   bool scalars = false;
   for (int k = 0; k < 3; ++k) {
     if (k >= n_ins || (k > 0 && ins[k].data == ins[0].data && ins[k].one == ins[0].one)) {  // not read, or the same
@@ -49,15 +50,16 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
       spread(ins[k].data, item, tiles[k], std::min(n, kTile));
       src[k] = tiles[k], step[k] = 0, scalars = true;
     } else {
-      src[k] = ins[k].data, step[k] = item;
+      src[k] = ins[k].data, step[k] = item, ++read;
     }
   }
   auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
   auto to = [&](int64_t i) { return static_cast<char*>(out) + i * item; };
   bool stream = kCanStream && n * item >= kStreamed;
   for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
+  const int64_t streamed = kStreamTile / std::max<int64_t>(read, 1) / kLineBytes * kLineBytes / item;
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
-    const int64_t block = stream ? kStreamTile / item : scalars ? kTile : e - b;
+    const int64_t block = stream ? streamed : scalars ? kTile : e - b;
     alignas(kLineBytes) char tile[kStreamTile];
     for (int64_t i = b; i < e; i += block) {
       const int64_t k = std::min(block, e - i);

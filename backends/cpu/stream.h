@@ -13,7 +13,8 @@ namespace tg::cpu {
 
 inline constexpr int64_t kLineBytes = 64;
 inline constexpr int64_t kStreamed = 32 << 20;  // bytes of a result from which on it is streamed
-// Bytes that are computed, then streamed: few, so that the processor reads on while they leave.
+// Bytes that are computed, then streamed: few, so that the processor reads on while they leave. Of results of several
+// operands as many bytes are read.
 inline constexpr int64_t kStreamTile = 512;
 
 #ifdef __SSE2__
