@@ -42,6 +42,14 @@ Nd lines(const View& a, const View& b, const View& c, int axis) {
 
 int64_t lines_per_chunk(int64_t length) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(length, 1)); }
 
+// Of n neighbouring lines of `length` that are worked on side by side: the longer the stretches of their rows, the more
+// of a row is fetched ahead. Whole lines of the cache.
+constexpr int64_t kWide = 4096, kPerLine = kLineBytes / sizeof(float);
+int64_t wide_columns(int64_t n, int64_t length) {
+  const int64_t wide = std::max(std::clamp<int64_t>(n / num_threads(), 64, kWide), lines_per_chunk(length));
+  return (wide + kPerLine - 1) / kPerLine * kPerLine;
+}
+
 bool side_by_side(const Nd& nd, int64_t along) {
   return nd.inner() >= 16 && std::llabs(nd.inner_stride(0)) < std::llabs(along);
 }
@@ -115,11 +123,12 @@ void CpuBackend::arg_reduce(bool largest, const View& in, int axis, const View& 
                    .n = n,
                    .largest = largest,
                    .direct = in.dtype == DTypeOf<T>::value};
-    parallel_for(nd.n, std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n)), [&](int64_t b, int64_t e) {
-      T best[kTile];
-      int64_t at[kTile];
+    const int64_t grain = columns ? wide_columns(nd.n, n) : std::max<int64_t>(1, grain_of(nd.n * n) / n);
+    parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
+      T best[kWide];
+      int64_t at[kWide];
       for (Cursor c(nd, b); c.linear < e;) {
-        const int64_t k = columns ? std::min({kTile, e - c.linear, c.row_left()}) : 1;
+        const int64_t k = columns ? std::min({s.direct ? kWide : kTile, e - c.linear, c.row_left()}) : 1;
         if (columns)
           search_columns(c.p[0], nd.inner_stride(0), along, s, k, best, at);
         else
@@ -203,7 +212,11 @@ struct Scan {
   }
   void by_squares(const Cursor& c, LineScans::Loop loop) const {
     loop(reinterpret_cast<const float*>(c.p[0]), nd.inner_stride(0), reinterpret_cast<float*>(c.p[1]),
-         nd.inner_stride(1), n);
+         nd.inner_stride(1), n, streams && aligned(c.p[1], nd.inner_stride(1)));
+  }
+  // Whether lines of the output that are so many elements apart begin with a line of the cache.
+  bool aligned(const char* first, int64_t apart) const {
+    return (reinterpret_cast<uintptr_t>(first) | uint64_t(apart * nd.item[1])) % kLineBytes == 0;
   }
 
   // R neighbouring lines, each along its own memory.
@@ -223,6 +236,24 @@ struct Scan {
       for (int r = 0; r < R; ++r) store(tile + r * kTile, place(1, r, first, so), so, k);
       for (int r = 0; r < R && indexed; ++r) store_index(at + r * kTile, place(2, r, first, sx), sx, k);
     }
+  }
+
+  // The loop that streams neighbouring float lines whose rows are whole lines of the cache; null where they are none.
+  template <class T>
+  ScanLoop column_loop(const Loops& l) const {
+    const bool plain = std::is_same_v<T, float> && nd.ndim() > 0 && nd.dtype[0] == DType::F32 &&
+                       nd.dtype[1] == DType::F32 && nd.inner_stride(0) == 1 && nd.inner_stride(1) == 1;
+    return !plain || !streams || !aligned(nd.data[1], so) ? nullptr
+           : op == ScanOp::Sum                            ? l.stream_sum
+           : op == ScanOp::Prod                           ? l.stream_prod
+                                                          : nullptr;
+  }
+  // `width` of them: at most kWide, whole lines.
+  void across_streamed(const Cursor& c, int64_t width, ScanLoop loop) const {
+    double acc[kWide];
+    std::copy_n(reinterpret_cast<const float*>(c.p[0]), width, acc);
+    stream_bytes(c.p[1], c.p[0], width * nd.item[1]);
+    loop(c.p[0] + si * nd.item[0], si, c.p[1] + so * nd.item[1], so, n - 1, acc, width);
   }
 
   // `width` neighbouring lines, one step of all after the other.
@@ -245,7 +276,7 @@ struct Scan {
         for (int64_t r = 0; r < k; ++r)
           stream_bytes(second[1] + (i + r) * so * nd.item[1], rows + r * width, width * int64_t(sizeof(T)));
       }
-      return stream_end();
+      return;
     }
     for (int64_t i = 0; i < n - 1; ++i) {
       load(second[0] + i * si * nd.item[0], nd.inner_stride(0), row, width);
@@ -267,6 +298,9 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
     using T = typename decltype(tag)::type;
     constexpr int kTogether = Scan::kTogether;
     const int num = int(num_of(DTypeOf<T>::value));
+    const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
+    const bool columns = step && !index.data && side_by_side(nd, in.stride[axis]);
+    const int64_t row = columns ? nd.inner() : n;  // elements that are written side by side
     const Scan s{.op = op,
                  .load = l.load[int(in.dtype)][num],
                  .store = l.store[num][int(out.dtype)],
@@ -277,20 +311,25 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
                  .so = out.stride[axis],
                  .sx = index.data ? index.stride[axis] : 0,
                  .indexed = index.data != nullptr,
-                 .streams = in.data != out.data && streams_rows(in.numel() * nd.item[1], nd.inner() * nd.item[1])};
-    const ScanLoop step = op == ScanOp::Sum ? l.scan_sum[num] : op == ScanOp::Prod ? l.scan_prod[num] : nullptr;
-    const bool columns = step && !s.indexed && side_by_side(nd, s.si);
+                 .streams = in.data != out.data && streams_rows(in.numel() * nd.item[1], row * nd.item[1])};
+    const ScanLoop streamed = columns ? s.column_loop<T>(l) : nullptr;
     const LineScans::Loop lines = s.line_loop<T>(l.lines);
-    int64_t grain = std::max(columns ? columns_per_chunk(nd.n) : 1, lines_per_chunk(n));
+    int64_t grain = streamed  ? wide_columns(nd.n, n)
+                    : columns ? std::max(columns_per_chunk(nd.n), lines_per_chunk(n))
+                              : lines_per_chunk(n);
     if (lines && nd.n >= 2 * l.lines.count) grain = (grain + l.lines.count - 1) / l.lines.count * l.lines.count;
     parallel_for(nd.n, grain, [&](int64_t b, int64_t e) {
       for (Cursor c(nd, b); c.linear < e;) {
         const int64_t left = std::min(e - c.linear, c.row_left());
-        const int64_t width = columns                          ? std::min(kTile, left)
+        const int64_t whole = streamed && s.aligned(c.p[1], s.so) ? std::min(kWide, left) / kPerLine * kPerLine : 0;
+        const int64_t width = whole > 0                        ? whole
+                              : columns                        ? std::min(kTile, left)
                               : lines && left >= l.lines.count ? l.lines.count
                               : left >= kTogether              ? kTogether
                                                                : 1;
-        if (columns)
+        if (whole > 0)
+          s.across_streamed(c, width, streamed);
+        else if (columns)
           s.across<T>(c, width, step);
         else if (lines && width == l.lines.count)
           s.by_squares(c, lines);
@@ -300,6 +339,7 @@ void CpuBackend::scan(ScanOp op, const View& in, int axis, const View& out, cons
           s.along<1, T>(c);
         c.advance_in_row(width);
       }
+      if (s.streams) stream_end();
     });
   });
 }

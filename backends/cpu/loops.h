@@ -58,8 +58,9 @@ using ScanLoop = void (*)(const void* x, int64_t x_stride, void* y, int64_t y_st
                           int64_t n);
 
 // Running sums or products of `count` lines of n floats, each along its own memory: line k at x + k * x_line.
+// `streams`: past the caches; each line of y then begins with a line of the cache.
 struct LineScans {
-  using Loop = void (*)(const float* x, int64_t x_line, float* y, int64_t y_line, int64_t n);
+  using Loop = void (*)(const float* x, int64_t x_line, float* y, int64_t y_line, int64_t n, bool streams);
   int64_t count = 0;  // 0: there are none
   Loop sum = nullptr, product = nullptr;
 };
@@ -80,6 +81,9 @@ struct Loops {
   SearchLoop search[2][3] = {};  // for the smallest, the largest
   FindLoop find[3] = {};
   ScanLoop scan_sum[3] = {}, scan_prod[3] = {};
+  // The same of floats, past the caches: rows of y begin with lines of the cache, n is whole lines. Null: there are
+  // none.
+  ScanLoop stream_sum = nullptr, stream_prod = nullptr;
   LineScans lines;
   GemmLoop gemm = nullptr;       // null: the BLAS does it
   GemmPack gemm_pack = nullptr;  // null where gemm is

@@ -37,6 +37,9 @@ TG_IN void store(Half* p, V v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 TG_IN void store_part(float* p, V v, int64_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
+TG_IN void stream(float* p, V v) { _mm512_stream_ps(p, v); }
+TG_IN __m256 load_part_of_8(const float* p, int64_t n) { return _mm256_maskz_loadu_ps(__mmask8(first(n)), p); }
+TG_IN void store_part(float* p, __m256 v, int64_t n) { _mm256_mask_storeu_ps(p, __mmask8(first(n)), v); }
 #else
 constexpr int L = 8;
 typedef __m256 V;
@@ -57,6 +60,8 @@ TG_IN void store(Half* p, V v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 TG_IN void store_part(float* p, V v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
+TG_IN void stream(float* p, V v) { _mm256_stream_ps(p, v); }
+TG_IN __m256 load_part_of_8(const float* p, int64_t n) { return load_part(p, n); }
 #endif
 template <class S>
 TG_IN V load_part(const S* p, int64_t n) {
@@ -71,7 +76,7 @@ TG_IN V load_some(const S* p, int64_t n) {
 
 typedef int32_t Lanes __attribute__((vector_size(L * 4)));
 
-// ---- L vectors of L floats as columns
+// ---- N vectors of N floats as columns, 8 or L of them
 
 #ifdef __AVX512F__
 TG_IN V low_floats(V a, V b) { return _mm512_unpacklo_ps(a, b); }
@@ -85,21 +90,21 @@ TG_IN void turn_blocks(const V* q, V* r) {
   r[0] = _mm512_shuffle_f32x4(a, b, 0x88), r[8] = _mm512_shuffle_f32x4(a, b, 0xdd);
   r[4] = _mm512_shuffle_f32x4(c, d, 0x88), r[12] = _mm512_shuffle_f32x4(c, d, 0xdd);
 }
-#else
-TG_IN V low_floats(V a, V b) { return _mm256_unpacklo_ps(a, b); }
-TG_IN V high_floats(V a, V b) { return _mm256_unpackhi_ps(a, b); }
-TG_IN V low_pairs(V a, V b) { return (V)_mm256_unpacklo_pd((__m256d)a, (__m256d)b); }
-TG_IN V high_pairs(V a, V b) { return (V)_mm256_unpackhi_pd((__m256d)a, (__m256d)b); }
-TG_IN void turn_blocks(const V* q, V* r) {
+#endif
+TG_IN __m256 low_floats(__m256 a, __m256 b) { return _mm256_unpacklo_ps(a, b); }
+TG_IN __m256 high_floats(__m256 a, __m256 b) { return _mm256_unpackhi_ps(a, b); }
+TG_IN __m256 low_pairs(__m256 a, __m256 b) { return (__m256)_mm256_unpacklo_pd((__m256d)a, (__m256d)b); }
+TG_IN __m256 high_pairs(__m256 a, __m256 b) { return (__m256)_mm256_unpackhi_pd((__m256d)a, (__m256d)b); }
+TG_IN void turn_blocks(const __m256* q, __m256* r) {
   r[0] = _mm256_permute2f128_ps(q[0], q[4], 0x20), r[4] = _mm256_permute2f128_ps(q[0], q[4], 0x31);
 }
-#endif
-// L x L: blocks of 4 x 4 within the lanes of 128 bits first, then the blocks.
-TG_IN void transpose(V (&r)[L]) {
-  V q[L];  // q[i + j]: column j of each block of rows i to i + 3
+// Blocks of 4 x 4 within the lanes of 128 bits first, then the blocks.
+template <class X, int N>
+TG_IN void transpose(X (&r)[N]) {
+  X q[N];  // q[i + j]: column j of each block of rows i to i + 3
 #pragma GCC unroll 4
-  for (int i = 0; i < L; i += 4) {
-    const V a = low_floats(r[i], r[i + 1]), b = high_floats(r[i], r[i + 1]), c = low_floats(r[i + 2], r[i + 3]),
+  for (int i = 0; i < N; i += 4) {
+    const X a = low_floats(r[i], r[i + 1]), b = high_floats(r[i], r[i + 1]), c = low_floats(r[i + 2], r[i + 3]),
             d = high_floats(r[i + 2], r[i + 3]);
     q[i] = low_pairs(a, c), q[i + 1] = high_pairs(a, c), q[i + 2] = low_pairs(b, d), q[i + 3] = high_pairs(b, d);
   }

@@ -45,6 +45,23 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size();
 }
 
+// Memory that begins with a line of the cache.
+class AlignedFloats {
+ public:
+  explicit AlignedFloats(int64_t n) : n_(n), all_(size_t(n) + 16) {
+    first_ = all_.data() + (64 - reinterpret_cast<uintptr_t>(all_.data()) % 64) / sizeof(float) % 16;
+  }
+  AlignedFloats(const AlignedFloats&) = delete;
+  AlignedFloats& operator=(const AlignedFloats&) = delete;
+  float* data() { return first_; }
+  std::vector<float> copy() const { return {first_, first_ + n_}; }
+
+ private:
+  int64_t n_;
+  std::vector<float> all_;
+  float* first_;
+};
+
 // Results of f with each table, compared with the first's.
 template <class F>
 void compare(int& compared, const std::string& what, F f) {
@@ -155,18 +172,73 @@ TEST_CASE("instruction sets: lines scanned together equal lines scanned alone" *
   for (const cpu::Loops* l : tables())
     for (int64_t n : {1, 7, 8, 9, 15, 16, 17, 37, 100})
       for (bool product : {false, true})
-        for (bool special : {false, true}) {
-          const int64_t lines = l->lines.count, stride = n + 5;
-          if (lines == 0) continue;
-          std::vector<float> x = values<float>(lines * stride, uint64_t(n), special);
-          for (int64_t r = 0; r < lines; r += 2) x[size_t(r * stride)] = -0.0f;
-          std::vector<float> y(x.size());
-          (product ? l->lines.product : l->lines.sum)(x.data(), stride, y.data(), stride, n);
-          INFO(l->isa, " length ", n, " product ", product, " special ", special);
-          CHECK(same(y, in_order(x, lines, stride, n, product)));
+        for (bool special : {false, true})
+          for (bool streams : {false, true}) {
+            const int64_t lines = l->lines.count, stride = (n + 16) / 16 * 16;
+            if (lines == 0) continue;
+            std::vector<float> x = values<float>(lines * stride, uint64_t(n), special);
+            for (int64_t r = 0; r < lines; r += 2) x[size_t(r * stride)] = -0.0f;
+            AlignedFloats y(lines * stride);
+            (product ? l->lines.product : l->lines.sum)(x.data(), stride, y.data(), stride, n, streams);
+            INFO(l->isa, " length ", n, " product ", product, " special ", special, " streams ", streams);
+            CHECK(same(y.copy(), in_order(x, lines, stride, n, product)));
+            ++compared;
+          }
+  std::printf("instruction sets, lines scanned together: %d comparisons\n", compared);
+}
+
+TEST_CASE("instruction sets: columns scanned past the caches equal others" * doctest::skip(on_device())) {
+  int compared = 0;
+  for (const cpu::Loops* l : tables())
+    for (int64_t rows : {1, 7, 8, 9, 31})
+      for (int64_t width : {16, 48, 1040})
+        for (bool product : {false, true}) {
+          const cpu::ScanLoop streamed = product ? l->stream_prod : l->stream_sum;
+          if (!streamed) continue;
+          const std::vector<float> x = values<float>(rows * width, uint64_t(rows + width), true);
+          AlignedFloats y(rows * width), z(rows * width);
+          std::vector<double> running = values<double>(width, 9), again = running;
+          streamed(x.data(), width, y.data(), width, rows, running.data(), width);
+          (product ? l->scan_prod : l->scan_sum)[0](x.data(), width, z.data(), width, rows, again.data(), width);
+          INFO(l->isa, " rows ", rows, " width ", width, " product ", product);
+          CHECK(same(y.copy(), z.copy()));
+          CHECK(same(running, again));
           ++compared;
         }
-  std::printf("instruction sets, lines scanned together: %d comparisons\n", compared);
+  std::printf("instruction sets, columns past the caches: %d comparisons\n", compared);
+}
+
+TEST_CASE("instruction sets: searches find the same on all" * doctest::skip(on_device())) {
+  int compared = 0;
+  for (int64_t n : kLengths)
+    for (bool special : {false, true})
+      for (bool largest : {false, true}) {
+        if (n > 1025) continue;
+        constexpr int64_t kRows = 43;
+        const int64_t stride = n + 3;
+        std::vector<float> x = values<float>(kRows * stride, uint64_t(n), special);
+        // later rows beat earlier ones in some columns, so that every path is taken
+        for (int64_t r = 0; r < kRows; ++r)
+          for (int64_t i = 0; i < n; i += 5) x[size_t(r * stride + i)] *= float(r);
+        const std::vector<float> start = values<float>(n, 4, special);
+        compare(compared, str("search, length ", n, largest ? ", largest" : ", smallest", special ? ", special" : ""),
+                [&](const cpu::Loops& l) {
+                  std::vector<float> found = start;
+                  std::vector<int64_t> at(size_t(n), 0);
+                  l.search[largest][0](x.data(), stride, kRows, 1, found.data(), at.data(), n);
+                  for (int64_t i : at) found.push_back(float(i));
+                  return found;
+                });
+        // where one of `start` is, and what is nowhere
+        for (int64_t k : {int64_t(0), n / 2, n - 1})
+          compare(compared, str("find, length ", n, ", element ", k, special ? ", special" : ""),
+                  [&](const cpu::Loops& l) {
+                    const float nowhere = 77;
+                    return std::vector<int64_t>{l.find[0](start.data(), &start[size_t(k)], n),
+                                                l.find[0](start.data(), &nowhere, n)};
+                  });
+      }
+  std::printf("instruction sets, searches: %d comparisons\n", compared);
 }
 
 TEST_CASE("scan: contiguous lines of any number, whatever is taken together" * doctest::skip(on_device())) {
