@@ -9,6 +9,7 @@
 namespace tg::cpu {
 namespace {
 
+constexpr int64_t kWide = 4096;      // columns that are reduced side by side at most
 constexpr int64_t kFewReduced = 24;  // rows shorter than this go by columns even when they lie side by side
 
 Red red_of(ReduceOp op) { return static_cast<Red>(op); }
@@ -194,18 +195,23 @@ void by_columns(const Plan& p) {
   const bool rows = p.kept.inner() >= 64;
   const int64_t width = std::min<int64_t>(rows ? p.kept.inner() : p.kept.n, kTile);
   const bool one = p.chunks <= 1;
+  // Long stretches of a row, where each thread still gets several units: more of it is fetched ahead.
+  const bool direct = p.kept.inner() > kTile && p.readable() && p.kept.inner_stride(0) == 1;
+  int64_t most = direct ? kWide : width;
+  while (most > width && (p.kept.n + most - 1) / most * p.chunks < 4 * num_threads()) most /= 2;
+  most = std::max(most, width);
   Temp partial(one ? 0 : p.kept.n * p.chunks * 8);
   // Columns of one unit: enough work when the reduced range is short.
-  const int64_t span = std::max(width, one ? kGrain / std::max<int64_t>(p.red.n, 1) : 0);
+  const int64_t span = std::max(most, one ? kGrain / std::max<int64_t>(p.red.n, 1) : 0);
   const int64_t spans = (p.kept.n + span - 1) / span;
   parallel_for(spans * p.chunks, 1, [&](int64_t ub, int64_t ue) {
     Interp it(*p.pre, p.l, width), post(*p.post, p.l, width);
-    uint64_t acc[kTile];
+    uint64_t acc[kWide];
     for (int64_t u = ub; u < ue; ++u) {
       const int64_t s = u % spans * span, end = std::min(s + span, p.kept.n), k = u / spans, first = k * p.chunk;
       Cursor c(p.kept, s), out(p.kept, s);
       while (c.linear < end) {
-        int64_t n = std::min({it.tile(), end - c.linear, rows ? c.row_left() : it.tile()});
+        int64_t n = std::min({direct ? most : it.tile(), end - c.linear, rows ? c.row_left() : it.tile()});
         uint64_t* to = one ? acc : partial.as<uint64_t>() + k * p.kept.n + c.linear;
         reduce_columns(p, it, c, n, first, std::min(first + p.chunk, p.red.n), to);
         if (one) finish(p, post, out, acc, n);

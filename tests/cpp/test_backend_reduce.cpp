@@ -227,7 +227,7 @@ TEST_CASE("the same bits for 1, 2, 3 and 4 threads" * doctest::skip(on_device())
   const int before = num_threads();
   for (DType t : {DType::F32, DType::F64, DType::BF16}) {
     for (const Case& k : {Case{"all", {300007}, {1}, 1}, Case{"rows", {257, 1300}, {257, 1}, 2},
-                          Case{"columns", {1300, 257}, {1, 257}, 1}}) {
+                          Case{"columns", {1300, 257}, {1, 257}, 1}, Case{"wide columns", {300, 5003}, {1, 5003}, 1}}) {
       Pair in = make_pair_of(k.in, t, Layout::Contiguous, rng);
       std::vector<char> first;
       for (int n = 1; n <= 4; ++n) {
