@@ -97,8 +97,12 @@ class TG_API Runtime {
   virtual GraphHandle capture_end(int device, StreamHandle s) = 0;
   virtual bool capturing() noexcept = 0;  // on any device, by this thread
   // Seed and place of the default generator when this thread began to record, from which draws in the graph are
-  // counted. `drawn`: the place of the draw that asks.
-  virtual std::pair<uint64_t, uint64_t> capture_origin(uint64_t drawn) = 0;
+  // counted, and where each replay leaves its own on the device. `drawn`: the place of the draw that asks.
+  struct Origin {
+    uint64_t seed, offset;
+    const void* of_replay;
+  };
+  virtual Origin capture_origin(int device, uint64_t drawn) = 0;
   virtual void graph_launch(GraphHandle g, int device, StreamHandle s) = 0;
   virtual void graph_destroy(GraphHandle g) noexcept = 0;
   virtual void pool_release(int device, uint64_t pool) = 0;
@@ -142,7 +146,7 @@ class TG_API Runtime {
 // Raised with every change of the interface above, of the other classes that a plug-in implements (Backend, Allocator,
 // AttentionKernels, ConvolutionKernels, UpdateKernels), or of Modes. A plug-in of another number, or of another version
 // of the library, is refused.
-inline constexpr int kPluginAbi = 8;
+inline constexpr int kPluginAbi = 9;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

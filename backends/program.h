@@ -35,14 +35,20 @@ struct Instr {
   uint8_t src[3] = {0, 0, 0};
 };
 
-struct Program {
+// Which numbers random instructions give: element i gets number first + i of (seed, offset).
+struct RandomPlace {
+  uint64_t seed = 0, offset = 0;
+  // In a graph: two uint64 on its device, the seed of each replay and what `offset` counts from.
+  const void* origin = nullptr;
+  int64_t first = 0;
+};
+
+struct Program : RandomPlace {
   DType compute = DType::F32;  // F32, F64 or I64: the type of every register
   int n_inputs = 0;
   SmallVec<Scalar, 2> consts;
   SmallVec<Instr, 2> code;
-  SmallVec<uint8_t, 1> outs;      // register of each output
-  uint64_t seed = 0, offset = 0;  // for the random instructions
-  bool in_graph = false;          // the seed is that of each replay, and `offset` counts from the replay's start
+  SmallVec<uint8_t, 1> outs;  // register of each output
 
   // Register number of the i-th constant / instruction.
   uint8_t const_reg(int i) const { return uint8_t(n_inputs + i); }

@@ -2,18 +2,18 @@
 #include "ops/fast_path.h"
 
 namespace tg {
-namespace {
 
-// True with probability 1 - p.
-Tensor keep_mask(IntList size, double p, Device device, Generator* generator) {
+Tensor keep_mask(const RandomPlace& place, IntList size, double p, Device device) {
   Tensor mask = empty_tensor(size, DType::Bool, device);
   Program prog = make_program(DType::F32, 0, {p}, {{Opc::RandUniform, {}}, {Opc::ge, {1, 0}}});
-  place_draw(prog, generator, device);
+  static_cast<RandomPlace&>(prog) = place;
   Views out;
   out.push_back(View(mask));
   if (mask.numel() > 0) backend(device).map(prog, {}, out);
   return mask;
 }
+
+namespace {
 
 // input * mask * scale in one pass.
 Tensor masked_scale_primitive(const Tensor& x, const Tensor& mask, double scale) {
@@ -98,7 +98,8 @@ Tensor feature_alpha_dropout_body(const Tensor& x, double p, bool training, bool
 TG_OP("dropout_mask(int[] size, float p, device? device=None, *, Generator? generator=None) -> Tensor",
       .doc = "Bool tensor, False with probability p.",
       .primitive = box<+[](IntList size, double p, std::optional<Device> d, Generator* g) {
-        return keep_mask(size, p, d.value_or(Device{}), g);
+        const Device device = d.value_or(Device{});
+        return keep_mask(place_draw(g, device), size, p, device);
       }>,
       .flags = kHidden | kNoGrad | kRandom, .torch = "none", .samples = "[3,4], 0.5; [0], 0.1; [], 0.3",
       .notes = "random");

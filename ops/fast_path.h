@@ -18,9 +18,11 @@ inline Program make_program(DType compute, int n_inputs, std::initializer_list<S
   return p;
 }
 
-// Gives the random instructions of `p` their place in the generator's sequence (null: the default one's). In a graph
-// that is being recorded the place counts from that of each replay; NotImplementedError for other generators.
-void place_draw(Program& p, Generator* generator, Device d);
+// The next place in the generator's sequence (null: the default one's). In a graph that is being recorded it counts
+// from that of each replay; NotImplementedError for other generators.
+RandomPlace place_draw(Generator* generator, Device d);
+// True with probability 1 - p.
+Tensor keep_mask(const RandomPlace& place, IntList size, double p, Device device);
 
 // `t` seen with `shape`: axes of size 1 (and missing leading axes) repeat. Borrows t's memory.
 inline View broadcast_to_view(const Tensor& t, const Dims& shape) {

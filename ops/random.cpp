@@ -9,18 +9,18 @@
 
 namespace tg {
 
-void place_draw(Program& p, Generator* generator, Device d) {
+RandomPlace place_draw(Generator* generator, Device d) {
   Generator& g = generator ? *generator : default_generator();
-  p.seed = g.seed();
-  p.offset = g.next();
-  if (d.is_cpu() || !cuda::capturing()) return;
-  const auto [seed, from] = cuda::runtime().capture_origin(p.offset);
+  RandomPlace p{.seed = g.seed(), .offset = g.next()};
+  if (d.is_cpu() || !cuda::capturing()) return p;
+  const auto [seed, from, of_replay] = cuda::runtime().capture_origin(d.index, p.offset);
   TG_CHECK(
       &g == &default_generator() && p.seed == seed && p.offset >= from, NotImplementedError,
       "a graph draws from the default generator as it was seeded before; other random numbers would be the same in "
       "every replay");
-  p.in_graph = true;
+  p.origin = of_replay;
   p.offset -= from;
+  return p;
 }
 
 namespace {
@@ -32,7 +32,7 @@ using DeviceArg = std::optional<Device>;
 
 // Writes draws of `p`, which may read `ins`, into `out`.
 void draw(Program p, Generator* generator, std::initializer_list<Tensor> ins, const Tensor& out) {
-  place_draw(p, generator, out.device());
+  static_cast<RandomPlace&>(p) = place_draw(generator, out.device());
   run_program(p, ins, out);
 }
 

@@ -6,6 +6,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/nd.h"
+#include "backends/random_bits.h"
 
 namespace tg::cpu {
 namespace {
@@ -15,8 +16,7 @@ constexpr int64_t kTileFloats = 1 << 16, kFewestRows = 16, kMostRows = 64;
 // The views are (batch, heads, positions, features).
 struct Attention {
   const View &q, &k, &v;
-  bool causal;
-  double scale;
+  const AttentionOptions& o;
   const Loops& l = loops();
   int64_t groups() const { return q.shape[0] * q.shape[1]; }
   int64_t queries() const { return q.shape[2]; }
@@ -24,7 +24,7 @@ struct Attention {
   int64_t tile() const { return std::clamp(kTileFloats / keys(), kFewestRows, kMostRows); }
   int64_t tiles() const { return (queries() + tile() - 1) / tile(); }
   // Keys that some query before row `end` sees, and that query `row` sees.
-  int64_t seen_before(int64_t end) const { return causal ? std::min(end, keys()) : keys(); }
+  int64_t seen_before(int64_t end) const { return o.causal ? std::min(end, keys()) : keys(); }
   int64_t seen_by(int64_t row) const { return seen_before(row + 1); }
   // The part of a tile's row that the kernels run over: whole vectors where there are that many.
   int64_t width(int64_t row, int64_t of_tile) const { return std::min((seen_by(row) + 15) & ~int64_t(15), of_tile); }
@@ -55,15 +55,60 @@ struct Attention {
   View weights(int64_t group, int64_t first, int64_t n, float* memory) const {
     const int64_t seen = seen_before(first + n);
     const View p = dense(memory, n, seen);
-    cpu_backend().gemm(scale, part(q, group, first, n), turned(part(k, group, 0, seen)), 0, p);
+    cpu_backend().gemm(o.scale, part(q, group, first, n), turned(part(k, group, 0, seen)), 0, p);
+    if (o.mask.data) add_mask(group, first, n, seen, memory);
     for (int64_t i = 0; i < n; ++i) {
       float* row = memory + i * seen;
       const int64_t m = width(first + i, seen);
       std::fill(row + seen_by(first + i), row + m, -std::numeric_limits<float>::infinity());
-      l.fused[int(Fused::Softmax)](&row, &row, m, causal);
+      l.fused[int(Fused::Softmax)](&row, &row, m, o.causal || o.mask.data);
       std::fill(row + m, row + seen, 0.0f);
     }
     return p;
+  }
+  // Hides or adds to scores of queries [first, first + n), in rows of `seen`.
+  void add_mask(int64_t group, int64_t first, int64_t n, int64_t seen, float* scores) const {
+    const View& m = o.mask;
+    const int64_t heads = q.shape[1];
+    const char* const head = static_cast<const char*>(m.data) +
+                             (group / heads * m.stride[0] + group % heads * m.stride[1]) * itemsize(m.dtype);
+    const Temp memory(2 * seen * 4);
+    float *const x = memory.as<float>(), *const hide = x + seen;
+    std::fill_n(hide, seen, -std::numeric_limits<float>::infinity());
+    for (int64_t i = 0; i < n; ++i, scores += seen) {
+      const char* const row = head + (first + i) * m.stride[2] * itemsize(m.dtype);
+      if (i == 0 || m.stride[2] != 0) load_mask(row, seen, x);
+      if (m.dtype == DType::Bool)
+        run(Opc::where, x, scores, hide, scores, seen);
+      else
+        run(Opc::add, scores, x, nullptr, scores, seen);
+    }
+  }
+
+  void load_mask(const char* row, int64_t n, float* out) const {
+    const int64_t step = o.mask.stride[3];
+    if (o.mask.dtype != DType::F64) return l.load[int(o.mask.dtype)][0](row, step, out, n);
+    for (int64_t j = 0; j < n; ++j) out[j] = mask_number(reinterpret_cast<const double*>(row)[j * step]);
+  }
+
+  // out = what belongs to the weights of queries [first, first + n), times 0 or, where dropout keeps them, 1.
+  struct Dropped {
+    const float* in;
+    float* out;
+  };
+  void drop(int64_t group, int64_t first, int64_t n, int64_t seen, std::initializer_list<Dropped> all) const {
+    const Temp memory(2 * seen * 4);
+    float *const kept = memory.as<float>(), *const part = kept + seen;
+    std::fill_n(part, seen, float(o.dropout));
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t place = o.numbers.first + (group * queries() + first + i) * keys();
+      l.rand[int(rnd::Draw::Uniform)][0](o.numbers.seed, o.numbers.offset, place, kept, seen);
+      run(Opc::ge, kept, part, nullptr, kept, seen);
+      for (const Dropped& d : all) run(Opc::mul, d.in + i * seen, kept, nullptr, d.out + i * seen, seen);
+    }
+  }
+  void run(Opc f, const float* a, const float* b, const float* c, float* out, int64_t n) const {
+    l.map[0][int(f)](a, b, c, out, n);
   }
 };
 
@@ -74,8 +119,10 @@ void attend(const Attention& a, const View& out) {
     const Temp memory(tile * a.keys() * 4);
     for (int64_t u = b; u < e; ++u) {
       const int64_t group = u / tiles, first = u % tiles * tile, n = std::min(tile, a.queries() - first);
-      const View p = a.weights(group, first, n, memory.as<float>());
-      cpu_backend().gemm(1, p, a.part(a.v, group, 0, p.shape[2]), 0, a.part(out, group, first, n));
+      float* const weights = memory.as<float>();
+      const View p = a.weights(group, first, n, weights);
+      if (a.o.dropout > 0) a.drop(group, first, n, p.shape[2], {{weights, weights}});
+      cpu_backend().gemm(a.o.kept(), p, a.part(a.v, group, 0, p.shape[2]), 0, a.part(out, group, first, n));
     }
   });
 }
@@ -84,15 +131,17 @@ void clear(const View& m) {
   for (int64_t i = 0; i < m.shape[1]; ++i) std::fill_n(static_cast<float*>(m.data) + i * m.stride[1], m.shape[2], 0.0f);
 }
 
-// With P the weights, dP = g V^T and dS = P (dP - sum(P dP)): dQ = scale dS K, dK = scale dS^T Q, dV = P^T g. The tiles
-// of a group come one after the other, as their sums into dK and dV must.
+// With P the weights, dP = drop(g V^T) and dS = P (dP - sum(P dP)): dQ = scale dS K, dK = scale dS^T Q,
+// dV = drop(P)^T g. The tiles of a group come one after the other, as their sums into dK and dV must.
 void attend_back(const Attention& a, const View& g, const View& dq, const View& dk, const View& dv) {
   const int64_t tile = a.tile();
   Backend& be = cpu_backend();
   parallel_for(a.groups(), 1, [&](int64_t b, int64_t e) {
-    const Temp memory(2 * tile * a.keys() * 4);
+    const bool drops = a.o.dropout > 0;
+    const Temp memory((drops ? 3 : 2) * tile * a.keys() * 4);
     float* const weights = memory.as<float>();
     float* const slopes = weights + tile * a.keys();
+    float* const left = drops ? slopes + tile * a.keys() : weights;
     for (int64_t group = b; group < e; ++group) {
       double beta = 0;  // the last tile comes first: no other sees more keys, so it may write what the others add to
       for (int64_t first = (a.tiles() - 1) * tile; first >= 0; first -= tile, beta = 1) {
@@ -104,8 +153,9 @@ void attend_back(const Attention& a, const View& g, const View& dq, const View& 
         const View p = a.weights(group, first, n, weights);
         const int64_t seen = p.shape[2];
         const View ds = Attention::dense(slopes, n, seen), gt = a.part(g, group, first, n);
-        be.gemm(1, gt, Attention::turned(a.part(a.v, group, 0, seen)), 0, ds);
-        be.gemm(1, Attention::turned(p), gt, beta, a.part(dv, group, 0, seen));
+        be.gemm(a.o.kept(), gt, Attention::turned(a.part(a.v, group, 0, seen)), 0, ds);
+        if (drops) a.drop(group, first, n, seen, {{slopes, slopes}, {weights, left}});
+        be.gemm(a.o.kept(), Attention::turned(Attention::dense(left, n, seen)), gt, beta, a.part(dv, group, 0, seen));
         for (int64_t i = 0; i < n; ++i) {
           const float* in[] = {weights + i * seen, slopes + i * seen};
           float* out = slopes + i * seen;
@@ -113,8 +163,8 @@ void attend_back(const Attention& a, const View& g, const View& dq, const View& 
           a.l.fused[int(Fused::SoftmaxGrad)](in, &out, m, 0);
           std::fill(out + m, out + seen, 0.0f);
         }
-        be.gemm(a.scale, ds, a.part(a.k, group, 0, seen), 0, a.part(dq, group, first, n));
-        be.gemm(a.scale, Attention::turned(ds), a.part(a.q, group, first, n), beta, a.part(dk, group, 0, seen));
+        be.gemm(a.o.scale, ds, a.part(a.k, group, 0, seen), 0, a.part(dq, group, first, n));
+        be.gemm(a.o.scale, Attention::turned(ds), a.part(a.q, group, first, n), beta, a.part(dk, group, 0, seen));
       }
     }
   });
@@ -133,15 +183,15 @@ bool usable(std::initializer_list<const View*> ins, std::initializer_list<const 
 }  // namespace
 
 bool CpuBackend::attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) {
-  if (!o.plain() || !usable({&q, &k, &v}, {&out})) return false;
-  attend({q, k, v, o.causal, o.scale}, out);
+  if (!usable({&q, &k, &v}, {&out})) return false;
+  attend({q, k, v, o}, out);
   return true;
 }
 
 bool CpuBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
-                                const View& dq, const View& dk, const View& dv) {
-  if (!o.plain() || !usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
-  attend_back({q, k, v, o.causal, o.scale}, g, dq, dk, dv);
+                                const View& dq, const View& dk, const View& dv, const View& dmask) {
+  if (dmask.data || !usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
+  attend_back({q, k, v, o}, g, dq, dk, dv);
   return true;
 }
 

@@ -32,10 +32,9 @@ class CpuBackend final : public Backend, public AttentionKernels, public Recurre
   bool convolution_weight(const ConvShape& g, const View& x, const View& y, const View& w) override;
   bool fused(Fused kernel, const Views& ins, const Views& outs, double arg) override;
   bool attends_halves() const override { return false; }
-  bool masks_and_drops() const override { return false; }
   bool attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) override;
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
-                      const View& dq, const View& dk, const View& dv) override;
+                      const View& dq, const View& dk, const View& dv, const View& dmask) override;
   ProductBy product_by(const View& b) override;
   bool lstm_step(const View& sums, const View& before, const View& cells, const View& hidden) override;
   bool lstm_step_grad(const View& d_hidden, const View& d_cells, const View& gates, const View& cells,

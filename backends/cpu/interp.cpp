@@ -79,7 +79,7 @@ void Interp::exec(const Instr& in, int64_t n, int64_t logical, void* out) {
     case Opc::RandUniform:
     case Opc::RandNormal:
     case Opc::RandBits:
-      return l_.rand[rand_kind(in.op)][num_](p_.seed, p_.offset, logical, out, n);
+      return l_.rand[rand_kind(in.op)][num_](p_.seed, p_.offset, p_.first + logical, out, n);
     default: {
       MapLoop f = l_.map[num_][int(in.op)];
       TG_CHECK(f, DTypeError, "map: instruction ", int(in.op), " does not exist for ", kNumType[num_]);

@@ -13,9 +13,9 @@
 namespace tg::cuda {
 namespace {
 
-// (batch, heads, queries, keys); null: none
+// A mask or its gradient: (batch, heads, queries, keys); null: none
 struct Mask {
-  const void* data = nullptr;
+  void* data = nullptr;
   DType dtype = DType::Bool;
   int64_t stride[4] = {};
   Mask() = default;
@@ -27,8 +27,9 @@ struct Mask {
 // The numbers of AttentionOptions::dropout.
 struct Dropout {
   float part = 0;
-  uint64_t seed = 0, offset = 0;
   double kept = 1;  // what the weights that stay are multiplied by
+  RandomPlace numbers = {};
+  explicit Dropout(const AttentionOptions& o) : part(float(o.dropout)), kept(o.kept()), numbers(o.numbers) {}
 };
 
 struct Attention {
@@ -41,6 +42,8 @@ struct Attention {
   __device__ int seen_by(int query) const { return causal ? min(query + 1, keys) : keys; }
   __device__ bool may_see_nothing() const { return causal || mask.data; }
 };
+
+TG_HD int tiles_of(int positions, int tile) { return (positions + tile - 1) / tile; }
 
 // What backward keeps of each query: weight(key) = exp(score - base) * inverse, and the sum over keys of weight *
 // slope, of which each part of the values' features has its share.
@@ -89,6 +92,8 @@ __device__ void apply_mask(const Attention& a, const Place& at, int query, int k
     const M x = head[row * m.stride[2] + column * m.stride[3]];
     if constexpr (std::is_same_v<M, bool>)
       s[i][j] = x ? s[i][j] : -std::numeric_limits<A>::infinity();
+    else if constexpr (sizeof(M) > sizeof(A))
+      s[i][j] += mask_number(x);
     else
       s[i][j] += convert_to<A>(x);
   }
@@ -119,12 +124,15 @@ __device__ void to_scores(const Attention& a, const Place& at, int query, int ke
 template <int R>
 __device__ uint32_t kept_places(const Attention& a, const Place& at, int query, int key) {
   if (a.dropout.part == 0) return ~0u;
+  const RandomPlace& from = a.dropout.numbers;
+  const auto* const origin = static_cast<const uint64_t*>(from.origin);
+  const uint64_t seed = origin ? origin[0] : from.seed, offset = origin ? origin[1] + from.offset : from.offset;
   uint32_t bits = 0;
 #pragma unroll 1
   for (int n = 0; n < R * R; ++n) {
     const int row = query + at.ty + kSide * (n / R), column = key + at.tx + kSide * (n % R);
-    const int64_t place = (int64_t(at.group) * a.queries + row) * a.keys + column;
-    const float u = rnd::element<float>(rnd::Draw::Uniform, a.dropout.seed, a.dropout.offset, place);
+    const int64_t place = from.first + (int64_t(at.group) * a.queries + row) * a.keys + column;
+    const float u = rnd::element<float>(rnd::Draw::Uniform, seed, offset, place);
     bits |= uint32_t(u >= a.dropout.part) << n;
   }
   return bits;
@@ -312,6 +320,63 @@ __global__ void __launch_bounds__(kThreads)
   store_rows<S>(at, dv, key, a.keys, of_values, A(a.dropout.kept));
 }
 
+// dmask += the gradient of the scores, summed along its strides of 0. A block has one tile of what is not summed, and
+// goes along the rest.
+template <class S, int D>
+__global__ void __launch_bounds__(kThreads)
+    mask_grad_kernel(Attention a, int batches, Operand g, Rows<Compute<S>> rows, Mask dmask) {
+  using T = Tiles<S, D>;
+  using A = typename T::A;
+  using E = typename T::E;
+  constexpr int B = T::B, R = T::R;
+  TG_DYNAMIC_SHARED(E, memory);
+  A* const room = reinterpret_cast<A*>(memory + 4 * T::kPart + B * T::kWeightRow);
+  const int all[4] = {batches, a.heads, tiles_of(a.queries, B), tiles_of(a.keys, B)};
+  int first[4], end[4];
+  for (int d = 3, rest = int(blockIdx.x); d >= 0; --d) {
+    const bool summed = dmask.stride[d] == 0;
+    first[d] = summed ? 0 : rest % all[d], end[d] = summed ? all[d] : first[d] + 1;
+    rest = summed ? rest : rest / all[d];
+  }
+  Place at(1, 1, a.heads);
+  A sum[R][R] = {};
+  for (at.batch = first[0]; at.batch < end[0]; ++at.batch)
+    for (at.head = first[1]; at.head < end[1]; ++at.head)
+      for (int query = first[2] * B; query < end[2] * B; query += B)
+        for (int key = first[3] * B; key < end[3] * B; key += B) {
+          if (key >= a.seen_by(min(query + B, a.queries) - 1)) continue;
+          at.group = at.batch * a.heads + at.head;
+          A s[R][R], p[R][R];
+          Tile<T> q{a.q, memory, query, a.queries}, slope{g, memory + T::kPart, query, a.queries};
+          Tile<T> k{a.k, memory + 2 * T::kPart, key, a.keys}, v{a.v, memory + 3 * T::kPart, key, a.keys};
+          products<T, S, D>(at, q, k, 0, room, s);
+          products<T, S, D>(at, slope, v, 0, room, p);
+          weights_and_slopes(a, at, rows, query, key, s, p);
+          TG_UNROLL
+          for (int i = 0; i < R; ++i) TG_UNROLL
+          for (int j = 0; j < R; ++j) sum[i][j] += p[i][j];
+          __syncthreads();
+        }
+  A* const tile = reinterpret_cast<A*>(memory);
+  TG_UNROLL
+  for (int i = 0; i < R; ++i) TG_UNROLL
+  for (int j = 0; j < R; ++j) tile[(at.ty + kSide * i) * B + at.tx + kSide * j] = sum[i][j];
+  __syncthreads();
+  const bool one_row = dmask.stride[2] == 0, one_column = dmask.stride[3] == 0;
+  const int rows_of_it = one_row ? 1 : B, columns = one_column ? 1 : B;
+  for (int n = int(threadIdx.x); n < rows_of_it * columns; n += kThreads) {
+    const int row = n / columns, column = n % columns;
+    A total = 0;
+    for (int i = row; i < (one_row ? B : row + 1); ++i)
+      for (int j = column; j < (one_column ? B : column + 1); ++j) total += tile[i * B + j];
+    const int query = first[2] * B + row, key = first[3] * B + column;
+    if (query >= (one_row ? 1 : a.queries) || key >= (one_column ? 1 : a.keys)) continue;
+    const int64_t to =
+        first[0] * dmask.stride[0] + first[1] * dmask.stride[1] + query * dmask.stride[2] + key * dmask.stride[3];
+    store_any(dmask.data, dmask.dtype, to, total + load_any<A>(dmask.data, dmask.dtype, to));
+  }
+}
+
 // ---- launches
 
 // Whether the current device gives a block that much shared memory.
@@ -331,7 +396,6 @@ void allow_shared(void (*kernel)(P...), int bytes) {
 
 // Blocks for all tiles of all heads, one for each part of the features.
 unsigned blocks_of(int tiles, int parts, int groups) { return unsigned(tiles) * unsigned(parts) * unsigned(groups); }
-int tiles_of(int positions, int tile) { return (positions + tile - 1) / tile; }
 
 template <class S, int D>
 bool attend(const Attention& a, int groups, const Operand& out, const Operand& g, Rows<Compute<S>> rows) {
@@ -347,7 +411,7 @@ bool attend(const Attention& a, int groups, const Operand& out, const Operand& g
 
 template <class S, int D>
 bool attend_back(const Attention& a, int groups, const Operand& g, const Operand& dq, const Operand& dk,
-                 const Operand& dv) {
+                 const Operand& dv, const Mask& dmask) {
   using A = Compute<S>;
   constexpr int bytes = shared_bytes<S, D>(4);
   if (!shared_memory_is_there(bytes)) return false;
@@ -364,6 +428,12 @@ bool attend_back(const Attention& a, int groups, const Operand& g, const Operand
             g, rows, dq);
   TG_LAUNCH((key_grad_kernel<S, D>), blocks_of(by_key, std::max(of_queries, of_values), groups), kThreads, bytes,
             stream(), a, by_key, g, rows, dk, dv);
+  if (!dmask.data) return true;
+  allow_shared(&mask_grad_kernel<S, D>, bytes);
+  const int sizes[] = {groups / a.heads, a.heads, by_query, by_key};
+  unsigned blocks = 1;
+  for (int d = 0; d < 4; ++d) blocks *= dmask.stride[d] == 0 ? 1 : unsigned(sizes[d]);
+  TG_LAUNCH((mask_grad_kernel<S, D>), blocks, kThreads, bytes, stream(), a, sizes[0], g, rows, dmask);
   return true;
 }
 
@@ -402,11 +472,8 @@ bool visit_sizes(const View& q, const View& v, F f) {
 }
 
 Attention attention_of(const View& q, const View& k, const View& v, const AttentionOptions& o) {
-  return {Operand(q),      Operand(k),
-          Operand(v),      int(q.shape[2]),
-          int(k.shape[2]), int(q.shape[1]),
-          o.causal,        o.scale,
-          Mask(o.mask),    {float(o.dropout), o.seed, o.offset, 1 / (1 - o.dropout)}};
+  return {Operand(q),      Operand(k), Operand(v), int(q.shape[2]), int(k.shape[2]),
+          int(q.shape[1]), o.causal,   o.scale,    Mask(o.mask),    Dropout(o)};
 }
 
 }  // namespace
@@ -426,13 +493,14 @@ bool CudaBackend::attention(const View& q, const View& k, const View& v, const A
 }
 
 bool CudaBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
-                                 const View& dq, const View& dk, const View& dv) {
+                                 const View& dq, const View& dk, const View& dv, const View& dmask) {
   if (!usable({&q, &k, &v, &g, &dq, &dk, &dv})) return false;
   DeviceGuard guard(device_);
   const Attention a = attention_of(q, k, v, o);
   return visit_sizes(q, v, [&](auto tag, auto d) {
     using S = typename decltype(tag)::type;
-    return attend_back<S, d()>(a, int(q.shape[0] * q.shape[1]), Operand(g), Operand(dq), Operand(dk), Operand(dv));
+    return attend_back<S, d()>(a, int(q.shape[0] * q.shape[1]), Operand(g), Operand(dq), Operand(dk), Operand(dv),
+                               Mask(dmask));
   });
 }
 

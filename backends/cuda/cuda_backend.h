@@ -29,10 +29,9 @@ class CudaBackend final : public Backend, public UpdateKernels, public Attention
   void fold(const View& in, const View& out) override;
   bool fused(Fused f, const Views& ins, const Views& outs, double arg) override;
   bool attends_halves() const override { return true; }
-  bool masks_and_drops() const override { return true; }
   bool attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) override;
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
-                      const View& dq, const View& dk, const View& dv) override;
+                      const View& dq, const View& dk, const View& dv, const View& dmask) override;
   void update(optim::Formula f, DType t, const double* coefs, const std::vector<UpdateItem>& items) override;
   void update_counted(optim::Formula f, DType t, const double* coefs, std::array<double, 2> betas,
                       const std::vector<UpdateItem>& items) override;

@@ -16,8 +16,6 @@ int current_device();
 void set_device(int device);
 // Whether this thread is recording a graph, on any device.
 bool recording_graph();
-// Where kernels of the graph that is being recorded on the current device find the generator's seed and place.
-const uint64_t* graph_origin();
 void set_origin(uint64_t* origin, uint64_t seed, uint64_t offset, cudaStream_t s);  // map.cu
 
 // Makes a device current for a scope.

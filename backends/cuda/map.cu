@@ -173,7 +173,7 @@ void CudaBackend::map(const Program& p, const Views& ins, const Views& outs) {
   DeviceGuard guard(device_);
   RowLaunch l;
   if (single_row(p, ins, outs, l) && kRowLaunchers[int(l.storage)] && kRowLaunchers[int(l.storage)](l)) return;
-  if (p.in_graph || !compiled_map(device_, p, ins, outs)) interpret(p, ins, outs);
+  if (p.origin || p.first || !compiled_map(device_, p, ins, outs)) interpret(p, ins, outs);
 }
 
 }  // namespace tg::cuda

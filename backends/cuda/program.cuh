@@ -12,8 +12,9 @@ inline constexpr int kMaxCode = 160, kMaxConsts = 48;
 // A program as a kernel's argument.
 struct DeviceProgram {
   int n_inputs = 0, n_consts = 0, n_code = 0, n_outs = 0;
-  uint64_t seed = 0, offset = 0;
-  const uint64_t* origin = nullptr;  // in a graph: the seed, and what the offset counts from
+  uint64_t seed = 0, offset = 0;  // see RandomPlace
+  const uint64_t* origin = nullptr;
+  int64_t first = 0;
   double number[kMaxConsts];
   int64_t integer[kMaxConsts];
   Instr code[kMaxCode];
@@ -29,7 +30,8 @@ struct DeviceProgram {
     n_outs = p.outs.size();
     seed = p.seed;
     offset = p.offset;
-    if (p.in_graph) origin = graph_origin();
+    origin = static_cast<const uint64_t*>(p.origin);
+    first = p.first;
     for (int i = 0; i < n_consts; ++i) number[i] = p.consts[i].d(), integer[i] = p.consts[i].i();
     for (int i = 0; i < n_code; ++i) code[i] = p.code[i];
     for (int i = 0; i < n_outs; ++i) outs[i] = p.outs[i];
@@ -70,8 +72,8 @@ __device__ void run_program(const DeviceProgram& p, T* regs, int64_t index) {
     if (in.op == Opc::Index)
       *next++ = T(index);
     else if (in.op > Opc::Index)
-      *next++ = p.origin ? rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.origin[0], p.origin[1] + p.offset, index)
-                         : rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, index);
+      *next++ = rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.origin ? p.origin[0] : p.seed,
+                                p.origin ? p.origin[1] + p.offset : p.offset, p.first + index);
     else
       *next++ = apply_row<T>(in.op, regs[in.src[0]], regs[in.src[1]], regs[in.src[2]]);
   }

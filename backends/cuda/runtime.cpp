@@ -360,14 +360,21 @@ class PluginRuntime final : public Runtime {
     return made.release();
   }
   bool capturing() noexcept override { return t_captures > 0; }
-  std::pair<uint64_t, uint64_t> capture_origin(uint64_t drawn) override {
+  Origin capture_origin(int device, uint64_t drawn) override {
     TG_CHECK(t_captures == 1, NotImplementedError, "random numbers can be drawn in one graph at a time");
-    for (const auto& g : t_recording) {
-      if (!g) continue;
-      if (drawn >= g->offset + g->reached) ++g->draws, g->reached = drawn + 1 - g->offset;
-      return {g->seed, g->offset};
+    Graph* const g = t_recording[device].get();
+    TG_CHECK(g, NotImplementedError, "a graph draws random numbers on the device that records it");
+    if (drawn >= g->offset + g->reached) ++g->draws, g->reached = drawn + 1 - g->offset;
+    if (!g->origin) {
+      // Not the graph's memory, which earlier work of the same replay may have used for something else.
+      struct Outside {
+        uint64_t& place;
+        const uint64_t pool = std::exchange(place, 0);
+        ~Outside() { place = pool; }
+      } outside{t_pools[device]};
+      g->origin = static_cast<uint64_t*>(device_memory(device).allocate(Graph::kOriginBytes));
     }
-    fail<ValueError>("cuda: this thread records no graph");
+    return {g->seed, g->offset, g->origin};
   }
   void graph_launch(GraphHandle g, int device, StreamHandle s) override {
     DeviceGuard guard(device);
@@ -492,20 +499,6 @@ void set_device(int device) {
   t_device = device;
 }
 bool recording_graph() { return t_captures > 0; }
-const uint64_t* graph_origin() {
-  Graph* g = t_recording[current_device()].get();
-  TG_CHECK(g, NotImplementedError, "a graph draws random numbers on the device that records it");
-  if (!g->origin) {
-    // Not the graph's memory, which earlier work of the same replay may have used for something else.
-    struct Outside {
-      uint64_t& place;
-      const uint64_t pool = std::exchange(place, 0);
-      ~Outside() { place = pool; }
-    } outside{t_pools[g->device]};
-    g->origin = static_cast<uint64_t*>(device_memory(g->device).allocate(Graph::kOriginBytes));
-  }
-  return g->origin;
-}
 StreamHandle& stream_slot(int device) { return t_streams[device]; }
 cudaStream_t stream() { return as_stream(t_streams[current_device()]); }
 Allocator& device_memory(int device) { return the_runtime().allocator(device); }

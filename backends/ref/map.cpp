@@ -57,7 +57,7 @@ T run_instr(const Program& p, const Instr& in, const T* regs, int64_t i) {
     case Opc::RandUniform:
     case Opc::RandNormal:
     case Opc::RandBits:
-      return rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, i);
+      return rnd::element<T>(rnd::Draw(rand_kind(in.op)), p.seed, p.offset, p.first + i);
     default:
       return apply<T>(in.op, regs[in.src[0]], regs[in.src[1]], regs[in.src[2]]);
   }

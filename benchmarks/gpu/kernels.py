@@ -125,7 +125,8 @@ def attention(dtype: Any) -> list[Any]:
 
 
 def masked_attention(dtype: Any) -> list[Any]:
-    """A mask that all heads share, one that is added, and dropout, whose numbers backward draws again."""
+    """A mask that all heads share, one that is added, also with a gradient, and dropout, whose numbers backward draws
+    again."""
     seen = tg.rand(37, 70, device=DEVICE) > 0.3
     (added,) = inputs((2, 1, 37, 70), dtype=dtype)
     ways = [{"attn_mask": seen}, {"attn_mask": added}, {"attn_mask": seen, "dropout_p": 0.25}]
@@ -133,6 +134,9 @@ def masked_attention(dtype: Any) -> list[Any]:
     for options in [*ways, {"is_causal": True, "dropout_p": 0.25}]:
         f = functools.partial(F.scaled_dot_product_attention, **options)
         results += gradients(f, (2, 3, 37, 80), (2, 3, 70, 80), (2, 3, 70, 80), dtype=dtype)
+    for mask in ((37, 70), (2, 1, 1, 70), (3, 37, 1)):
+        f = F.scaled_dot_product_attention
+        results += gradients(f, (2, 3, 37, 80), (2, 3, 70, 80), (2, 3, 70, 80), mask, dtype=dtype)
     return results
 
 

@@ -155,7 +155,6 @@ class DeviceTwin final : public Backend, public AttentionKernels {
     return done;
   }
   bool attends_halves() const override { return kernels().attends_halves(); }
-  bool masks_and_drops() const override { return kernels().masks_and_drops(); }
   bool attention(const View& q, const View& k, const View& v, const AttentionOptions& o, const View& out) override {
     bool done = false;
     there(list(q, k, v, o.mask), list(out), [&](Backend&, const Views& i, const Views& r) {
@@ -164,10 +163,10 @@ class DeviceTwin final : public Backend, public AttentionKernels {
     return done;
   }
   bool attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
-                      const View& dq, const View& dk, const View& dv) override {
+                      const View& dq, const View& dk, const View& dv, const View& dmask) override {
     bool done = false;
-    there(list(q, k, v, g, o.mask), list(dq, dk, dv), [&](Backend&, const Views& i, const Views& r) {
-      done = kernels().attention_grad(i[0], i[1], i[2], i[3], masked(o, i[4]), r[0], r[1], r[2]);
+    there(list(q, k, v, g, o.mask), list(dq, dk, dv, dmask), [&](Backend&, const Views& i, const Views& r) {
+      done = kernels().attention_grad(i[0], i[1], i[2], i[3], masked(o, i[4]), r[0], r[1], r[2], r[3]);
     });
     return done;
   }

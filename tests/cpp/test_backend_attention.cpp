@@ -1,6 +1,8 @@
 // Conformance of the attention kernels, against loops in double.
 #include <doctest/doctest.h>
 
+#include <map>
+
 #include "backends/random_bits.h"
 #include "tests/cpp/backend_util.h"
 
@@ -69,18 +71,33 @@ Pair make_mask(const Sizes& n, const How& how, Rng& rng) {
   return m;
 }
 
+// What a mask's gradient is added to: of the mask's type, repeated along the same axes.
+Pair make_sums(const Sizes& n, const How& how, Rng& rng) {
+  Dims shape = {n.batch, n.heads, n.queries, n.keys};
+  for (int d = 0; d < 4; ++d)
+    if (how.repeated >> d & 1) shape[d] = 1;
+  Pair m = make_pair_of(shape, *how.mask, how.layout, rng);
+  for (View* v : {&m.cpu, &m.ref}) {
+    for (int d = 0; d < 4; ++d)
+      if (how.repeated >> d & 1) v->stride[d] = 0;
+    v->shape = {n.batch, n.heads, n.queries, n.keys};
+  }
+  return m;
+}
+
 // The operands and results of both calls.
 struct Case {
   Sizes n;
   AttentionOptions options;
-  Pair mask, q, k, v, g, out, dq, dk, dv;
-  double of_out = 0, of_dq = 0, of_dk = 0, of_dv = 0;  // bounds of the float errors
+  Pair mask, q, k, v, g, out, dq, dk, dv, dmask;
+  double of_out = 0, of_dq = 0, of_dk = 0, of_dv = 0, of_dmask = 0;  // bounds of the float errors
 
   // q, k, v and g in `ins`; results of attention and of its gradient in `outs`.
   Case(Sizes s, DType t, Layout ins, Layout outs, const How& how, Rng& rng) : n(s) {
     options.causal = how.causal, options.scale = 1 / std::sqrt(double(n.features));
-    options.dropout = how.dropout, options.seed = kSeed, options.offset = kOffset;
+    options.dropout = how.dropout, options.numbers = {.seed = kSeed, .offset = kOffset};
     if (how.mask) mask = make_mask(n, how, rng), options.mask = mask.cpu;
+    if (on_device() && how.mask && how.mask != DType::Bool) dmask = make_sums(n, how, rng);
     auto make = [&](int64_t positions, int64_t features, Layout l) {
       return make_pair_of({n.batch, n.heads, positions, features}, t, l, rng);
     };
@@ -96,20 +113,24 @@ struct Case {
   void expect() {
     for (int64_t b = 0; b < n.batch; ++b)
       for (int64_t h = 0; h < n.heads; ++h) expect_head(b, h);
+    for (const auto& [place, sum] : gains_) put(dmask.ref, place, get(dmask.ref, place) + sum);
   }
 
  private:
+  std::map<int64_t, double> gains_;  // of dmask, by its offsets
   // What the mask adds to a score.
   double added(int64_t b, int64_t h, int64_t i, int64_t j) const {
     if (!options.mask.data) return 0;
     const double x = get(options.mask, at(options.mask, b, h, i, j));
     return options.mask.dtype != DType::Bool ? x : x != 0 ? 0 : -std::numeric_limits<double>::infinity();
   }
-  // What dropout multiplies a weight by.
+  // What dropout multiplies weights by that it keeps; all others by 0.
+  double most() const { return options.dropout < 1 ? 1 / (1 - options.dropout) : 0; }
   double kept(int64_t b, int64_t h, int64_t i, int64_t j) const {
     const int64_t place = ((b * n.heads + h) * n.queries + i) * n.keys + j;
-    const float u = rnd::element<float>(rnd::Draw::Uniform, options.seed, options.offset, place);
-    return u >= float(options.dropout) ? 1 / (1 - options.dropout) : 0;
+    const float u = rnd::element<float>(rnd::Draw::Uniform, options.numbers.seed, options.numbers.offset,
+                                        options.numbers.first + place);
+    return u >= float(options.dropout) ? most() : 0;
   }
 
   void expect_head(int64_t b, int64_t h) {
@@ -119,7 +140,7 @@ struct Case {
     Matrix o(n.queries, n.width), dmq(n.queries, n.features), dmk(n.keys, n.features), dmv(n.keys, n.width);
     std::vector<double> p(size_t(n.keys)), dp(p), column(p), stays(p);
     double terms = 0, slope = 0, biggest = 0;
-    const double most = 1 / (1 - options.dropout);
+    const double most = this->most();
     for (int64_t i = 0; i < n.queries; ++i) {
       const int64_t seen = options.causal ? std::min(i + 1, n.keys) : n.keys;
       double total = 0, mean = 0, top = -std::numeric_limits<double>::infinity();
@@ -142,11 +163,11 @@ struct Case {
         }
         dp[size_t(j)] = s, mean += p[size_t(j)] * s, slope = std::max(slope, m);
       }
-      for (int64_t j = 0; j < seen; ++j)
-        for (int64_t f = 0; f < n.features; ++f) {
-          const double ds = scale * p[size_t(j)] * (dp[size_t(j)] - mean);
-          dmq(i, f) += ds * mk(j, f), dmk(j, f) += ds * mq(i, f);
-        }
+      for (int64_t j = 0; j < seen; ++j) {
+        const double ds = p[size_t(j)] * (dp[size_t(j)] - mean);
+        for (int64_t f = 0; f < n.features; ++f) dmq(i, f) += scale * ds * mk(j, f), dmk(j, f) += scale * ds * mq(i, f);
+        if (dmask.ref.data) gains_[at(dmask.ref, b, h, i, j)] += ds;
+      }
     }
     for (const Matrix* m : {&mq, &mk, &mv, &mg})
       for (double x : m->x) biggest = std::max(biggest, std::fabs(x));
@@ -158,24 +179,28 @@ struct Case {
     of_out = std::max(of_out, 2 * r * most * biggest), of_dq = std::max(of_dq, scale * rs * biggest);
     of_dv = std::max(of_dv, (2 * r + double(n.queries) * u) * looked * biggest);
     of_dk = std::max(of_dk, (rs + 2 * slope * double(n.queries) * u) * scale * looked * biggest);
+    // The errors of a row's slopes are at most rs together, and summed once more for each row.
+    const double rows = double(n.batch * n.heads * n.queries);
+    of_dmask = std::max(of_dmask, rows * (rs + 2 * slope * (rows + double(n.keys)) * u));
     put_head(o, out.ref, b, h), put_head(dmq, dq.ref, b, h), put_head(dmk, dk.ref, b, h), put_head(dmv, dv.ref, b, h);
   }
 };
 
 AttentionKernels& tested_kernels() { return dynamic_cast<AttentionKernels&>(tested_backend()); }
 
-// What there are kernels for: all floats on a device, float32 without a mask and dropout on the CPU.
-bool has_kernel(DType t, Layout outs, const How& how) {
-  return on_device() || (t == DType::F32 && outs != Layout::Transposed && outs != Layout::Sliced &&
-                         outs != Layout::Negative && !how.mask && how.dropout == 0);
+// What there are kernels for: all floats on a device; on the CPU float32, and not for the gradient of a mask.
+bool has_kernel(DType t, Layout outs) {
+  return on_device() ||
+         (t == DType::F32 && outs != Layout::Transposed && outs != Layout::Sliced && outs != Layout::Negative);
 }
 
 void check(Count& count, Sizes n, DType t, Layout ins, Layout outs, const How& how, Rng& rng) {
-  if (!has_kernel(t, outs, how) || !drawn()) return;
+  if (!has_kernel(t, outs) || !drawn()) return;
   Case c(n, t, ins, outs, how, rng);
   c.expect();
   CHECK(tested_kernels().attention(c.q.cpu, c.k.cpu, c.v.cpu, c.options, c.out.cpu));
-  CHECK(tested_kernels().attention_grad(c.q.cpu, c.k.cpu, c.v.cpu, c.g.cpu, c.options, c.dq.cpu, c.dk.cpu, c.dv.cpu));
+  CHECK(tested_kernels().attention_grad(c.q.cpu, c.k.cpu, c.v.cpu, c.g.cpu, c.options, c.dq.cpu, c.dk.cpu, c.dv.cpu,
+                                        c.dmask.cpu));
   const std::string what =
       str(t, " ", n.batch, "x", n.heads, " ", n.queries, "x", n.keys, " features ", n.features, ",", n.width,
           how.causal ? " causal" : "", how.mask ? " mask of " : "", how.mask ? name(*how.mask) : "", " repeated ",
@@ -184,6 +209,7 @@ void check(Count& count, Sizes n, DType t, Layout ins, Layout outs, const How& h
   CHECK_SAME(count, c.dq, 1, c.of_dq, "dq: ", what);
   CHECK_SAME(count, c.dk, 1, c.of_dk, "dk: ", what);
   CHECK_SAME(count, c.dv, 1, c.of_dv, "dv: ", what);
+  if (c.dmask.cpu.data) CHECK_SAME(count, c.dmask, 1, c.of_dmask, "dmask: ", what);
 }
 
 const DType kFloats[] = {DType::F32, DType::F16, DType::BF16, DType::F64};
@@ -250,6 +276,7 @@ TEST_CASE("attention: dropout, alone and with a mask") {
     const double number = rnd::element<float>(rnd::Draw::Uniform, kSeed, kOffset, place);
     check(count, {1, 1, 4, 5, 3, 2}, DType::F32, plain, plain, {.dropout = number}, rng);
   }
+  check(count, {2, 1, 4, 5, 3, 2}, DType::F32, plain, plain, {.mask = DType::F32, .dropout = 1}, rng);
 }
 
 TEST_CASE("attention: more features than a tile has") {
@@ -267,10 +294,7 @@ TEST_CASE("attention: more features than a tile has") {
 
 TEST_CASE("attention: no kernel for other views") {
   Rng rng(43);
-  const How how{.mask = DType::Bool};
-  Case c({1, 1, 2, 3, 4, 4}, DType::F32, Layout::Contiguous, Layout::Contiguous, how, rng);
-  CHECK(tested_kernels().masks_and_drops() == on_device());
-  CHECK(tested_kernels().attention(c.q.cpu, c.k.cpu, c.v.cpu, c.options, c.out.cpu) == on_device());
+  Case c({1, 1, 2, 3, 4, 4}, DType::F32, Layout::Contiguous, Layout::Contiguous, {}, rng);
   View none = c.k.cpu;
   none.shape[2] = 0;
   CHECK(!tested_kernels().attention(c.q.cpu, none, none, {}, c.out.cpu));
@@ -280,7 +304,7 @@ TEST_CASE("attention: no kernel for other views") {
     View x = c.q.cpu;
     x.shape = many, x.stride = {0, 0, 0, 0};
     CHECK(!tested_kernels().attention(x, x, x, {}, x));
-    CHECK(!tested_kernels().attention_grad(x, x, x, x, {}, x, x, x));
+    CHECK(!tested_kernels().attention_grad(x, x, x, x, {}, x, x, x, {}));
   }
 }
 
