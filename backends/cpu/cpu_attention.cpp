@@ -2,6 +2,7 @@
 // sees all its keys at once, so its rows go through the softmax that whole matrices go through, and backward computes
 // them anew instead of keeping them.
 #include <limits>
+#include <numeric>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/loops.h"
@@ -131,42 +132,81 @@ void clear(const View& m) {
   for (int64_t i = 0; i < m.shape[1]; ++i) std::fill_n(static_cast<float*>(m.data) + i * m.stride[1], m.shape[2], 0.0f);
 }
 
-// With P the weights, dP = drop(g V^T) and dS = P (dP - sum(P dP)): dQ = scale dS K, dK = scale dS^T Q,
-// dV = drop(P)^T g. The tiles of a group come one after the other, as their sums into dK and dV must.
-void attend_back(const Attention& a, const View& g, const View& dq, const View& dk, const View& dv) {
-  const int64_t tile = a.tile();
-  Backend& be = cpu_backend();
-  parallel_for(a.groups(), 1, [&](int64_t b, int64_t e) {
-    const bool drops = a.o.dropout > 0;
-    const Temp memory((drops ? 3 : 2) * tile * a.keys() * 4);
-    float* const weights = memory.as<float>();
+// Operands and results of backward; no data in dmask: not asked for.
+struct Backward {
+  const Attention a;
+  const View &g, &dq, &dk, &dv, &dmask;
+  const bool drops = a.o.dropout > 0;
+
+  // Heads that add to the same numbers of dmask are of one set, and come one after the other.
+  bool apart(int axis) const { return !dmask.data || dmask.stride[axis] != 0; }
+  int64_t sets() const { return (apart(0) ? a.q.shape[0] : 1) * (apart(1) ? a.q.shape[1] : 1); }
+  void run(int64_t set, float* memory) const {
+    const int64_t n = a.groups() / sets(), step = apart(1) ? sets() : 1;
+    const int64_t first = apart(1) ? set : set * n;
+    for (int64_t i = 0; i < n; ++i) run_group(first + i * step, memory);
+  }
+
+  int64_t floats() const { return (drops ? 3 : 2) * a.tile() * a.keys(); }
+
+ private:
+  // With P the weights, dP = drop(g V^T) and dS = P (dP - sum(P dP)): dQ = scale dS K, dK = scale dS^T Q,
+  // dV = drop(P)^T g. The tiles of a group come one after the other, as their sums into dK and dV must.
+  void run_group(int64_t group, float* const weights) const {
+    const int64_t tile = a.tile();
     float* const slopes = weights + tile * a.keys();
     float* const left = drops ? slopes + tile * a.keys() : weights;
-    for (int64_t group = b; group < e; ++group) {
-      double beta = 0;  // the last tile comes first: no other sees more keys, so it may write what the others add to
-      for (int64_t first = (a.tiles() - 1) * tile; first >= 0; first -= tile, beta = 1) {
-        const int64_t n = std::min(tile, a.queries() - first);
-        if (const int64_t most = a.seen_before(a.queries()); beta == 0 && most < a.keys()) {
-          clear(a.part(dk, group, most, a.keys() - most));
-          clear(a.part(dv, group, most, a.keys() - most));
-        }
-        const View p = a.weights(group, first, n, weights);
-        const int64_t seen = p.shape[2];
-        const View ds = Attention::dense(slopes, n, seen), gt = a.part(g, group, first, n);
-        be.gemm(a.o.kept(), gt, Attention::turned(a.part(a.v, group, 0, seen)), 0, ds);
-        if (drops) a.drop(group, first, n, seen, {{slopes, slopes}, {weights, left}});
-        be.gemm(a.o.kept(), Attention::turned(Attention::dense(left, n, seen)), gt, beta, a.part(dv, group, 0, seen));
-        for (int64_t i = 0; i < n; ++i) {
-          const float* in[] = {weights + i * seen, slopes + i * seen};
-          float* out = slopes + i * seen;
-          const int64_t m = a.width(first + i, seen);
-          a.l.fused[int(Fused::SoftmaxGrad)](in, &out, m, 0);
-          std::fill(out + m, out + seen, 0.0f);
-        }
-        be.gemm(a.o.scale, ds, a.part(a.k, group, 0, seen), 0, a.part(dq, group, first, n));
-        be.gemm(a.o.scale, Attention::turned(ds), a.part(a.q, group, first, n), beta, a.part(dk, group, 0, seen));
+    Backend& be = cpu_backend();
+    double beta = 0;  // the last tile comes first: no other sees more keys, so it may write what the others add to
+    for (int64_t first = (a.tiles() - 1) * tile; first >= 0; first -= tile, beta = 1) {
+      const int64_t n = std::min(tile, a.queries() - first);
+      if (const int64_t most = a.seen_before(a.queries()); beta == 0 && most < a.keys()) {
+        clear(a.part(dk, group, most, a.keys() - most));
+        clear(a.part(dv, group, most, a.keys() - most));
       }
+      const View p = a.weights(group, first, n, weights);
+      const int64_t seen = p.shape[2];
+      const View ds = Attention::dense(slopes, n, seen), gt = a.part(g, group, first, n);
+      be.gemm(a.o.kept(), gt, Attention::turned(a.part(a.v, group, 0, seen)), 0, ds);
+      if (drops) a.drop(group, first, n, seen, {{slopes, slopes}, {weights, left}});
+      be.gemm(a.o.kept(), Attention::turned(Attention::dense(left, n, seen)), gt, beta, a.part(dv, group, 0, seen));
+      for (int64_t i = 0; i < n; ++i) {
+        const float* in[] = {weights + i * seen, slopes + i * seen};
+        float* out = slopes + i * seen;
+        const int64_t m = a.width(first + i, seen);
+        a.l.fused[int(Fused::SoftmaxGrad)](in, &out, m, 0);
+        std::fill(out + m, out + seen, 0.0f);
+        if (dmask.data) add_row(group, first + i, out, seen);
+      }
+      be.gemm(a.o.scale, ds, a.part(a.k, group, 0, seen), 0, a.part(dq, group, first, n));
+      be.gemm(a.o.scale, Attention::turned(ds), a.part(a.q, group, first, n), beta, a.part(dk, group, 0, seen));
     }
+  }
+
+  // Adds a row of the scores' gradient to that of the mask.
+  void add_row(int64_t group, int64_t query, const float* row, int64_t n) const {
+    const int64_t heads = a.q.shape[1], step = dmask.stride[3];
+    const int64_t at = group / heads * dmask.stride[0] + group % heads * dmask.stride[1] + query * dmask.stride[2];
+    if (dmask.dtype == DType::F32 && step == 1) {
+      float* const to = static_cast<float*>(dmask.data) + at;
+      return a.run(Opc::add, to, row, nullptr, to, n);
+    }
+    visit(dmask.dtype, [&](auto tag) {
+      using M = typename decltype(tag)::type;
+      M* const to = static_cast<M*>(dmask.data) + at;
+      auto add = [](M& x, double more) { x = convert<M>(convert<double>(x) + more); };
+      if (step == 0)
+        add(*to, std::accumulate(row, row + n, 0.0));
+      else
+        for (int64_t j = 0; j < n; ++j) add(to[j * step], row[j]);
+    });
+  }
+};
+
+void attend_back(const Backward& b) {
+  parallel_for(b.sets(), 1, [&](int64_t first, int64_t end) {
+    const Temp memory(b.floats() * 4);
+    for (int64_t set = first; set < end; ++set) b.run(set, memory.as<float>());
   });
 }
 
@@ -190,8 +230,8 @@ bool CpuBackend::attention(const View& q, const View& k, const View& v, const At
 
 bool CpuBackend::attention_grad(const View& q, const View& k, const View& v, const View& g, const AttentionOptions& o,
                                 const View& dq, const View& dk, const View& dv, const View& dmask) {
-  if (dmask.data || !usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
-  attend_back({q, k, v, o}, g, dq, dk, dv);
+  if (!usable({&q, &k, &v, &g}, {&dq, &dk, &dv})) return false;
+  attend_back({{q, k, v, o}, g, dq, dk, dv, dmask});
   return true;
 }
 

@@ -97,7 +97,7 @@ struct Case {
     options.causal = how.causal, options.scale = 1 / std::sqrt(double(n.features));
     options.dropout = how.dropout, options.numbers = {.seed = kSeed, .offset = kOffset};
     if (how.mask) mask = make_mask(n, how, rng), options.mask = mask.cpu;
-    if (on_device() && how.mask && how.mask != DType::Bool) dmask = make_sums(n, how, rng);
+    if (how.mask && how.mask != DType::Bool) dmask = make_sums(n, how, rng);
     auto make = [&](int64_t positions, int64_t features, Layout l) {
       return make_pair_of({n.batch, n.heads, positions, features}, t, l, rng);
     };
@@ -188,7 +188,7 @@ struct Case {
 
 AttentionKernels& tested_kernels() { return dynamic_cast<AttentionKernels&>(tested_backend()); }
 
-// What there are kernels for: all floats on a device; on the CPU float32, and not for the gradient of a mask.
+// What there are kernels for: all floats on a device, float32 on the CPU.
 bool has_kernel(DType t, Layout outs) {
   return on_device() ||
          (t == DType::F32 && outs != Layout::Transposed && outs != Layout::Sliced && outs != Layout::Negative);
