@@ -1,4 +1,5 @@
 // Extremes with their positions, and order statistics along one dimension.
+#include "ops/index.h"
 #include "ops/reduction.h"
 
 namespace tg {
@@ -238,7 +239,7 @@ Tensor quantile_of(const char* op, const Tensor& x, const Tensor& q, std::option
   Tensor sorted = std::get<0>(sort(flat, -1)), last, broken;
   {
     NoGrad guard;
-    TG_CHECK(all(logical_and(ge(q, 0.0), le(q, 1.0))).item<bool>(), ValueError, op, ": q must lie in [0, 1]");
+    require_all(logical_and(ge(q, 0.0), le(q, 1.0)), op, ": q must lie in [0, 1]");
     last = skip ? cast(clamp_min(sum(logical_not(isnan(flat)), -1, true) - 1, 0), x.dtype())
                 : full({1}, double(n - 1), x.dtype(), x.device());
     if (!skip) broken = any(isnan(flat), -1, true);

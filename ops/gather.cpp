@@ -13,7 +13,22 @@ static void check_index_range(const char* op, int64_t lo, int64_t hi, int64_t si
            " is out of bounds for dimension ", dim, " with size ", size);
 }
 
-bool recorded(const Tensor& t) { return !t.device().is_cpu() && cuda::capturing(); }
+static bool recording_on(Device d) { return !d.is_cpu() && cuda::capturing(); }
+bool recorded(const Tensor& t) { return recording_on(t.device()); }
+
+static thread_local bool indices_are_known = false;
+KnownIndices::KnownIndices(bool on) : before_(indices_are_known) { indices_are_known |= on; }
+KnownIndices::~KnownIndices() { indices_are_known = before_; }
+
+void reject_recording(const char* op, Device device) {
+  TG_CHECK(!recording_on(device), NotImplementedError, op, ": works on the host and cannot be recorded in a graph");
+}
+
+void require_in_replays(const Tensor& holds, const std::string& text) {
+  NoGrad guard;
+  const Tensor place = reshape(arange(holds.numel(), DType::I64, holds.device()), holds.sizes());
+  bounded_index(where(holds, -1, place), -1, -1, str(text, "; the element at fault"));
+}
 
 Tensor bounded_index(const Tensor& index, int64_t low, int64_t high, const std::string& text) {
   const Tensor in = contiguous(index), out = empty_tensor(index.sizes(), DType::I64, index.device());
@@ -25,6 +40,7 @@ Tensor checked_index(const char* op, const Tensor& index, int64_t size, int dim,
   TG_CHECK(is_int(index.dtype()), DTypeError, op, ": index must be an integer tensor, got index=", describe(index));
   NoGrad guard;
   Tensor i = narrow_to(index, DType::I64);
+  if (indices_are_known) return i;
   if (recorded(i)) {
     const int64_t low = wrap ? -size : 0;
     TG_CHECK(size > 0 || i.numel() == 0, IndexError, op, ": there is no index into dimension ", dim, " with size 0");
@@ -82,7 +98,7 @@ Tensor gather_body(const Tensor& x, int64_t dim, const Tensor& index, bool) {
   Tensor out = empty_tensor(index.sizes(), x.dtype(), x.device());
   if (out.numel() == 0) return out;
   View iv = index.ndim() == 0 ? index_view(index) : View(index), ov = out.ndim() == 0 ? index_view(out) : View(out);
-  if (recorded(index)) {
+  if (indices_are_known || recorded(index)) {
     const Tensor i = checked_index("gather", index, length_of(x, d), d, false);
     backend(x.device()).gather(lines_of(x, d, iv.shape), d, i.ndim() == 0 ? index_view(i) : View(i), ov);
     return out;

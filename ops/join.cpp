@@ -1,5 +1,6 @@
 // Putting tensors together: cat, stack and their relatives.
 #include "ops/copy_view.h"
+#include "ops/index.h"
 
 namespace tg {
 namespace {
@@ -240,6 +241,7 @@ Tensor combinations_body(const Tensor& x, int64_t r, bool with_replacement) {
   if (r == 0) return empty_tensor({0}, x.dtype(), x.device());
   int64_t n = x.size(0), rows = with_replacement ? (n > 0 ? choose(n + r - 1, r) : 0) : choose(n, r);
   numel_of({rows, r}, "combinations");
+  reject_recording("combinations", x.device());
   Tensor index = empty_tensor({rows * r}, DType::I64);
   int64_t* pick = index.data<int64_t>();
   for (int64_t k = 0; k < rows; ++k, pick += r) {

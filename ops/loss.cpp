@@ -3,6 +3,7 @@
 #include "ops/loss.h"
 #include "core/warn.h"
 #include "ops/fast_path.h"
+#include "ops/index.h"
 
 namespace tg {
 
@@ -75,8 +76,8 @@ Tensor bce_body(const Tensor& x, const Tensor& t, const Tensor& weight, std::str
            ", target=", describe(t));
   {
     NoGrad guard;
-    TG_CHECK(all(logical_and(ge(x, 0.0), le(x, 1.0))).item<bool>(), ValueError, op,
-             ": all elements of input must lie in [0, 1]; input=", describe(x));
+    require_all(logical_and(ge(x, 0.0), le(x, 1.0)), op,
+                ": all elements of input must lie in [0, 1]; input=", describe(x));
   }
   Tensor loss = bce_elements(x, t);
   return reduce_loss(op, weight.defined() ? loss * weight : loss, reduction);
@@ -158,7 +159,7 @@ Tensor gaussian_nll_body(const Tensor& x, const Tensor& t, const Tensor& var, bo
   Tensor v = var;
   if (v.sizes() != x.sizes() && v.ndim() + 1 == x.ndim()) v = unsqueeze(v, -1);
   broadcast_shapes(op, v.sizes(), x.sizes());
-  TG_CHECK(!any(lt(v, 0.0)).item<bool>(), ValueError, op, ": var has a negative element; var=", describe(var));
+  require_all(logical_not(lt(v, 0.0)), op, ": var has a negative element; var=", describe(var));
   {
     // the bound is invisible to the gradient
     NoGrad guard;

@@ -1,5 +1,7 @@
 // Padding: constant (a primitive whose adjoint is cropping) and the modes that repeat elements.
 #include "ops/copy_view.h"
+#include "ops/index.h"
+#include "ops/position_table.h"
 
 namespace tg {
 namespace {
@@ -53,12 +55,20 @@ TG_OP(
 
 enum class Mode { Reflect, Replicate, Circular };
 
-// Position in [0, n) whose element stands at i of the padded axis.
-int64_t source_of(Mode mode, int64_t i, int64_t n) {
-  if (mode == Mode::Replicate) return std::clamp<int64_t>(i, 0, n - 1);
-  if (mode == Mode::Circular) return (i % n + n) % n;
-  if (i < 0) i = -i;
-  return i < n ? i : 2 * (n - 1) - i;
+// For each element of an axis of size n padded by `lo` and `hi`: the position in [0, n) whose element stands there.
+Tensor sources(Mode mode, int64_t lo, int64_t hi, int64_t n, Device device) {
+  const Scalar numbers[] = {lo, 0, n - 1, n};
+  ProgramWriter w(DType::I64, 0, numbers);
+  const uint8_t zero = w.number(1), last = w.number(2), size = w.number(3);
+  uint8_t at = w(Opc::sub, w(Opc::Index), w.number(0));
+  if (mode == Mode::Replicate)
+    at = w(Opc::minimum, w(Opc::maximum, at, zero), last);
+  else if (mode == Mode::Circular)
+    at = w(Opc::remainder, at, size);
+  else  // mirrored at both ends: last - |last - |i||
+    at = w(Opc::sub, last, w(Opc::abs, w(Opc::sub, last, w(Opc::abs, at))));
+  w.p.outs.push_back(at);
+  return made_of_index(w.p, {n + lo + hi}, DType::I64, device);
 }
 
 Tensor repeat_pad(Mode mode, std::string_view name, const Tensor& x, IntList pad) {
@@ -81,10 +91,8 @@ Tensor repeat_pad(Mode mode, std::string_view name, const Tensor& x, IntList pad
       n = to - from, lo = std::max<int64_t>(lo, 0), hi = std::max<int64_t>(hi, 0);
     }
     if (lo == 0 && hi == 0) continue;
-    check_room("pad", n + lo + hi, x.device());
-    std::vector<int64_t> from;
-    for (int64_t i = -lo; i < n + hi; ++i) from.push_back(source_of(mode, i, n));
-    y = index_select(y, d, index_tensor(from, x.device()));
+    KnownIndices known;
+    y = index_select(y, d, sources(mode, lo, hi, n, x.device()));
   }
   return y.impl()->storage == x.impl()->storage ? clone(y) : y;
 }

@@ -2,6 +2,8 @@
 #include <limits>
 
 #include "ops/copy_view.h"
+#include "ops/index.h"
+#include "ops/position_table.h"
 #include "ops/windows.h"
 
 namespace tg {
@@ -56,36 +58,37 @@ Dims joined(Dims a, const Dims& b) {
   return a;
 }
 
-// Steps a multi-index over `sizes`; false after the last.
-bool next_index(Dims& i, const Dims& sizes) {
-  for (int d = sizes.size(); d-- > 0;) {
-    if (++i[d] < sizes[d]) return true;
-    i[d] = 0;
-  }
-  return false;
-}
-
 // ---- max pooling
 
-// (windows, taps): the flat position in the input of each tap; padding counts as the nearest element.
+// (taps, windows): the flat position in the input of each tap; padding counts as the nearest element.
 Tensor tap_positions(const Pooling& p, Device device) {
-  int64_t points = numel_of(p.windows), taps = numel_of(p.kernel);
-  Tensor t = empty_tensor({points, taps}, DType::I64);
-  int64_t* out = t.data<int64_t>();
-  Dims inner = contiguous_strides(p.size), w = Dims::filled(p.n, 0);
-  if (points == 0) return to(t, device);
-  do {
-    Dims k = Dims::filled(p.n, 0);
-    do {
-      int64_t flat = 0;
-      for (int i = 0; i < p.n; ++i) {
-        int64_t at = w[i] * p.stride[i] - p.padding[i] + k[i] * p.dilation[i];
-        flat += std::clamp<int64_t>(at, 0, p.size[i] - 1) * inner[i];
-      }
-      *out++ = flat;
-    } while (next_index(k, p.kernel));
-  } while (next_index(w, p.windows));
-  return to(t, device);
+  const Dims shape = joined(p.kernel, p.windows), inner = contiguous_strides(p.size);
+  Tensor t = empty_tensor({numel_of(p.kernel), numel_of(p.windows)}, DType::I64, device);
+  if (t.numel() == 0) return t;
+  const Tensor count = counting(*std::max_element(shape.begin(), shape.end()), device);
+  SmallVec<Scalar, 16> numbers;
+  numbers.push_back(0);
+  Views ins, outs;
+  for (int i = 0; i < p.n; ++i) {
+    for (int64_t v : {p.stride[i], p.dilation[i], p.padding[i], p.size[i] - 1, inner[i]}) numbers.push_back(v);
+    ins.push_back(counted_axis(count, shape, p.n + i));
+    ins.push_back(counted_axis(count, shape, i));
+  }
+  ProgramWriter w(DType::I64, ins.size(), numbers);
+  uint8_t flat = w.number(0);
+  for (int i = 0; i < p.n; ++i) {
+    auto number = [&](int k) { return w.number(1 + 5 * i + k); };
+    uint8_t at = w(Opc::add, w(Opc::mul, uint8_t(2 * i), number(0)), w(Opc::mul, uint8_t(2 * i + 1), number(1)));
+    at = w(Opc::minimum, w(Opc::maximum, w(Opc::sub, at, number(2)), w.number(0)), number(3));
+    flat = w(Opc::add, flat, w(Opc::mul, at, number(4)));
+  }
+  w.p.outs.push_back(flat);
+  View out(t);
+  out.shape = shape;
+  out.stride = contiguous_strides(shape);
+  outs.push_back(out);
+  backend(device).map(w.p, ins, outs);
+  return t;
 }
 
 Scalar lowest_value(DType t) {
@@ -127,25 +130,24 @@ Winners max_pool_primitive(const Tensor& x, IntList kernel, IntList stride, IntL
   copy_view(x.device(), from, to);
   Tensor tap = empty_tensor({rows, 1, points}, DType::I64, x.device());
   b.arg_reduce(true, View(win), 1, View(reshape(values, {rows, 1, points})), View(tap));
-  Tensor table = tap_positions(p, x.device());
-  b.gather(broadcast_to_view(table, {rows, points, taps}), 2, View(reshape(tap, {rows, points, 1})),
-           View(reshape(where_at, {rows, points, 1})));
+  b.gather(broadcast_to_view(tap_positions(p, x.device()), {rows, taps, points}), 1, View(tap),
+           View(reshape(where_at, {rows, 1, points})));
   return {values, where_at};
 }
 
 // Each winner's gradient goes where it came from; windows that share a winner add up.
 Tensor max_pool_grad(GradCtx& c) {
   const Dims& sizes = c.shape(0);
-  int n = int(c.arg<IntList>(1).size());
-  Dims lead(sizes.begin(), sizes.end() - n);
-  int64_t elements = 1;
-  for (int i = sizes.size() - n; i < sizes.size(); ++i) elements *= sizes[i];
-  Tensor g = c.g_or_zeros(0), at = c.y(1);
-  int64_t points = 1;
-  for (int i = g.ndim() - n; i < g.ndim(); ++i) points *= g.size(i);
-  Dims flat = joined(lead, {points});
-  Tensor z = zeros(joined(lead, {elements}), g.dtype(), g.device());
-  return reshape(scatter_add(z, -1, reshape(at, flat), reshape(g, flat)), sizes);
+  const int n = int(c.arg<IntList>(1).size());
+  const Dims lead(sizes.begin(), sizes.end() - n), spatial(sizes.end() - n, sizes.end());
+  const int64_t elements = numel_of(spatial);
+  auto flat = [&](const Tensor& t) {
+    return reshape(t, joined(lead, {numel_of(Dims(t.sizes().end() - n, t.sizes().end()))}));
+  };
+  Tensor g = flat(c.g_or_zeros(0)), z = zeros(joined(lead, {elements}), g.dtype(), g.device());
+  // On the CPU the caller of max_pool_with_indices may have written them in ways that no version counts.
+  KnownIndices known(!g.device().is_cpu());
+  return reshape(scatter_add(z, -1, flat(c.y(1)), g), sizes);
 }
 
 Winners max_pool_nd(const char* op, int n, const Tensor& x, IntList kernel, std::optional<IntList> stride,
@@ -181,22 +183,32 @@ Tensor max_unpool_nd(const char* op, int n, const Tensor& x, const Tensor& indic
 
 // ---- average pooling
 
-// What each window's sum is divided by, of the shape of the windows.
+// What each window's sum is divided by, of the shape of the windows. Along each axis it is min(from + kernel, end) -
+// max(from, begin) for the window that starts at `from`.
 Tensor divisors(const Pooling& p, bool count_include_pad, DType dtype, Device device) {
-  Tensor t = empty_tensor(p.windows, DType::F64);
-  double* out = t.data<double>();
-  Dims w = Dims::filled(p.n, 0);
-  if (t.numel() == 0) return to(narrow_to(t, dtype), device);
-  do {
-    int64_t elements = 1;
-    for (int i = 0; i < p.n; ++i) {
-      int64_t from = w[i] * p.stride[i] - p.padding[i], to = std::min(from + p.kernel[i], p.size[i] + p.padding[i]);
-      if (!count_include_pad) from = std::max<int64_t>(from, 0), to = std::min(to, p.size[i]);
-      elements *= to - from;
-    }
-    *out++ = double(elements);
-  } while (next_index(w, p.windows));
-  return to(narrow_to(t, dtype), device);
+  Tensor t = empty_tensor(p.windows, dtype, device);
+  if (t.numel() == 0) return t;
+  const Tensor count = counting(*std::max_element(p.windows.begin(), p.windows.end()), device);
+  SmallVec<Scalar, 16> numbers;
+  numbers.push_back(1.0);
+  Views ins, outs;
+  for (int i = 0; i < p.n; ++i) {
+    const int64_t pad = count_include_pad ? p.padding[i] : 0;
+    for (int64_t v : {p.stride[i], p.padding[i], p.kernel[i], -pad, p.size[i] + pad}) numbers.push_back(double(v));
+    ins.push_back(counted_axis(count, p.windows, i));
+  }
+  ProgramWriter w(DType::F64, ins.size(), numbers);
+  uint8_t elements = w.number(0);
+  for (int i = 0; i < p.n; ++i) {
+    auto number = [&](int k) { return w.number(1 + 5 * i + k); };
+    const uint8_t from = w(Opc::sub, w(Opc::mul, uint8_t(i), number(0)), number(1));
+    const uint8_t to = w(Opc::minimum, w(Opc::add, from, number(2)), number(4));
+    elements = w(Opc::mul, elements, w(Opc::sub, to, w(Opc::maximum, from, number(3))));
+  }
+  w.p.outs.push_back(elements);
+  outs.push_back(View(t));
+  backend(device).map(w.p, ins, outs);
+  return t;
 }
 
 Tensor avg_pool_nd(const char* op, int n, const Tensor& input, IntList kernel, std::optional<IntList> stride,
@@ -228,30 +240,35 @@ struct Cells {
   Tensor values, inside, count;
 };
 Cells split_cells(const Tensor& x, int d, int64_t cells) {
-  int64_t size = x.size(d), longest = 0;
-  std::vector<std::pair<int64_t, int64_t>> bounds;
-  for (int64_t i = 0; i < cells; ++i) {
-    int64_t from = i * size / cells, to = ((i + 1) * size + cells - 1) / cells;
-    bounds.emplace_back(from, to);
-    longest = std::max(longest, to - from);
-  }
-  Tensor index = empty_tensor({cells * longest}, DType::I64), inside = empty_tensor({cells, longest}, DType::Bool),
-         count = empty_tensor({cells}, DType::F64);
-  for (int64_t i = 0; i < cells; ++i) {
-    auto [from, to] = bounds[size_t(i)];
-    count.data<double>()[i] = double(to - from);
-    for (int64_t j = 0; j < longest; ++j) {
-      index.data<int64_t>()[i * longest + j] = std::min(from + j, to - 1);
-      inside.data<bool>()[i * longest + j] = from + j < to;
-    }
-  }
+  const int64_t size = x.size(d);
+  int64_t longest = 0;
+  for (int64_t i = 0; i < cells; ++i)
+    longest = std::max(longest, ((i + 1) * size + cells - 1) / cells - i * size / cells);
   Dims split = x.sizes(), mask = Dims::filled(x.ndim() + 1, 1), per_cell = Dims::filled(x.ndim(), 1);
   split[d] = cells;
   split.insert(d + 1, longest);
   mask[d] = cells, mask[d + 1] = longest;
   per_cell[d] = cells;
-  return {reshape(index_select(x, d, to(index, x.device())), split), to(reshape(inside, mask), x.device()),
-          to(narrow_to(reshape(count, per_cell), x.dtype()), x.device())};
+  const Dims shape = {cells, longest};
+  Tensor index = empty_tensor(shape, DType::I64, x.device()), inside = empty_tensor(shape, DType::Bool, x.device());
+  if (index.numel() > 0) {
+    const Tensor count = counting(std::max(cells, longest), x.device());
+    const Scalar numbers[] = {size, cells, cells - 1, 1};
+    ProgramWriter w(DType::I64, 2, numbers);
+    const uint8_t begin = w(Opc::mul, 0, w.number(0));  // of the cell, times `cells`
+    const uint8_t end = w(Opc::add, w(Opc::add, begin, w.number(0)), w.number(2));
+    const uint8_t behind = w(Opc::floor_divide, end, w.number(1));
+    const uint8_t at = w(Opc::add, w(Opc::floor_divide, begin, w.number(1)), 1);
+    w.p.outs.push_back(w(Opc::minimum, at, w(Opc::sub, behind, w.number(3))));
+    w.p.outs.push_back(w(Opc::lt, at, behind));
+    Views ins, outs;
+    for (int axis : {0, 1}) ins.push_back(counted_axis(count, shape, axis));
+    outs.push_back(View(index)), outs.push_back(View(inside));
+    backend(x.device()).map(w.p, ins, outs);
+  }
+  KnownIndices known;
+  Tensor values = index_select(x, d, reshape(index, {index.numel()}));
+  return {reshape(values, split), reshape(inside, mask), narrow_to(reshape(sum(inside, 1), per_cell), x.dtype())};
 }
 
 Dims adaptive_sizes(const char* op, int n, const Tensor& x, IntList output_size) {
@@ -296,7 +313,10 @@ Winners adaptive_max_nd(const char* op, int n, const Tensor& x, IntList output_s
       continue;
     }
     auto [values, cell] = max(v, d + 1);
-    if (want_indices) at = squeeze(gather(split_cells(at, d, out[i]).values, d + 1, unsqueeze(cell, d + 1)), d + 1);
+    if (want_indices) {
+      KnownIndices known;
+      at = squeeze(gather(split_cells(at, d, out[i]).values, d + 1, unsqueeze(cell, d + 1)), d + 1);
+    }
     y = values;
   }
   return {y, at};

@@ -5,6 +5,7 @@
 #include "ops/create.h"
 #include "ops/fast_path.h"
 #include "ops/grads.h"
+#include "ops/index.h"
 #include "ops/pointwise.h"
 
 namespace tg {
@@ -130,8 +131,7 @@ Tensor randperm_body(int64_t n, DTypeArg dtype, DeviceArg device, bool rg, Gener
 // ---- normal with a mean or deviation per element
 
 void check_std(const char* op, const Tensor& std) {
-  TG_CHECK(std.numel() == 0 || all(ge(std, 0)).item<bool>(), ValueError, op,
-           ": standard deviations must not be negative; std=", describe(std));
+  require_all(ge(std, 0), op, ": standard deviations must not be negative; std=", describe(std));
 }
 void check_std(const char* op, double std) {
   TG_CHECK(std >= 0, ValueError, op, ": standard deviation must not be negative, got ", std);
@@ -229,15 +229,17 @@ void fill_cauchy(const Tensor& x, double median, double sigma, Generator* g) {
 
 void check_p(const char* op, const Tensor& p) {
   need_float(op, p);
-  TG_CHECK(p.numel() == 0 || all(logical_and(ge(p, 0), le(p, 1))).item<bool>(), ValueError, op,
-           ": probabilities must lie in [0, 1]; p=", describe(p));
+  require_all(logical_and(ge(p, 0), le(p, 1)), op, ": probabilities must lie in [0, 1]; p=", describe(p));
 }
 // 1 where a uniform number is below the probability.
+void draw_bernoulli(const Tensor& x, const Tensor& p, Generator* g) {
+  draw(make_program(compute_type(p.dtype()), 1, {}, {{Opc::RandUniform}, {Opc::lt, {1, 0}}}), g, {p}, x);
+}
 void fill_bernoulli_tensor(const Tensor& x, const Tensor& p, Generator* g) {
   check_p("bernoulli_", p);
   TG_CHECK(broadcastable_to(p.sizes(), x.sizes()), ShapeError, "bernoulli_: p of size ", p.sizes(),
            " does not broadcast to ", x.sizes(), "; input=", describe(x), ", p=", describe(p));
-  draw(make_program(compute_type(p.dtype()), 1, {}, {{Opc::RandUniform}, {Opc::lt, {1, 0}}}), g, {p}, x);
+  draw_bernoulli(x, p, g);
 }
 void fill_bernoulli(const Tensor& x, double p, Generator* g) {
   TG_CHECK(p >= 0 && p <= 1, ValueError, "bernoulli_: p must lie in [0, 1], got ", p);
@@ -247,7 +249,7 @@ void fill_bernoulli(const Tensor& x, double p, Generator* g) {
 Tensor bernoulli_body(const Tensor& p, Generator* g) {
   check_p("bernoulli", p);
   Tensor t = empty_like_tensor(p);
-  fill_bernoulli_tensor(t, p, g);
+  draw_bernoulli(t, p, g);
   return t;
 }
 
@@ -282,13 +284,13 @@ void check_weights(const Tensor& p, int64_t n, bool replacement) {
   need_float("multinomial", p);
   TG_CHECK(n > 0, ValueError, "multinomial: num_samples must be positive, got ", n);
   TG_CHECK(p.size(-1) > 0, ValueError, "multinomial: no categories to sample from; input=", describe(p));
-  TG_CHECK(p.numel() == 0 || all(logical_and(ge(p, 0), isfinite(p))).item<bool>(), ValueError,
-           "multinomial: weights must be finite and not negative; input=", describe(p));
+  require_all(logical_and(ge(p, 0), isfinite(p)),
+              "multinomial: weights must be finite and not negative; input=", describe(p));
   Tensor choices = sum(gt(p, 0), {-1});
-  TG_CHECK(p.numel() == 0 || all(gt(choices, 0)).item<bool>(), ValueError,
-           "multinomial: the weights of a row sum to 0; input=", describe(p));
-  TG_CHECK(replacement || p.numel() == 0 || all(ge(choices, n)).item<bool>(), ValueError, "multinomial: ", n,
-           " samples without replacement need as many categories with a weight above 0; input=", describe(p));
+  require_all(gt(choices, 0), "multinomial: the weights of a row sum to 0; input=", describe(p));
+  if (!replacement)
+    require_all(ge(choices, n), "multinomial: ", n,
+                " samples without replacement need as many categories with a weight above 0; input=", describe(p));
 }
 
 Tensor multinomial_body(const Tensor& input, int64_t n, bool replacement, Generator* g) {
@@ -312,8 +314,11 @@ Tensor multinomial_body(const Tensor& input, int64_t n, bool replacement, Genera
   sizes[p.ndim() - 1] = n;
   Tensor sums = cumsum(p, -1), u = empty_tensor(sizes, DType::F64, p.device());
   draw(uniform_program(DType::F64, 0, 1), g, {}, u);
-  // The first category whose running sum exceeds u * total; u < 1 keeps it inside.
-  return searchsorted(sums, u * narrow(sums, -1, p.size(-1) - 1, 1), false, true);
+  // The first category whose running sum exceeds u * total; u < 1 keeps it inside. Sums never fall, so its place is the
+  // number of those that do not: by counting where a search, which is the CPU's, cannot be recorded.
+  const Tensor limit = u * narrow(sums, -1, p.size(-1) - 1, 1);
+  if (recorded(p)) return sum(le(unsqueeze(sums, -2), unsqueeze(limit, -1)), -1);
+  return searchsorted(sums, limit, false, true);
 }
 
 TG_OP(

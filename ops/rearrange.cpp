@@ -1,5 +1,7 @@
 // Moving and repeating elements: flip, roll, rot90, tile, repeat.
 #include "ops/copy_view.h"
+#include "ops/index.h"
+#include "ops/position_table.h"
 
 namespace tg {
 namespace {
@@ -126,24 +128,31 @@ std::vector<int64_t> repeated(const std::vector<int64_t>& counts, int64_t n, Dev
   return from;
 }
 
-Tensor repeat_by(const Tensor& x, const std::vector<int64_t>& counts, std::optional<int64_t> dim,
-                 std::optional<int64_t> output_size) {
+// What is repeated along which of its axes.
+std::pair<Tensor, int> repeated_axis(const Tensor& x, std::optional<int64_t> dim) {
   Tensor y = dim ? x : reshape(x, {x.numel()});
   int axis = wrap_dim("repeat_interleave", dim.value_or(0), y.ndim());
-  if (y.ndim() == 0) y = reshape(y, {1});
-  int64_t n = y.sizes()[axis];
-  TG_CHECK(counts.size() == 1 || int64_t(counts.size()) == n, ShapeError, "repeat_interleave: got ", counts.size(),
-           " repeats for dimension ", axis, " of size ", n, "; input=", describe(x));
-  std::vector<int64_t> from = repeated(counts, n, x.device());
-  TG_CHECK(!output_size || *output_size == int64_t(from.size()), ValueError, "repeat_interleave: output_size is ",
-           output_size.value_or(0), " but the repeats give ", from.size());
-  return index_select(y, axis, index_tensor(from, x.device()));
+  return {y.ndim() == 0 ? reshape(y, {1}) : y, axis};
+}
+void check_output_size(std::optional<int64_t> size, int64_t total) {
+  TG_CHECK(!size || *size == total, ValueError, "repeat_interleave: output_size is ", size.value_or(0),
+           " but the repeats give ", total);
 }
 Tensor repeat_interleave_int(const Tensor& x, int64_t repeats, std::optional<int64_t> dim,
                              std::optional<int64_t> size) {
-  return repeat_by(x, {repeats}, dim, size);
+  auto [y, axis] = repeated_axis(x, dim);
+  TG_CHECK(repeats >= 0, ValueError, "repeat_interleave: repeats must not be negative, got ", repeats);
+  int64_t total;
+  TG_CHECK(!__builtin_mul_overflow(y.sizes()[axis], repeats, &total), ShapeError,
+           "repeat_interleave: more than 2^63 elements");
+  check_output_size(size, total);
+  check_room("repeat_interleave", total, x.device());
+  const Program each = make_program(DType::I64, 0, {repeats}, {{Opc::Index}, {Opc::floor_divide, {1, 0}}});
+  KnownIndices known;
+  return index_select(y, axis, made_of_index(each, {total}, DType::I64, x.device()));
 }
 std::vector<int64_t> host_counts(const Tensor& repeats) {
+  reject_recording("repeat_interleave", repeats.device());
   TG_CHECK(is_int(repeats.dtype()) && repeats.ndim() <= 1, DTypeError,
            "repeat_interleave: repeats must be a 0-d or 1-d integer tensor, got ", describe(repeats));
   Tensor r = contiguous(cast(repeats, DType::I64));
@@ -153,7 +162,15 @@ std::vector<int64_t> host_counts(const Tensor& repeats) {
 }
 Tensor repeat_interleave_tensor(const Tensor& x, const Tensor& repeats, std::optional<int64_t> dim,
                                 std::optional<int64_t> size) {
-  return repeat_by(x, host_counts(repeats), dim, size);
+  auto [y, axis] = repeated_axis(x, dim);
+  const std::vector<int64_t> counts = host_counts(repeats);
+  const int64_t n = y.sizes()[axis];
+  TG_CHECK(counts.size() == 1 || int64_t(counts.size()) == n, ShapeError, "repeat_interleave: got ", counts.size(),
+           " repeats for dimension ", axis, " of size ", n, "; input=", describe(x));
+  const std::vector<int64_t> from = repeated(counts, n, x.device());
+  check_output_size(size, int64_t(from.size()));
+  KnownIndices known;
+  return index_select(y, axis, index_tensor(from, x.device()));
 }
 Tensor repeat_interleave_indices(const Tensor& repeats) {
   std::vector<int64_t> counts = host_counts(repeats);

@@ -3,15 +3,16 @@
 
 #include "ops/copy_view.h"
 #include "ops/fast_path.h"
+#include "ops/index.h"
+#include "ops/position_table.h"
 #include "ops/windows.h"
 
 namespace tg {
 namespace {
 
-// y[i] = sum over t of weight[t][i] x[index[t][i]] along one axis.
+// y[i] = sum over t of weight[t][i] x[index[t][i]] along one axis; without weights the only tap's element.
 struct Taps {
-  std::vector<std::vector<int64_t>> index;
-  std::vector<std::vector<double>> weight;
+  std::vector<Tensor> index, weight;
 };
 
 // Source coordinate of output element i.
@@ -19,65 +20,87 @@ struct Mapping {
   int64_t in, out;
   double scale;  // input elements per output element
   bool align_corners;
-  double at(int64_t i) const { return align_corners ? double(i) * scale : (double(i) + 0.5) * scale - 0.5; }
+  // It is (i + half) * scale - half.
+  double half() const { return align_corners ? 0.0 : 0.5; }
 };
 
-Taps nearest_taps(const Mapping& m, bool exact) {
-  Taps t{{std::vector<int64_t>(size_t(m.out))}, {}};
-  for (int64_t i = 0; i < m.out; ++i) {
-    double src = std::floor((double(i) + (exact ? 0.5 : 0.0)) * m.scale);
-    t.index[0][size_t(i)] = std::clamp<int64_t>(int64_t(src), 0, m.in - 1);
-  }
+// The registers of `p`, which counts output elements, that `at` names: as positions and as numbers of x's type.
+Taps taps_of(Program p, const Mapping& m, const Tensor& x, std::initializer_list<uint8_t> at,
+             std::initializer_list<uint8_t> weights) {
+  Taps t;
+  Views outs;
+  p.outs = {};
+  auto add = [&](std::vector<Tensor>& to, uint8_t r, DType dtype) {
+    to.push_back(empty_tensor({m.out}, dtype, x.device()));
+    outs.push_back(View(to.back()));
+    p.outs.push_back(r);
+  };
+  for (uint8_t r : at) add(t.index, r, DType::I64);
+  for (uint8_t r : weights) add(t.weight, r, x.dtype());
+  backend(x.device()).map(p, {}, outs);
   return t;
 }
 
-Taps linear_taps(const Mapping& m) {
-  size_t n = size_t(m.out);
-  Taps t{{std::vector<int64_t>(n), std::vector<int64_t>(n)}, {std::vector<double>(n), std::vector<double>(n)}};
-  for (int64_t i = 0; i < m.out; ++i) {
-    double src = std::clamp(m.at(i), 0.0, double(m.in - 1));
-    int64_t lo = std::min(int64_t(src), m.in - 1), hi = std::min(lo + 1, m.in - 1);
-    double w = std::min(std::max(src - double(lo), 0.0), 1.0);
-    t.index[0][size_t(i)] = lo, t.index[1][size_t(i)] = hi;
-    t.weight[0][size_t(i)] = 1.0 - w, t.weight[1][size_t(i)] = w;
-  }
-  return t;
+Taps nearest_taps(const Mapping& m, bool exact, const Tensor& x) {
+  return taps_of(make_program(DType::F64, 0, {exact ? 0.5 : 0.0, m.scale, 0.0, double(m.in - 1)},
+                              {{Opc::Index},            // 4
+                               {Opc::add, {4, 0}},      // 5
+                               {Opc::mul, {5, 1}},      // 6
+                               {Opc::floor, {6}},       // 7
+                               {Opc::maximum, {7, 2}},  // 8
+                               {Opc::minimum, {8, 3}}}),
+                 m, x, {9}, {});
+}
+
+Taps linear_taps(const Mapping& m, const Tensor& x) {
+  return taps_of(make_program(DType::F64, 0, {m.half(), m.scale, 0.0, double(m.in - 1), 1.0},
+                              {{Opc::Index},             // 5
+                               {Opc::add, {5, 0}},       // 6
+                               {Opc::mul, {6, 1}},       // 7
+                               {Opc::sub, {7, 0}},       // 8
+                               {Opc::maximum, {8, 2}},   // 9
+                               {Opc::minimum, {9, 3}},   // 10: where it lies
+                               {Opc::floor, {10}},       // 11: the element before
+                               {Opc::add, {11, 4}},      // 12
+                               {Opc::minimum, {12, 3}},  // 13: the one after
+                               {Opc::sub, {10, 11}},     // 14: weight of the latter
+                               {Opc::sub, {4, 14}}}),    // 15
+                 m, x, {11, 13}, {15, 14});
 }
 
 // Keys' cubic convolution with a = -0.75.
-Taps cubic_taps(const Mapping& m) {
+Taps cubic_taps(const Mapping& m, const Tensor& x) {
   constexpr double a = -0.75;
-  auto near = [](double x) { return ((a + 2) * x - (a + 3)) * x * x + 1; };
-  auto far = [](double x) { return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a; };
-  size_t n = size_t(m.out);
-  Taps t{std::vector<std::vector<int64_t>>(4, std::vector<int64_t>(n)),
-         std::vector<std::vector<double>>(4, std::vector<double>(n))};
-  for (int64_t i = 0; i < m.out; ++i) {
-    double src = m.at(i), base = std::floor(src), f = src - base;
-    double w[4] = {far(f + 1), near(f), near(1 - f), far(2 - f)};
-    for (int k = 0; k < 4; ++k) {
-      t.index[size_t(k)][size_t(i)] = std::clamp<int64_t>(int64_t(base) - 1 + k, 0, m.in - 1);
-      t.weight[size_t(k)][size_t(i)] = w[k];
-    }
-  }
-  return t;
-}
-
-template <class T>
-Tensor host_vector(const std::vector<T>& v, Device device) {
-  Tensor t = empty_tensor({int64_t(v.size())}, DTypeOf<T>::value);
-  std::copy(v.begin(), v.end(), t.data<T>());
-  return device == t.device() ? t : to(t, device);
+  const Scalar numbers[] = {m.half(), m.scale, 0.0, double(m.in - 1), 1.0, 2.0, a, a + 2, a + 3, 5 * a, 8 * a, 4 * a};
+  enum : uint8_t { kHalf, kScale, kZero, kLast, kOne, kTwo, kA, kA2, kA3, k5A, k8A, k4A };
+  ProgramWriter w(DType::F64, 0, numbers);
+  const uint8_t at = w(Opc::sub, w(Opc::mul, w(Opc::add, w(Opc::Index), kHalf), kScale), kHalf);
+  const uint8_t base = w(Opc::floor, at), f = w(Opc::sub, at, base), less = w(Opc::sub, kOne, f);
+  // ((a + 2) d - (a + 3)) d d + 1 within one element, ((a d - 5 a) d + 8 a) d - 4 a beyond
+  auto near = [&](uint8_t d) {
+    const uint8_t slope = w(Opc::sub, w(Opc::mul, kA2, d), kA3);
+    return w(Opc::add, w(Opc::mul, w(Opc::mul, slope, d), d), kOne);
+  };
+  auto far = [&](uint8_t d) {
+    const uint8_t slope = w(Opc::add, w(Opc::mul, w(Opc::sub, w(Opc::mul, kA, d), k5A), d), k8A);
+    return w(Opc::sub, w(Opc::mul, slope, d), k4A);
+  };
+  auto place = [&](uint8_t i) { return w(Opc::minimum, w(Opc::maximum, i, kZero), kLast); };
+  const uint8_t before = w(Opc::sub, base, kOne), after = w(Opc::add, base, kOne), last = w(Opc::add, base, kTwo);
+  const uint8_t w0 = far(w(Opc::add, f, kOne)), w1 = near(f), w2 = near(less), w3 = far(w(Opc::sub, kTwo, f));
+  const uint8_t p0 = place(before), p1 = place(base), p2 = place(after), p3 = place(last);
+  return taps_of(w.p, m, x, {p0, p1, p2, p3}, {w0, w1, w2, w3});
 }
 
 Tensor apply_taps(const Tensor& x, int d, const Taps& taps) {
+  KnownIndices known;
   Tensor y;
   for (size_t k = 0; k < taps.index.size(); ++k) {
-    Tensor term = index_select(x, d, host_vector(taps.index[k], x.device()));
+    Tensor term = index_select(x, d, taps.index[k]);
     if (!taps.weight.empty()) {
       Dims s = Dims::filled(x.ndim(), 1);
       s[d] = term.size(d);
-      term = term * narrow_to(reshape(host_vector(taps.weight[k], x.device()), s), x.dtype());
+      term = term * reshape(taps.weight[k], s);
     }
     y = y.defined() ? y + term : term;
   }
@@ -150,11 +173,10 @@ Tensor interpolate_body(const Tensor& x, std::optional<IntList> size, std::optio
     else
       m.scale = t.factor.empty() ? double(m.in) / double(m.out) : 1.0 / t.factor[size_t(i)];
     if (m.in == m.out && m.scale == 1) continue;
-    check_room(op, m.out, x.device());
     y = apply_taps(y, 2 + i,
-                   dims == 0           ? nearest_taps(m, mode == "nearest-exact")
-                   : mode == "bicubic" ? cubic_taps(m)
-                                       : linear_taps(m));
+                   dims == 0           ? nearest_taps(m, mode == "nearest-exact", x)
+                   : mode == "bicubic" ? cubic_taps(m, x)
+                                       : linear_taps(m, x));
   }
   return y.is_same(x) ? clone(x) : y;
 }

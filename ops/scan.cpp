@@ -1,5 +1,6 @@
 // Running sums, products and extremes along one dimension.
 #include "ops/copy_view.h"
+#include "ops/index.h"
 
 namespace tg {
 namespace {
@@ -68,7 +69,7 @@ Tensor cumprod_grad(GradCtx& c) {
   Tensor x = c.x(0), y = c.y();
   if (x.ndim() == 0 || x.numel() == 0) return c.g();
   int axis = wrap_dim("cumprod", c.arg<int64_t>(1), x.ndim());
-  if (!any(eq(x, 0.0)).item<bool>()) return cumsum_back(c.g() * y, axis) / x;
+  if (!recorded(x) && !any(eq(x, 0.0)).item<bool>()) return cumsum_back(c.g() * y, axis) / x;
   return modes().grad ? cumprod_grad_exact(c.g(), x, axis) : cumprod_grad_fast(c.g(), x, y, axis);
 }
 TG_OP("cumprod(Tensor input, int dim, *, dtype? dtype=None) -> Tensor",

@@ -1,6 +1,7 @@
 // Triangles and diagonals of matrices.
 #include "ops/create.h"
 #include "ops/fast_path.h"
+#include "ops/index.h"
 
 namespace tg {
 namespace {
@@ -17,6 +18,7 @@ Tensor triangle_indices(const char* op, bool lower, int64_t row, int64_t col, in
                         std::optional<DType> dtype, std::optional<Device> device) {
   TG_CHECK(row >= 0 && col >= 0, ValueError, op, ": sizes must not be negative, got row=", row, ", col=", col);
   numel_of({2, row, col}, op);
+  reject_recording(op, device.value_or(Device()));
   __int128 below = lower_count(row, col, lower ? __int128(offset) : __int128(offset) - 1);
   int64_t n = int64_t(lower ? below : __int128(row) * col - below);
   Tensor out = empty_tensor({2, n}, DType::I64);

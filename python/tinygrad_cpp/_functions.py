@@ -6,10 +6,11 @@ import builtins
 import math
 from typing import Any
 
-from . import _C
+from . import _C, cuda
 from ._C import (
     DTypeError,
     IndexError,
+    NotImplementedError,
     ShapeError,
     Size,
     Tensor,
@@ -214,12 +215,19 @@ def angle(input: Tensor) -> Tensor:
     return _C.ops.where(x < 0, _C.ops.full_like(x, math.pi), x * 0)
 
 
+def _reject_recording(op: str, input: Tensor) -> None:
+    """Refuses draws that only NumPy can make while a graph is recorded: each replay would repeat them."""
+    if input.is_cuda and cuda.is_current_stream_capturing():
+        raise NotImplementedError(f"{op}: works on the host and cannot be recorded in a graph")
+
+
 def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Counts of events, drawn for the rate in each element."""
     from .distributions.utils import from_numpy, numpy_generator, to_numpy
 
     if not input.is_floating_point():
         raise DTypeError(f"poisson: expected floating-point rates, got {input.dtype}")
+    _reject_recording("poisson", input)
     if not (input >= 0).all():
         raise ValueError("poisson: rates must not be negative or NaN")
     return from_numpy(numpy_generator(generator).poisson(to_numpy(input)), input)
@@ -232,6 +240,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     for name, t in (("count", count), ("prob", prob)):
         if not t.is_floating_point():
             raise DTypeError(f"binomial: {name} must be floating-point, got {t.dtype}")
+        _reject_recording("binomial", t)
     if not ((count >= 0).all() and (prob >= 0).all() and (prob <= 1).all()):
         raise ValueError("binomial: counts must not be negative and probabilities must lie in [0, 1]")
     drawn = numpy_generator(generator).binomial(to_numpy(count).astype(int), to_numpy(prob))
