@@ -80,21 +80,28 @@ void CachingAllocator::deallocate(void* p, size_t bytes) {
 
 // Puts a block where settle() finds it; false if nothing has to be waited for any more.
 bool CachingAllocator::wait_for_users(void* p, size_t bytes, const Block& block) {
+  const auto repeats = [this](uint64_t order) { return (order & kPrivate) && !ended(order); };
+  std::vector<uint64_t> holders;
   std::vector<void*> marks;
   try {
     std::lock_guard lock(mutex_);
     waiting_.reserve(waiting_.size() + 1);
-    const bool repeated = (block.order & kPrivate) && !ended(block.order);  // used each time that its work is repeated
     marks.reserve(block.users.size());
-    for (uint64_t user : block.users)
-      if (void* m = repeated ? nullptr : mark(user)) marks.push_back(m);
-    if (marks.empty() && !repeated) return false;
-    waiting_.push_back({p, bytes, block.order, std::move(marks)});
+    holders.reserve(block.users.size() + 1);
+    if (repeats(block.order)) holders.push_back(block.order);  // its users are part of what is repeated
+    for (uint64_t user : block.users) {
+      if (repeats(user))
+        holders.push_back(user);
+      else if (void* m = repeats(block.order) || (user & kPrivate) ? nullptr : mark(user))
+        marks.push_back(m);
+    }
+    if (marks.empty() && holders.empty()) return false;
+    waiting_.push_back({p, bytes, block.order, std::move(holders), std::move(marks)});
     ++n_waiting_;
     return true;
   } catch (const std::bad_alloc&) {  // no room to remember the block: it can only be waited for
     for (uint64_t user : block.users)
-      if (void* m = mark(user)) reached(m, true);
+      if (void* m = (user & kPrivate) ? nullptr : mark(user)) reached(m, true);
     return false;
   }
 }
@@ -126,7 +133,8 @@ void CachingAllocator::settle(bool wait) {
   {
     std::lock_guard lock(mutex_);
     std::erase_if(waiting_, [&](Waiting& w) {
-      if ((w.order & kPrivate) && w.marks.empty() && !ended(w.order)) return false;
+      std::erase_if(w.holders, [&](uint64_t order) { return ended(order); });
+      if (!w.holders.empty()) return false;
       std::erase_if(w.marks, [&](void* m) { return reached(m, wait); });
       if (!w.marks.empty()) return false;
       done.push_back(std::move(w));

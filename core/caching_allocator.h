@@ -25,7 +25,7 @@ class TG_API CachingAllocator : public Allocator {
   void fail_at(int64_t i) override { fail_in_.store(i); }
   void share_blocks_of_thread() override {}  // no thread keeps any
   // Work of `order` uses the block too: once deallocated, it is handed out again when what that order has queued by
-  // then is done.
+  // then is done; for a private order, which repeats its work, when that has ended.
   void record_use(const void* p, uint64_t order);
   // A new group of private orders, group | n with n < 2^48: they keep their freed blocks until end_private(group).
   // Blocks that are still live then follow when they are deallocated.
@@ -66,6 +66,7 @@ class TG_API CachingAllocator : public Allocator {
     void* p;
     size_t bytes;
     uint64_t order;
+    std::vector<uint64_t> holders;  // private orders that repeat this work
     std::vector<void*> marks;
   };
   bool keeps(uint64_t order) const { return caches() || (order & kPrivate); }

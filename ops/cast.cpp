@@ -82,18 +82,27 @@ Tensor cast_body(const Tensor& x, DType dtype) {
   return y;
 }
 
-// Only from page-locked memory to a device does a copy return before it is done: whatever is read of the result waits
-// for it in the device's order. A copy to the CPU has arrived when it returns, as nothing would tell when to read it.
+// Between devices, contiguous and of one type and size. Only from page-locked memory to a device does a copy return
+// before it is done: whatever is read of the result waits for it in the device's order. A copy to the CPU has arrived
+// when it returns, as nothing would tell when to read it.
+void transfer(const Tensor& to, const Tensor& from, bool non_blocking) {
+  const size_t bytes = size_t(from.numel() * itemsize(from.dtype()));
+  const Device target = to.device(), source = from.device();
+  if (bytes == 0) return;
+  if (!target.is_cpu() && !source.is_cpu())
+    cuda::runtime().copy_peer(target.index, to.data(), source.index, from.data(), bytes);
+  else if (non_blocking && source.is_cpu() && cuda::runtime().is_pinned(from.data()))
+    cuda::runtime().copy_async(target.index, to.data(), from.data(), bytes);
+  else
+    backend(target.is_cpu() ? source : target).copy_bytes(to.data(), from.data(), bytes);
+}
+
 Tensor device_copy_body(const Tensor& x, Device device, bool non_blocking) {
   Tensor from = contiguous(x), to = empty_tensor(x.sizes(), x.dtype(), device);
-  const size_t bytes = size_t(x.numel() * itemsize(x.dtype()));
-  if (bytes == 0) return to;
-  if (!device.is_cpu() && !x.device().is_cpu() && device != x.device())
-    cuda::runtime().copy_peer(device.index, to.data(), x.device().index, from.data(), bytes);
-  else if (non_blocking && !device.is_cpu() && x.device().is_cpu() && cuda::runtime().is_pinned(from.data()))
-    cuda::runtime().copy_async(device.index, to.data(), from.data(), bytes);
+  if (x.device() == device)
+    copy_into(to, from);
   else
-    backend(device.is_cpu() ? x.device() : device).copy_bytes(to.data(), from.data(), bytes);
+    transfer(to, from, non_blocking);
   return to;
 }
 
@@ -131,7 +140,10 @@ void copy_inplace(Args a, Outputs&) {
   TG_CHECK(broadcastable_to(src.sizes(), x.sizes()), ShapeError, "copy_: src of size ", src.sizes(),
            " does not broadcast to ", x.sizes(), "; input=", describe(x), ", src=", describe(src));
   reject_self_overlap("copy", x);
-  copy_into(x, to(src, x.device()));
+  const bool non_blocking = a.size() > 2 && a[2].scalar().b();
+  if (x.device() != src.device() && x.dtype() == src.dtype() && x.sizes() == src.sizes() && x.is_contiguous())
+    return transfer(x, contiguous(src), non_blocking);
+  copy_into(x, to(src, x.device(), {}, non_blocking));
 }
 
 Scalar fill_value(const Tensor& x, const Operand& value) {

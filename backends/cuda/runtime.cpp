@@ -33,6 +33,8 @@ thread_local StreamHandle t_streams[kMaxDevices] = {};
 thread_local uint64_t t_pools[kMaxDevices] = {};  // where memory comes from while a graph is recorded, else 0
 thread_local int t_captures = 0;
 
+void release_pinned(uint64_t group);
+
 // What replays of a graph need besides the work itself.
 struct Graph {
   explicit Graph(int d) : device(d), seed(default_generator().seed()), offset(default_generator().offset()) {}
@@ -40,6 +42,7 @@ struct Graph {
     if (exec) cudaGraphExecDestroy(exec);
     if (read) cudaEventDestroy(read);
     if (origin) device_memory(device).deallocate(origin, kOriginBytes);
+    if (pinned) release_pinned(pinned);
   }
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
@@ -52,6 +55,7 @@ struct Graph {
   uint64_t reached = 0;        // the offset behind the last of them, from where the recording began
   cudaEvent_t read = nullptr;  // after the last replay's work, which reads `origin`
   uint64_t* origin = nullptr;  // seed and offset of a replay, on the device; if anything there draws
+  uint64_t pinned = 0;         // private order of the page-locked memory that replays copy; 0 if they copy none
 };
 thread_local std::unique_ptr<Graph> t_recording[kMaxDevices];
 
@@ -190,6 +194,23 @@ class PinnedAllocator final : public CachingAllocator {
   std::mutex mutex_;
   std::map<const char*, size_t> live_;
 };
+
+// Never destroyed: tensors in static objects may outlive everything here.
+PinnedAllocator& pinned_memory() {
+  static auto* m = new PinnedAllocator;
+  return *m;
+}
+void release_pinned(uint64_t group) { pinned_memory().end_private(group); }
+
+// The order that a copy joins: a stream, or the graph that is recorded there, whose replays copy again.
+uint64_t order_of_copy(int device) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream(), &status), "cudaStreamIsCapturing");
+  if (status != cudaStreamCaptureStatusNone)
+    for (auto& graph : t_recording)
+      if (graph) return graph->pinned ? graph->pinned : graph->pinned = pinned_memory().new_private();
+  return PinnedAllocator::order_of(device, stream());
+}
 
 // What cudaGetDeviceCount's answer means. CUDA says the same of no driver and of one that is too old; the driver's
 // version tells them apart.
@@ -417,10 +438,10 @@ class PluginRuntime final : public Runtime {
 
   uint64_t launches() noexcept override { return cuda::launches(); }
 
-  void* pinned_allocate(size_t bytes) override { return pinned_.allocate(bytes); }
-  void pinned_free(void* p, size_t bytes) noexcept override { pinned_.deallocate(p, bytes); }
+  void* pinned_allocate(size_t bytes) override { return pinned_memory().allocate(bytes); }
+  void pinned_free(void* p, size_t bytes) noexcept override { pinned_memory().deallocate(p, bytes); }
   bool is_pinned(const void* p) noexcept override {
-    if (pinned_.block_of(p)) return true;
+    if (pinned_memory().block_of(p)) return true;
     cudaPointerAttributes a{};
     cudaError_t e = cudaPointerGetAttributes(&a, p);
     if (e != cudaSuccess) cudaGetLastError();
@@ -430,8 +451,7 @@ class PluginRuntime final : public Runtime {
     DeviceGuard guard(device);
     check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream()), "cudaMemcpyAsync");
     for (const void* side : {static_cast<const void*>(dst), src})
-      if (const void* block = pinned_.block_of(side))
-        pinned_.record_use(block, PinnedAllocator::order_of(device, stream()));
+      if (const void* block = pinned_memory().block_of(side)) pinned_memory().record_use(block, order_of_copy(device));
   }
   void copy_peer(int to_device, void* dst, int from_device, const void* src, size_t bytes) override {
     join(from_device, stream_slot(from_device), to_device, stream_slot(to_device));
@@ -462,8 +482,6 @@ class PluginRuntime final : public Runtime {
     StreamPool streams[2];  // of priority 0 and -1
   };
   Slot slots_[kMaxDevices];
-
-  PinnedAllocator pinned_;
 
   static bool done(cudaError_t e, const char* what) {
     if (e == cudaErrorNotReady) {

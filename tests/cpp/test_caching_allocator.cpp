@@ -217,3 +217,25 @@ TEST_CASE("caching allocator: random use never hands out a block that is in use"
   for (auto& [order, n] : d.queued) d.done[order] = n;
   d.release_cached();
 }
+
+TEST_CASE("caching allocator: a block that repeated work uses is kept until that ends") {
+  FakeDevice d;
+  const uint64_t first = d.new_private(), second = d.new_private();
+  void* p = made_in(d, 0);
+  d.record_use(p, first);
+  d.record_use(p, second);
+  d.record_use(p, 3);
+  d.queued[3] = 1;
+  freed_in(d, 0, p);
+  d.done[3] = 1;
+  for (uint64_t group : {first, second}) {
+    void* other = made_in(d, 0);
+    CHECK(other != p);
+    freed_in(d, 0, other);
+    d.release_cached();
+    CHECK(d.blocks.count(p) == 1);
+    d.end_private(group);
+  }
+  d.release_cached();
+  CHECK(d.blocks.empty());
+}

@@ -52,6 +52,72 @@ def test_copies_from_pinned_memory_return_before_they_are_done():
 
 
 @emulated
+def test_copies_in_place_return_before_they_are_done():
+    source, y = tg.ones(100, pin_memory=True), tg.zeros(100, device="cuda")
+    y.copy_(source, non_blocking=True)
+    source.fill_(7)
+    assert y.cpu().tolist() == [7.0] * 100
+    y.copy_(source)
+    source.fill_(1)
+    assert y.cpu().tolist() == [7.0] * 100
+    halves = tg.zeros(4, 25, dtype=tg.float16, device="cuda")  # converted there
+    halves.copy_(source.view(4, 25), non_blocking=True)
+    halves.t().copy_(source.view(4, 25)[:1].t(), non_blocking=True)
+    source.fill_(3)
+    assert halves.cpu().tolist() == [[3.0] * 25] * 4
+    y.copy_(source.view(4, 25).t().reshape(25, 4)[:, :1].expand(25, 4).reshape(100), non_blocking=True)
+    source.fill_(5)  # what had to be made contiguous lies in memory that is not page-locked, and has been read
+    assert y.cpu().tolist() == [3.0] * 100
+    host = tg.zeros(100, pin_memory=True)
+    host.copy_(y, non_blocking=True)
+    assert host.tolist() == [3.0] * 100
+
+
+@emulated
+@pytest.mark.parametrize("cache", "01")
+@pytest.mark.parametrize("copy", ["y.copy_(p, non_blocking=True)", "y = p.to('cuda', non_blocking=True)"])
+def test_copies_are_recorded_in_graphs(copy, cache):
+    """What replays read is kept until the graph ends, although nothing else holds it."""
+    program = f"""
+y = tg.zeros(1000, device="cuda")
+g = cuda.CUDAGraph()
+p = tg.full((1000,), 3.0).pin_memory()
+place = p.data_ptr()
+with cuda.graph(g):
+    {copy}
+    z = y * 2
+assert z.data_ptr() and y.numel() == 1000
+g.replay()
+p.fill_(4)
+assert z.tolist() == [8.0] * 1000
+del p
+others = [tg.full((1000,), 9.0).pin_memory() for _ in range(8)]
+for _ in range(2):
+    g.replay()
+    assert z.tolist() == [8.0] * 1000 and all(o.tolist() == [9.0] * 1000 for o in others)
+x = tg.zeros(1000, pin_memory=True)
+g.reset()
+del others, x
+cuda.synchronize()
+print(place in [tg.zeros(1000, pin_memory=True).data_ptr()] if {cache} else True)
+"""
+    for seed in SEEDS:
+        run(program, TG_EMU_SEED=str(seed), TG_EMU_CACHE=cache)
+
+
+@emulated
+def test_inputs_of_graphs_come_from_pinned_memory():
+    x = tg.zeros(100, device="cuda")
+    g = cuda.CUDAGraph()
+    with cuda.graph(g):
+        y = x * 2
+    for i in range(4):
+        x.copy_(tg.full((100,), float(i)).pin_memory(), non_blocking=True)
+        g.replay()
+        assert y.tolist() == [2.0 * i] * 100
+
+
+@emulated
 @pytest.mark.parametrize("cache", "01")
 def test_pinned_memory_is_not_reused_while_it_is_read(cache):
     """The source dies right after the copy was queued; its memory must not be the next source's before."""

@@ -493,7 +493,10 @@ cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t n, cudaMemcpyKind
     auto copy = std::make_shared<std::vector<char>>(static_cast<const char*>(src), static_cast<const char*>(src) + n);
     return put(s, [=] { std::memcpy(dst, copy->data(), n); });
   }
-  put(s, [=] { std::memmove(dst, src, n); });
+  put(s, [=] {
+    if (find(src) == machine().blocks.end()) fault("a copy reads %p, which was freed since it was queued", src);
+    std::memmove(dst, src, n);
+  });
   if (!known(dst)) drain([s] { return s->queue.empty(); });
   return cudaSuccess;
 }
@@ -599,6 +602,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   if (x->capture) return error(cudaErrorIllegalState);
   x->capture = std::make_shared<GraphState>();
   x->tail.clear();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus* status) {
+  Lock lock(machine().mutex);
+  *status = stream_of(s)->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
