@@ -36,23 +36,31 @@ Tensor norm_of(const std::vector<Tensor>& grads, double norm_type) {
   std::vector<Tensor> norms;
   for (const Tensor& g : grads)
     if (g.numel() > 0) norms.push_back(vector_norm(g, norm_type));
+  for (Tensor& n : norms) n = to(n, norms[0].device());
   if (norms.empty()) return zeros({}, DType::F32, Device());
   return norms.size() == 1 ? norms[0] : vector_norm(stack(norms), norm_type);
 }
 
-// All gradients times one number in memory.
+// All gradients times one number in memory, which is copied once to each device that has some.
 void scale_all(const std::vector<Tensor>& grads, const Tensor& factor) {
+  std::vector<Tensor> copies{factor};
+  const auto factor_on = [&](Device d) -> Tensor {
+    for (const Tensor& c : copies)
+      if (c.device() == d) return c;
+    copies.push_back(to(factor, d));
+    return copies.back();
+  };
   std::vector<int64_t> others;
   for (const DeviceGroup& g : device_groups(grads, others)) {
-    if (factor.device() != g.device || compute_type(factor.dtype()) != factor.dtype()) {
+    if (compute_type(factor.dtype()) != factor.dtype()) {
       others.insert(others.end(), g.numbers.begin(), g.numbers.end());
       continue;
     }
     const AtWork scope("clip_grad_norm_");
-    g.kernels->scale(g.dtype, factor, g.items);
+    g.kernels->scale(g.dtype, factor_on(g.device), g.items);
     for (int64_t i : g.numbers) grads[size_t(i)].bump_version("clip_grad_norm_");
   }
-  for (int64_t i : others) mul_(grads[size_t(i)], factor);
+  for (int64_t i : others) mul_(grads[size_t(i)], factor_on(grads[size_t(i)].device()));
 }
 
 }  // namespace

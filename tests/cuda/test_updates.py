@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import test_optim
 import tinygrad_cpp as tg
+from programs import run
 
 # Empty, without axes, shorter than a vector, not a multiple of one, longer than one block's piece (4096 elements).
 SHAPES = [(0, 3), (), (3,), (7, 5), (4096,), (3, 2741)]
@@ -178,3 +179,23 @@ def test_clipping_a_gradient_that_is_listed_twice():
         tg.nn.utils.clip_grad_norm_([w, w], 1.0)
         grads.append(w.grad.cpu())
     assert tg.equal(*grads)
+
+
+@pytest.mark.skipif(not tg.cuda.is_emulated(), reason="needs the emulation's devices")
+@pytest.mark.parametrize("norm_type", [1, 2, math.inf])
+def test_clipping_over_several_devices(norm_type):
+    """The norm is on the first gradient's device, as in PyTorch."""
+    program = f"""
+from math import inf
+def clipped(*devices):
+    tg.manual_seed(1)
+    params = [tg.zeros(5, 3 + i, device=d, requires_grad=True) for i, d in enumerate(devices)]
+    for p in params: p.grad = tg.randn(*p.shape).to(p.device)
+    norm = tg.nn.utils.clip_grad_norm_(params, 0.5, {norm_type})
+    assert norm.device == params[0].device
+    return [norm.item(), *(x for p in params for x in p.grad.flatten().tolist())]
+want = clipped("cpu", "cpu", "cpu", "cpu")
+for devices in (("cuda:0", "cuda:1", "cuda:0", "cuda:1"), ("cuda:1", "cpu", "cuda:0", "cpu"), ("cpu", "cuda:1", "cpu", "cuda:0")):
+    assert all(abs(a - b) < 1e-6 * max(1, abs(b)) for a, b in zip(clipped(*devices), want, strict=True))
+"""
+    run(program, TG_CUDA_EMULATE_DEVICES="2")
