@@ -136,6 +136,9 @@ class TG_API Runtime {
   // Queued on the current stream of each device in it; NCCL must be there.
   virtual void collective(const CollectiveCall& call) = 0;
 
+  // The device of a stream other than a default one.
+  virtual int stream_device(StreamHandle s) = 0;
+
  private:
   struct EventEnd {
     Runtime* runtime;
@@ -146,7 +149,7 @@ class TG_API Runtime {
 // Raised with every change of the interface above, of the other classes that a plug-in implements (Backend, Allocator,
 // AttentionKernels, ConvolutionKernels, UpdateKernels), or of Modes. A plug-in of another number, or of another version
 // of the library, is refused.
-inline constexpr int kPluginAbi = 9;
+inline constexpr int kPluginAbi = 10;
 // What a plug-in exports as "tg_cuda_plugin": its runtime, or nullptr if it is of another ABI or version.
 using PluginEntry = Runtime*(int abi, const char* version);
 

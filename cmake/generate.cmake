@@ -26,7 +26,7 @@ add_custom_command(
           --root ${PROJECT_SOURCE_DIR} --out ${tg_device_text}
   DEPENDS backends/rtc/text.py backends/rtc/prelude.cuh core/device_code.h core/convert.h core/philox.h
           backends/scalar_special.h backends/scalar_math.h backends/random_bits.h
-          backends/cuda/emu/runtime_api.h backends/cuda/emu/emu.h
+          backends/cuda/emu/runtime_api.h backends/cuda/emu/emu.h backends/cuda/emu/dialect.h
   COMMENT "Embedding the device functions"
   VERBATIM)
 list(APPEND tg_generated_sources ${tg_device_text})

@@ -40,10 +40,13 @@ KernelArg to_kernel_arg(py::handle o, size_t i) {
                   "; bool, int32, int64, float32 and float64 can be passed");
 }
 
-// None, or an object with the attribute cuda_stream.
-std::optional<void*> to_stream(py::handle o) {
+// None, or an object with the attribute cuda_stream; device_index as well, if it is there.
+std::optional<cuda::KernelStream> to_stream(py::handle o) {
   if (o.is_none()) return std::nullopt;
-  return reinterpret_cast<void*>(o.attr("cuda_stream").cast<uintptr_t>());
+  TG_CHECK(py::hasattr(o, "cuda_stream"), TypeError, "RawKernel: stream is a ", Py_TYPE(o.ptr())->tp_name,
+           ", expected a cuda.Stream");
+  const int device = py::hasattr(o, "device_index") ? o.attr("device_index").cast<int>() : -1;
+  return cuda::KernelStream(reinterpret_cast<void*>(o.attr("cuda_stream").cast<uintptr_t>()), device);
 }
 
 void launch(const cuda::RawKernel& k, py::handle grid, py::handle block, py::tuple args, int64_t shared_mem,
@@ -52,7 +55,7 @@ void launch(const cuda::RawKernel& k, py::handle grid, py::handle block, py::tup
   std::vector<KernelArg> all;
   for (size_t i = 0; i < args.size(); ++i) all.push_back(to_kernel_arg(args[i], i));
   const Dim3 g = to_dim3(grid, "grid"), b = to_dim3(block, "block");
-  std::optional<void*> s = to_stream(stream);
+  const std::optional<cuda::KernelStream> s = to_stream(stream);
   py::gil_scoped_release no_gil;  // the first launch compiles
   k(g, b, all, size_t(shared_mem), s);
 }

@@ -205,7 +205,7 @@ void release_pinned(uint64_t group) { pinned_memory().end_private(group); }
 // The order that a copy joins: a stream, or the graph that is recorded there, whose replays copy again.
 uint64_t order_of_copy(int device) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(stream(), &status), "cudaStreamIsCapturing");
+  if (t_captures > 0 && stream()) check(cudaStreamIsCapturing(stream(), &status), "cudaStreamIsCapturing");
   if (status != cudaStreamCaptureStatusNone)
     for (auto& graph : t_recording)
       if (graph) return graph->pinned ? graph->pinned : graph->pinned = pinned_memory().new_private();
@@ -468,6 +468,11 @@ class PluginRuntime final : public Runtime {
   }
   int nccl_version() override { return cuda::nccl_version(); }
   void collective(const CollectiveCall& call) override { run_collective(call); }
+  int stream_device(StreamHandle s) override {
+    int device = 0;
+    check(cudaStreamGetDevice(as_stream(s), &device), "cudaStreamGetDevice");
+    return device;
+  }
 
  private:
   static constexpr size_t kStreams = 32;

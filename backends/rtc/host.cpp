@@ -178,6 +178,8 @@ Image compile_host(const Source& source, const std::string& plugin) {
   const std::string compiler = host_compiler();
   TG_CHECK(!compiler.empty(), DeviceError, "kernel '", source.name,
            "': there is no GPU, and no C++ compiler for the emulation either; install g++ or set TG_HOST_CXX");
+  TG_CHECK(source.text.find("__global__") != source.text.npos || source.text.find("#include") != source.text.npos,
+           CompileError, "kernel '", source.name, "': the source has no __global__ function");
   const std::string text = host_text(source);
   // Options are NVRTC's: definitions and include folders are common ground.
   std::vector<std::string> command{compiler};
@@ -194,9 +196,18 @@ Image compile_host(const Source& source, const std::string& plugin) {
   const std::string in = folder.file("kernel.cu"), out = folder.file("kernel.so"), log = folder.file("log");
   io::write_file(in, {{text.data(), text.size()}});
   command.insert(command.end(), {"-o", out, in, "-x", "none", plugin});
-  if (!run_command(command, log))
+  if (!run_command(command, log)) {
+    const std::string messages = io::read_file(log);
+    refuse_wrong_name(source, messages);
+    const bool halves =
+        messages.find("cuda_fp16.h: ") != messages.npos || messages.find("cuda_bf16.h: ") != messages.npos;
     fail<CompileError>("kernel '", source.name, "' does not compile (", compiler, ", for the emulation):\n",
-                       with_lines(io::read_file(log), source.text));
+                       with_lines(messages, source.text),
+                       halves
+                           ? "The emulation has no headers of the toolkit: a kernel that is to run there takes halves "
+                             "as unsigned short, see docs/cuda.md\n"
+                           : "");
+  }
   Image image;
   image.code = io::read_file(out);
   image.name = "tg_emulated_launch";

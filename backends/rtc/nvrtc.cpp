@@ -1,5 +1,7 @@
 #include "backends/rtc/nvrtc.h"
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <sstream>
 
@@ -83,6 +85,16 @@ std::vector<uint8_t> signature_in(const std::string& ptx) {
   return bytes;
 }
 
+// Options that let a source include the toolkit's headers, which lie beside its libraries; none where there are none.
+std::vector<std::string> header_options() {
+  for (const std::string& folder : vendor_folders()) {
+    const std::string headers = folder + "/../include";
+    if (access((headers + "/cuda_fp16.h").c_str(), R_OK) == 0)
+      return {"--include-path=" + headers, "--include-path=" + headers + "/cccl"};
+  }
+  return {};
+}
+
 }  // namespace
 
 const NvrtcState& nvrtc() { return library().state; }
@@ -95,6 +107,9 @@ Image compile_cuda(const Source& source, const std::string& arch) {
            l.state.tried);
   std::vector<std::string> options{"--gpu-architecture=" + arch, "--std=c++20"};
   options.insert(options.end(), source.options.begin(), source.options.end());
+  const bool includes = source.text.find("#include") != std::string::npos;
+  const std::vector<std::string> headers = includes ? header_options() : std::vector<std::string>();
+  options.insert(options.end(), headers.begin(), headers.end());
   const std::string text = text_with_signature(source);
   std::string key = str("cubin NVRTC ", l.state.major, '.', l.state.minor, '\n', source.name, '\n');
   for (const std::string& o : options) key += o + '\n';
@@ -108,9 +123,13 @@ Image compile_cuda(const Source& source, const std::string& arch) {
   for (const std::string& o : options) given.push_back(o.c_str());
   const int rc = l.CompileProgram(run, int(given.size()), given.data());
   if (rc != 0) {
-    std::string log = run.get(l.GetProgramLogSize, l.GetProgramLog);
+    const std::string log = run.get(l.GetProgramLogSize, l.GetProgramLog);
+    refuse_wrong_name(source, log);
     fail<CompileError>("kernel '", source.name, "' does not compile (NVRTC ", l.state.major, '.', l.state.minor, ", ",
-                       arch, "): ", l.GetErrorString(rc), '\n', log.c_str());
+                       arch, "): ", l.GetErrorString(rc), '\n', log.c_str(),
+                       includes && headers.empty() ? "No headers of CUDA were found: pip install nvidia-cuda-runtime "
+                                                     "nvidia-cuda-cccl, or give their folder by the option -I\n"
+                                                   : "");
   }
   Image image;
   image.code = run.get(l.GetCUBINSize, l.GetCUBIN);

@@ -44,9 +44,14 @@ std::string place(const std::string& kernel, size_t i, size_t n) {
   return str("RawKernel '", kernel, "': argument ", i, " of ", n);
 }
 
+// The bits of a half are what a source without the toolkit's headers can take.
+bool fits(DType t, const Param& p) {
+  return p.any || t == p.dtype || (is_half(t) && p.dtype == DType::I16 && p.is_unsigned);
+}
+
 void set_tensor(Slot& s, const Tensor& t, const Param& p, const std::string& where) {
   TG_CHECK(p.kind == Param::Kind::Pointer, TypeError, where, " is a tensor, the parameter is ", to_string(p));
-  TG_CHECK(p.any || t.dtype() == p.dtype, DTypeError, where, " is ", describe(t), ", the parameter is ", to_string(p));
+  TG_CHECK(fits(t.dtype(), p), DTypeError, where, " is ", describe(t), ", the parameter is ", to_string(p));
   TG_CHECK(t.is_contiguous(), ValueError, where, " is ", describe(t), " with strides ", t.strides(),
            ": a kernel sees bare memory, pass contiguous()");
   TG_CHECK(
@@ -113,6 +118,16 @@ int device_of(const std::string& kernel, const std::vector<KernelArg>& args) {
   return first ? first->device().index : runtime().current_device();
 }
 
+// What the kernel is queued on: of the device that it runs on, whose memory it sees.
+StreamHandle stream_on(const std::string& kernel, int device, const std::optional<KernelStream>& given) {
+  if (!given) return runtime().current_stream(device);
+  int theirs = given->device;
+  if (theirs < 0 && given->handle) theirs = runtime().stream_device(given->handle);
+  TG_CHECK(theirs < 0 || theirs == device, DeviceError, "RawKernel '", kernel, "': the stream is of cuda:", theirs,
+           ", the tensors are on cuda:", device);
+  return given->handle;
+}
+
 void check_sizes(const std::string& kernel, const Dim3& grid, const Dim3& block, const DeviceProperties& p) {
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   TG_CHECK(grid.x && grid.y && grid.z && threads, ValueError, "RawKernel '", kernel, "': a grid or block of size 0");
@@ -139,8 +154,9 @@ std::string RawKernel::ran_on() const {
 }
 
 void RawKernel::operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& args, size_t shared,
-                           std::optional<void*> stream) const {
+                           std::optional<KernelStream> stream) const {
   const int device = device_of(name(), args);
+  const StreamHandle on = stream_on(name(), device, stream);
   const DeviceProperties properties = runtime().properties(device);
   check_sizes(name(), grid, block, properties);
   const rtc::Loaded& kernel = state_->on(device);
@@ -158,8 +174,7 @@ void RawKernel::operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& 
   }
   const unsigned g[] = {grid.x, grid.y, grid.z}, b[] = {block.x, block.y, block.z};
   try {
-    runtime().kernel_launch(kernel.handle, g, b, shared, stream ? *stream : runtime().current_stream(device),
-                            addresses.data());
+    runtime().kernel_launch(kernel.handle, g, b, shared, on, addresses.data());
   } catch (ValueError& e) {
     e.text = str("RawKernel '", name(), "': ", e.text);
     throw;

@@ -26,20 +26,28 @@ struct Dim3 {
 // type if its value fits (what a Python number does).
 using KernelArg = std::variant<Tensor, bool, int32_t, int64_t, float, double, Scalar>;
 
+// A stream (cudaStream_t) and the number of its device: -1 where the runtime is to tell it, which knows those that it
+// made; a null stream is then that of the tensors' device.
+struct KernelStream {
+  void* handle;
+  int device;
+  KernelStream(void* h, int d = -1) : handle(h), device(d) {}
+};
+
 class TG_API RawKernel {
  public:
   // `name` is a C++ expression that names a __global__ function of `source`: "add", "ns::scale<float>". `options` go to
   // NVRTC (the emulation takes -D, -U and -I of them).
   RawKernel(std::string source, std::string name, std::vector<std::string> options = {});
 
-  // Queues the kernel on `stream` (none: the device's current one). Tensors must be contiguous, on one CUDA device, and
-  // of the parameter's element type; those passed by non-const pointer count as written. `shared` is the dynamic shared
-  // memory of a block in bytes. Without a GPU, tg::cuda::emulate(true) lets the CPU run it. CompileError; TypeError and
-  // DTypeError for arguments that do not fit the parameters; ValueError for sizes that no GPU has; DeviceError;
-  // AutogradError for a tensor that requires grad while gradients are recorded: the kernel has none, put it into a
-  // Function that has.
+  // Queues the kernel on `stream` (none: the device's current one). Tensors must be contiguous, on one CUDA device,
+  // which is the stream's, and of the parameter's element type (halves go to unsigned short as well); those passed by
+  // non-const pointer count as written. `shared` is the dynamic shared memory of a block in bytes. Without a GPU,
+  // tg::cuda::emulate(true) lets the CPU run it. CompileError; TypeError and DTypeError for arguments that do not fit
+  // the parameters; ValueError for sizes that no GPU has; DeviceError; AutogradError for a tensor that requires grad
+  // while gradients are recorded: the kernel has none, put it into a Function that has.
   void operator()(Dim3 grid, Dim3 block, const std::vector<KernelArg>& args, size_t shared = 0,
-                  std::optional<void*> stream = std::nullopt) const;
+                  std::optional<KernelStream> stream = std::nullopt) const;
 
   // Compiles for the current device without running; CompileError, DeviceError.
   void compile() const;

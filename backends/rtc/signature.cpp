@@ -1,5 +1,7 @@
 #include "backends/rtc/signature.h"
 
+#include <algorithm>
+
 namespace tg::rtc {
 namespace {
 
@@ -34,6 +36,9 @@ template <class... P> __device__ constexpr bytes<sizeof...(P) + 1> list(void (*)
 }
 )~";
 
+// Where messages about the lines behind the source come from.
+constexpr const char* kNamePlace = "the name given for the kernel";
+
 int code_of(const Param& p) {
   const int element = p.kind == Param::Kind::Other || p.any ? 0 : int(p.dtype) + 1 + (p.is_unsigned ? kUnsigned : 0);
   return element + (p.kind != Param::Kind::Pointer ? 0 : p.constant ? kConstPointer : kPointer);
@@ -42,10 +47,20 @@ int code_of(const Param& p) {
 }  // namespace
 
 std::string text_with_signature(const Source& s) {
-  return str(s.prelude, "#line 1 \"", "kernel.cu\"\n", s.text, "\n#line 1 \"the name given for the kernel\"\n",
+  return str(s.prelude, "#line 1 \"", "kernel.cu\"\n", s.text, "\n#line 1 \"", kNamePlace, "\"\n",
              "using tg_kernel_type = decltype(&", s.name, ");", kSignatureText,
              "#ifndef TG_EXPORT\n#define TG_EXPORT\n#endif\nextern \"C\" __device__ TG_EXPORT const auto tg_signature "
              "= tg_params::list(tg_kernel_type(nullptr));\n");
+}
+
+void refuse_wrong_name(const Source& s, const std::string& log) {
+  const size_t error = log.find("error: ");
+  if (error == log.npos) return;
+  const size_t line = log.rfind('\n', error) + 1;  // npos + 1 is 0
+  if (!log.substr(line).starts_with(kNamePlace)) return;
+  std::string reason = log.substr(error + 7, log.find('\n', error) - error - 7);
+  reason.resize(std::min(reason.size(), reason.find("; did you mean")));
+  fail<CompileError>("kernel '", s.name, "': the source has no kernel of that name (", reason, ")");
 }
 
 std::vector<Param> decode_signature(const std::vector<uint8_t>& bytes) {

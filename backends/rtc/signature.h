@@ -39,6 +39,8 @@ struct Image {
 
 // The whole text: prelude, source with its own line numbers, and what makes the array `tg_signature`.
 TG_API std::string text_with_signature(const Source& s);
+// CompileError if the compiler's messages begin with one about the kernel's name: it could read the source itself.
+void refuse_wrong_name(const Source& s, const std::string& log);
 // Bytes of tg_signature -> parameters.
 TG_API std::vector<Param> decode_signature(const std::vector<uint8_t>& bytes);
 // An image as one string for the cache, and back (nothing if it is no such string).

@@ -22,7 +22,7 @@ HEADERS = (
     "backends/random_bits.h",
 )
 # What such kernels are compiled against where the emulation runs them; these include standard headers themselves.
-EMULATION = ("backends/cuda/emu/runtime_api.h", "backends/cuda/emu/emu.h")
+EMULATION = ("backends/cuda/emu/runtime_api.h", "backends/cuda/emu/emu.h", "backends/cuda/emu/dialect.h")
 LEFT_OUT = re.compile(r"^\s*(//.*|#\s*include\b.*|#\s*pragma once)?$")
 LEFT_OUT_OF_EMULATION = re.compile(r'^\s*(//.*|#\s*include\s*".*|#\s*pragma once)?$')
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import tinygrad_cpp as tg
+from programs import run
 from tinygrad_cpp.cuda import RawKernel
 
 ADD = """
@@ -197,8 +198,58 @@ def test_a_kernel_that_does_not_compile_shows_message_and_line():
     assert "kernel 'f' does not compile" in str(e.value)
     assert ("kernel.cu:3:" if tg.cuda.is_emulated() else "kernel.cu(3)") in str(e.value)
     assert "x[n] = missing;" in str(e.value)
-    with pytest.raises(tg.CompileError, match="kernel 'g' does not compile"):
-        RawKernel("__global__ void f(float* x) {}", "g").compile()
+
+
+@pytest.mark.parametrize("name", ["g", "f<float>", "ns::f"])
+def test_a_name_that_the_source_does_not_have(name):
+    with pytest.raises(tg.CompileError, match=f"^kernel '{name}': the source has no kernel of that name [(]") as e:
+        RawKernel("__global__ void f(float* x) {}", name).compile()
+    assert "tg_" not in str(e.value) and "TG_" not in str(e.value)
+
+
+@pytest.mark.parametrize("dtype", [tg.float16, tg.bfloat16])
+def test_halves_are_bits_to_a_kernel(dtype):
+    x = tg.tensor([1.0, -2.0, 0.5], dtype=dtype).to("cuda")
+    y = tg.empty_like(x)
+    body = "{ y[threadIdx.x] = x[threadIdx.x] ^ 0x8000; }"
+    RawKernel(f"__global__ void minus(const unsigned short* x, unsigned short* y) {body}", "minus")(1, 3, (x, y))
+    assert y.cpu().tolist() == [-1.0, 2.0, -0.5]
+    with pytest.raises(tg.DTypeError, match=r"the parameter is pointer to int16"):
+        RawKernel("__global__ void f(short* x) {}", "f")(1, 1, (x,))
+    with pytest.raises(tg.DTypeError, match=r"the parameter is pointer to uint16"):
+        RawKernel("__global__ void f(unsigned short* x) {}", "f")(1, 1, (x.float(),))
+
+
+@pytest.mark.skipif(not tg.cuda.is_emulated(), reason="of the emulation, which has no headers of the toolkit")
+def test_headers_of_the_toolkit_are_not_there_under_the_emulation():
+    source = "#include <cuda_fp16.h>\n__global__ void f(__half* x) {}"
+    with pytest.raises(tg.CompileError, match="takes halves as unsigned short, see docs/cuda.md"):
+        RawKernel(source, "f").compile()
+
+
+@pytest.mark.skipif(not tg.cuda.is_emulated(), reason="needs the emulation's devices")
+def test_the_stream_is_of_the_tensors_device():
+    program = """
+k = cuda.RawKernel("__global__ void put(float* x) { x[0] = 1; }", "put")
+x = tg.zeros(1, device="cuda:1")
+class Bare:
+    def __init__(self, s): self.cuda_stream = s.cuda_stream
+s = cuda.Stream(0)
+for stream in (s, cuda.default_stream(0), Bare(s)):
+    try: k(1, 1, (x,), stream=stream)
+    except tg.DeviceError as e: assert str(e) == "RawKernel 'put': the stream is of cuda:0, the tensors are on cuda:1", e
+    else: raise AssertionError
+for stream in (5, "x"):
+    try: k(1, 1, (x,), stream=stream)
+    except tg.TypeError as e: assert "expected a cuda.Stream" in str(e), e
+    else: raise AssertionError
+for stream in (None, cuda.Stream(1), cuda.default_stream(1), Bare(cuda.Stream(1)), Bare(cuda.default_stream(1))):
+    x.zero_(); cuda.synchronize(1)
+    k(1, 1, (x,), stream=stream)
+    cuda.synchronize(1)
+    assert x.item() == 1
+"""
+    run(program, TG_CUDA_EMULATE_DEVICES="2")
 
 
 SCALE = """
@@ -232,3 +283,74 @@ def test_without_compiler(tmp_path):
     done = child(XDG_CACHE_HOME=str(tmp_path), TG_HOST_CXX="no-such-compiler")
     assert done.returncode == 1
     assert "DeviceError: kernel 'scale': there is no GPU, and no C++ compiler for the emulation either" in done.stderr
+
+
+DIALECT = """
+__global__ void all(const unsigned* bits, const float* x, unsigned* u, int* i, float* f, long long* l, unsigned* at) {
+  unsigned n = threadIdx.x, a = bits[n], b = bits[31 - n];
+  u[n] = __brev(a);
+  u[32 + n] = __umul24(a, b);
+  u[64 + n] = __float_as_uint(x[n]);
+  u[96 + n] = __activemask();
+  i[n] = __mul24((int)a, (int)b);
+  i[32 + n] = __mulhi((int)a, (int)b);
+  i[64 + n] = __float_as_int(x[n]);
+  i[96 + n] = __clzll((long long)a << n);
+  i[128 + n] = __ffsll((long long)a << n);
+  f[n] = __int_as_float(__float_as_int(x[n]));
+  f[32 + n] = __fmaf_rn(x[n], x[31 - n], __ldg(x + n));
+  f[64 + n] = __saturatef(x[n]);
+  f[96 + n] = __uint_as_float(__float_as_uint(x[n])) + __fmul_rn(x[n], 3.0f);
+  l[n] = __double_as_longlong(__longlong_as_double((long long)(a >> 1)));
+  l[32 + n] = __brevll(a);
+  long long before = clock64();
+  l[64 + n] = clock64() >= before;
+  atomicSub(at, n);
+  atomicAnd(at + 1, ~(1u << n));
+  atomicXor(at + 2, a);
+  atomicInc(at + 3, 6);
+  atomicDec(at + 4, 6);
+}
+"""
+
+
+def test_functions_of_cuda_are_as_defined():
+    rng = np.random.default_rng(0)
+    bits, x = rng.integers(0, 2**32, 32, dtype=np.uint32), rng.standard_normal(32).astype(np.float32)
+    bits[:3] = 0, 1, 2**32 - 1
+    u, i, at = (tg.zeros(n, dtype=tg.int32).cuda() for n in (128, 160, 5))
+    f, wide = tg.zeros(128).cuda(), tg.zeros(96, dtype=tg.int64).cuda()
+    at[1] = -1
+    RawKernel(DIALECT, "all")(1, 32, (tg.tensor(bits.view(np.int32)).cuda(), tg.tensor(x).cuda(), u, i, f, wide, at))
+    a, b = [int(v) for v in bits], [int(v) for v in bits[::-1]]
+
+    def signed(v, width=32):
+        return (v & (1 << width) - 1) - ((v >> width - 1 & 1) << width)
+
+    def reverse(v, width):
+        return int(format(v, f"0{width}b")[::-1], 2)
+
+    words = [v & 0xFFFFFFFF for v in u.tolist()]
+    assert words[:32] == [reverse(v, 32) for v in a]
+    assert words[32:64] == [(v & 0xFFFFFF) * (w & 0xFFFFFF) & 0xFFFFFFFF for v, w in zip(a, b)]
+    assert words[64:96] == [int(v) for v in x.view(np.uint32)] and words[96:] == [0xFFFFFFFF] * 32
+    numbers = i.tolist()
+    assert numbers[:32] == [signed(signed(v, 24) * signed(w, 24)) for v, w in zip(a, b)]
+    assert numbers[32:64] == [signed(v) * signed(w) >> 32 for v, w in zip(a, b)]
+    assert numbers[64:96] == [int(v) for v in x.view(np.int32)]
+    shifted = [v << n for n, v in enumerate(a)]  # below 2^63
+    assert numbers[96:128] == [64 - v.bit_length() for v in shifted]
+    assert numbers[128:] == [(v & -v).bit_length() for v in shifted]
+    floats = f.cpu().numpy()
+    fused = (x.astype(np.float64) * x[::-1].astype(np.float64) + x.astype(np.float64)).astype(np.float32)
+    assert np.array_equal(floats[:32], x) and np.abs(floats[32:64] - fused).max() <= np.spacing(np.abs(fused).max())
+    assert np.array_equal(floats[64:96], np.clip(x, 0, 1)) and np.array_equal(floats[96:], x + x * np.float32(3))
+    longs = wide.tolist()
+    assert longs[:32] == [v >> 1 for v in a] and longs[64:] == [1] * 32
+    assert [v & 2**64 - 1 for v in longs[32:64]] == [reverse(v, 64) for v in a]
+    assert at.tolist() == [-sum(range(32)), 0, signed(int(np.bitwise_xor.reduce(bits))), 32 % 7, (0 - 32) % 7]
+
+
+def test_a_source_without_a_kernel_is_refused():
+    with pytest.raises(tg.CompileError, match="kernel 'f'"):
+        RawKernel("void f(float* x) { x[0] = 1; }", "f").compile()

@@ -604,6 +604,11 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
   x->tail.clear();
   return cudaSuccess;
 }
+cudaError_t cudaStreamGetDevice(cudaStream_t s, int* device) {
+  Lock lock(machine().mutex);
+  *device = stream_of(s)->device;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus* status) {
   Lock lock(machine().mutex);
   *status = stream_of(s)->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
