@@ -9,6 +9,16 @@
 
 namespace tg {
 
+namespace {
+
+void raise_to(std::atomic<int64_t>& peak, int64_t value) {
+  int64_t seen = peak.load(std::memory_order_relaxed);
+  while (value > seen && !peak.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace
+
 size_t CachingAllocator::block_size(size_t bytes, uint64_t order) const {
   return keeps(order) ? class_bytes(size_class(bytes)) : bytes;
 }
@@ -25,19 +35,42 @@ void* CachingAllocator::allocate(size_t bytes) {
   if (TG_UNLIKELY(limit > 0 && live > limit)) refuse(bytes, size);
   if (TG_UNLIKELY(n_waiting_.load(std::memory_order_relaxed) > 0)) settle(false);
   void* p = keeps(at) ? take(size_class(bytes), at) : nullptr;
-  if (!p) p = raw_allocate(size_t(size));
+  if (!p) p = take_from_device(size);
   if (TG_UNLIKELY(!p)) {
+    retries_.fetch_add(1, std::memory_order_relaxed);
     settle(true);
     release_cached();
-    p = raw_allocate(size_t(size));
+    p = take_from_device(size);
     if (!p) refuse(bytes, size);
   }
   if (TG_UNLIKELY(at != 0)) note_order(p, bytes, at);
   count_used(bytes, 1);
-  int64_t peak = peak_.load(std::memory_order_relaxed);
-  while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
-  }
+  raise_to(peak_, live);
+  raise_to(active_peak_, active_.fetch_add(size, std::memory_order_relaxed) + size);
+  allocated_.fetch_add(size, std::memory_order_relaxed);
   return p;
+}
+
+void* CachingAllocator::take_from_device(int64_t size) {
+  const int64_t limit = limit_.load(std::memory_order_relaxed);
+  const int64_t reserved = reserved_.fetch_add(size, std::memory_order_relaxed) + size;
+  void* p = nullptr;
+  try {
+    if (limit <= 0 || reserved <= limit) p = raw_allocate(size_t(size));
+  } catch (...) {
+    reserved_.fetch_sub(size, std::memory_order_relaxed);
+    throw;
+  }
+  if (p)
+    raise_to(reserved_peak_, reserved);
+  else
+    reserved_.fetch_sub(size, std::memory_order_relaxed);
+  return p;
+}
+
+void CachingAllocator::return_to_device(void* p, int64_t size, uint64_t order) {
+  raw_free(p, order);
+  reserved_.fetch_sub(size, std::memory_order_relaxed);
 }
 
 void CachingAllocator::note_order(void* p, size_t bytes, uint64_t order) {
@@ -46,8 +79,9 @@ void CachingAllocator::note_order(void* p, size_t bytes, uint64_t order) {
     apart_[p].order = order;
     ++n_apart_;
   } catch (const std::bad_alloc&) {  // without a note the block would be handed out in the wrong order
-    raw_free(p, order);
-    refuse(bytes, int64_t(block_size(bytes, order)));
+    const int64_t size = int64_t(block_size(bytes, order));
+    return_to_device(p, size, order);
+    refuse(bytes, size);
   }
 }
 
@@ -108,10 +142,10 @@ bool CachingAllocator::wait_for_users(void* p, size_t bytes, const Block& block)
 
 // Puts a block that nothing uses any more where its order finds it, or gives it back to the system.
 void CachingAllocator::give_back(void* p, size_t bytes, uint64_t order) {
-  if (!keeps(order)) return raw_free(p, order);
-  {
+  const int64_t size = int64_t(block_size(bytes, order));
+  active_.fetch_sub(size, std::memory_order_relaxed);
+  if (keeps(order)) {
     std::lock_guard lock(mutex_);
-    int64_t size = int64_t(block_size(bytes, order));
     // What a step asks for one after the other is more than what is ever live at once: with what is live, twice that.
     const int64_t held = live_.load(std::memory_order_relaxed) + cached_.load(std::memory_order_relaxed);
     bool room = held + size <= 2 * std::max<int64_t>(peak_.load(), 1 << 20);
@@ -124,7 +158,7 @@ void CachingAllocator::give_back(void* p, size_t bytes, uint64_t order) {
       }
     }
   }
-  raw_free(p, order);
+  return_to_device(p, size, order);
 }
 
 // Gives back the blocks whose other users are done; with `wait`, all of them.
@@ -147,6 +181,17 @@ void CachingAllocator::settle(bool wait) {
 
 MemoryStats CachingAllocator::stats() const {
   return {live_.load(), cached_.load(), peak_.load(), allocations_.load()};
+}
+
+DeviceMemoryStats CachingAllocator::device_stats() const {
+  return {reserved_.load(),  reserved_peak_.load(), active_.load(),  active_peak_.load(),
+          allocated_.load(), retries_.load(),       refusals_.load()};
+}
+
+void CachingAllocator::reset_peak() {
+  peak_.store(live_.load());
+  active_peak_.store(active_.load());
+  reserved_peak_.store(reserved_.load());
 }
 
 void CachingAllocator::release_cached() {
@@ -176,7 +221,7 @@ void CachingAllocator::end_private(uint64_t group) {
 void CachingAllocator::empty(uint64_t order, Pool& pool) {
   for (int c = 0; c < kSizeClasses; ++c) {
     cached_.fetch_sub(int64_t(class_bytes(c) * pool.free[c].size()), std::memory_order_relaxed);
-    for (void* block : pool.free[c]) raw_free(block, order);
+    for (void* block : pool.free[c]) return_to_device(block, int64_t(class_bytes(c)), order);
     pool.free[c].clear();
   }
 }
@@ -208,6 +253,7 @@ bool CachingAllocator::injected_failure() {
 
 void CachingAllocator::refuse(size_t asked, int64_t size) {
   live_.fetch_sub(size);
+  refusals_.fetch_add(1, std::memory_order_relaxed);
   std::vector<std::pair<int64_t, int64_t>> blocks;
   for (int c = kSizeClasses; c-- > 0;)
     if (int64_t n = used_[c].load(); n > 0) blocks.push_back({int64_t(class_bytes(c)), n});

@@ -13,14 +13,25 @@
 
 namespace tg {
 
+// What MemoryStats leaves out, of devices other than the CPU.
+struct DeviceMemoryStats {
+  int64_t reserved = 0, reserved_peak = 0;  // bytes taken from the device
+  int64_t active = 0, active_peak = 0;      // bytes handed out, or returned while work of other orders may use them
+  int64_t allocated = 0;                    // bytes handed out so far, in all
+  int64_t retries = 0;  // requests that were tried again after what was kept for reuse had been given back
+  int64_t refusals = 0;
+};
+
 class TG_API CachingAllocator : public Allocator {
  public:
   explicit CachingAllocator(Device d) : device_(d) {}
   void* allocate(size_t bytes) override;
   void deallocate(void* p, size_t bytes) override;
   MemoryStats stats() const override;
-  void reset_peak() override { peak_.store(live_.load()); }
+  DeviceMemoryStats device_stats() const;
+  void reset_peak() override;
   void release_cached() override;
+  // Bounds what is taken from the device: live memory with that kept for reuse, which is given back first.
   void set_limit(int64_t bytes) override { limit_.store(bytes); }
   void fail_at(int64_t i) override { fail_in_.store(i); }
   void share_blocks_of_thread() override {}  // no thread keeps any
@@ -73,6 +84,8 @@ class TG_API CachingAllocator : public Allocator {
   size_t block_size(size_t bytes, uint64_t order) const;
   void count_used(size_t bytes, int64_t by) { used_[size_class(bytes)].fetch_add(by, std::memory_order_relaxed); }
   void* take(int c, uint64_t order);
+  void* take_from_device(int64_t size);  // nullptr where there is none, or it would be beyond the limit
+  void return_to_device(void* p, int64_t size, uint64_t order);
   void note_order(void* p, size_t bytes, uint64_t order);
   Block forget(void* p);
   void give_back(void* p, size_t bytes, uint64_t order);
@@ -98,6 +111,8 @@ class TG_API CachingAllocator : public Allocator {
   Pool& pool(uint64_t order);
   std::atomic<int64_t> used_[kSizeClasses] = {};  // blocks handed out, for the text of an error
   std::atomic<int64_t> live_{0}, cached_{0}, peak_{0}, allocations_{0}, limit_{0}, fail_in_{0};
+  std::atomic<int64_t> reserved_{0}, reserved_peak_{0}, active_{0}, active_peak_{0}, allocated_{0};
+  std::atomic<int64_t> retries_{0}, refusals_{0};
 };
 
 }  // namespace tg

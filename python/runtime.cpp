@@ -4,6 +4,7 @@
 
 #include "backends/cpu/blas_info.h"
 #include "backends/cpu/loops.h"
+#include "core/caching_allocator.h"
 #include "core/memory_log.h"
 #include "core/pool.h"
 #include "python/casters.h"
@@ -142,6 +143,19 @@ void bind_memory(py::module_& m) {
         return r;
       },
       py::arg("device") = Device());
+  m.def("_device_memory_stats", [](Device d) {
+    const auto* caching = dynamic_cast<const CachingAllocator*>(&allocator(d));  // not in a forked process
+    const DeviceMemoryStats s = caching ? caching->device_stats() : DeviceMemoryStats();
+    py::dict r;
+    r["reserved"] = s.reserved;
+    r["reserved_peak"] = s.reserved_peak;
+    r["active"] = s.active;
+    r["active_peak"] = s.active_peak;
+    r["allocated"] = s.allocated;
+    r["retries"] = s.retries;
+    r["refusals"] = s.refusals;
+    return r;
+  });
   m.def("_reset_peak", [](Device d) { allocator(d).reset_peak(); }, py::arg("device") = Device());
   m.def("_release_cached", [](Device d) { allocator(d).release_cached(); }, py::arg("device") = Device());
   m.def(

@@ -239,3 +239,38 @@ TEST_CASE("caching allocator: a block that repeated work uses is kept until that
   d.release_cached();
   CHECK(d.blocks.empty());
 }
+
+TEST_CASE("caching allocator: the limit bounds what is taken from the device") {
+  FakeDevice d;
+  std::vector<void*> small;
+  for (int i = 0; i < 8; ++i) small.push_back(d.allocate(1 << 20));
+  for (void* p : small) d.deallocate(p, 1 << 20);
+  const int64_t kept = d.device_stats().reserved;
+  CHECK(kept == d.stats().cached);
+  CHECK(int64_t(d.used) == kept);
+  d.set_limit(12 << 20);
+  void* p = d.allocate(10 << 20);  // does not fit beside what is kept, which is given back
+  CHECK(d.used <= size_t(12 << 20));
+  CHECK(d.device_stats().retries == 1);
+  CHECK_THROWS_AS(d.allocate(4 << 20), OutOfMemoryError);
+  CHECK(d.device_stats().refusals == 1);
+  const DeviceMemoryStats now = d.device_stats();
+  CHECK(now.reserved == int64_t(d.used));
+  CHECK(now.reserved_peak >= now.reserved);
+  CHECK(now.reserved_peak <= 12 << 20);
+  CHECK(now.active == d.stats().live);
+  CHECK(now.allocated == now.active + kept);
+  d.record_use(p, 3);
+  d.queued[3] = 1;
+  d.deallocate(p, 10 << 20);
+  CHECK(d.stats().live == 0);
+  CHECK(d.device_stats().active == now.active);  // work of another order may use it
+  d.done[3] = 1;
+  d.release_cached();
+  CHECK(d.device_stats().active == 0);
+  CHECK(d.device_stats().reserved == 0);
+  CHECK(d.device_stats().active_peak == now.active_peak);
+  d.reset_peak();
+  CHECK(d.device_stats().active_peak == 0);
+  CHECK(d.device_stats().reserved_peak == 0);
+}

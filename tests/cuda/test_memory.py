@@ -4,6 +4,7 @@ import time
 
 import pytest
 import tinygrad_cpp as tg
+from programs import run
 from tinygrad_cpp import nn
 from tinygrad_cpp.autograd.graph import save_on_cpu, save_on_disk
 from tinygrad_cpp.utils.checkpoint import checkpoint
@@ -40,6 +41,32 @@ def test_fraction_bounds_memory():
     for fraction in (-0.1, 1.5):
         with pytest.raises(tg.ValueError, match="fraction"):
             tg.cuda.set_per_process_memory_fraction(fraction)
+
+
+@pytest.mark.skipif(not tg.cuda.is_emulated(), reason="needs the emulation's small memory")
+def test_limit_bounds_what_is_taken_from_the_device():
+    program = """
+MEGABYTE = 1 << 20
+kept = [tg.empty(MEGABYTE, device="cuda") for _ in range(6)]
+del kept
+assert cuda.memory_allocated() == 0 and cuda.memory_reserved() >= 24 * MEGABYTE
+cuda.set_per_process_memory_fraction(0.4)
+x = tg.empty(5 * MEGABYTE, device="cuda")
+assert cuda.mem_get_info()[1] == 100 * MEGABYTE and cuda.memory_reserved() <= 40 * MEGABYTE
+try: tg.empty(6 * MEGABYTE, device="cuda")
+except tg.OutOfMemoryError as e: assert "cached 0 B, limit 40.00 MiB" in str(e), e
+else: raise AssertionError
+s = cuda.memory_stats()
+assert s["num_ooms"] == 1 and s["num_alloc_retries"] >= 1
+assert s["reserved_bytes.all.peak"] == cuda.max_memory_reserved() <= 40 * MEGABYTE
+assert s["active_bytes.all.current"] == s["allocated_bytes.all.current"] == cuda.memory_allocated()
+del x
+cuda.empty_cache(); cuda.synchronize()
+assert cuda.memory_reserved() == 0 < cuda.max_memory_reserved()
+cuda.reset_peak_memory_stats()
+assert cuda.max_memory_reserved() == 0 == cuda.memory_stats()["active_bytes.all.peak"]
+"""
+    run(program, TG_EMU_CACHE="1", TG_CUDA_EMULATE_MEMORY_MB="100")
 
 
 def test_events_tell_when_work_is_done_not_when_it_is_queued():

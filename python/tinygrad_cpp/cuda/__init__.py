@@ -96,15 +96,25 @@ def can_device_access_peer(device: Device, peer_device: Device) -> bool:
 
 
 def memory_stats(device: Device = None) -> dict[str, int]:
-    """Bytes handed out, their peak, bytes kept for reuse, and the number of allocations; empty without a device."""
+    """Bytes handed out and taken from the device, their peaks, and counts, by PyTorch's names; {} without a device."""
     if not is_available():
         return {}
-    s = _C._memory_stats(_C.device("cuda", _index(device, "memory_stats")))
+    on = _C.device("cuda", _index(device, "memory_stats"))
+    s = {**_C._memory_stats(on), **_C._device_memory_stats(on)}
     return {
         "allocated_bytes.all.current": s["live"],
         "allocated_bytes.all.peak": s["peak"],
-        "reserved_bytes.all.current": s["live"] + s["cached"],
+        "allocated_bytes.all.allocated": s["allocated"],
+        "allocated_bytes.all.freed": s["allocated"] - s["live"],
+        "active_bytes.all.current": s["active"],
+        "active_bytes.all.peak": s["active_peak"],
+        "active_bytes.all.allocated": s["allocated"],
+        "active_bytes.all.freed": s["allocated"] - s["active"],
+        "reserved_bytes.all.current": s["reserved"],
+        "reserved_bytes.all.peak": s["reserved_peak"],
         "allocation.all.allocated": s["allocations"],
+        "num_alloc_retries": s["retries"],
+        "num_ooms": s["refusals"],
     }
 
 
@@ -124,8 +134,8 @@ def memory_reserved(device: Device = None) -> int:
 
 
 def max_memory_reserved(device: Device = None) -> int:
-    """At least the peak of live bytes; how much was kept at that moment is not recorded."""
-    return max(memory_reserved(device), max_memory_allocated(device))
+    """The most bytes that were taken from a device at once since reset_peak_memory_stats()."""
+    return memory_stats(device).get("reserved_bytes.all.peak", 0)
 
 
 memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
@@ -147,7 +157,7 @@ def ipc_collect() -> None:
 
 
 def reset_peak_memory_stats(device: Device = None) -> None:
-    """Lets the peak start again from what is alive."""
+    """Lets the peaks start again from what is alive, and what is taken from the device."""
     if is_available():
         _C._reset_peak(_C.device("cuda", _index(device, "reset_peak_memory_stats")))
 
@@ -156,7 +166,10 @@ reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
 
 
 def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:
-    """Bounds what tensors may take to a fraction in [0, 1] of a device's memory; beyond it is an OutOfMemoryError."""
+    """Bounds what may be taken from a device to a fraction in [0, 1] of its memory.
+
+    What is kept for reuse is given back first; what does not fit then is an OutOfMemoryError.
+    """
     index = _index(device, "set_per_process_memory_fraction")
     if not 0 <= fraction <= 1:
         raise _C.ValueError(f"cuda.set_per_process_memory_fraction: expected a number in [0, 1], got {fraction}")
