@@ -94,6 +94,8 @@ void Tensor::set_grad(const Tensor& g) const {
              " does not fit a tensor of size ", sizes());
     TG_CHECK(g.dtype() == dtype(), DTypeError, "grad: a gradient of type ", g.dtype(),
              " does not fit a tensor of type ", dtype());
+    TG_CHECK(g.device() == device(), DeviceError, "grad: a gradient on ", g.device(), " does not fit a tensor on ",
+             device());
     TG_CHECK(!g.is_same(*this), ValueError, "grad: a tensor can't be its own gradient");
   } else if (!find_meta(*this)) {
     return;

@@ -1,11 +1,18 @@
 #include "backends/cuda.h"
 
 #include <dlfcn.h>
+#ifdef __linux__
+#include <elf.h>
+#endif
 #include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <mutex>
 
 #include "backends/cuda_counts.h"
@@ -56,7 +63,31 @@ std::string plugin_file(bool emulated) {
   return given && *given ? given : packaged_plugin(emulated);
 }
 
+// How long a library's file must be by its own header; 0 if there is none to be read. The loader maps what the header
+// tells of, so that opening a file that was cut ends the process.
+uint64_t bytes_by_header([[maybe_unused]] const std::string& path) {
+  uint64_t end = 0;
+#ifdef __linux__
+  std::ifstream file(path, std::ios::binary);
+  Elf64_Ehdr h;
+  if (!file.read(reinterpret_cast<char*>(&h), sizeof h) || std::memcmp(h.e_ident, ELFMAG, SELFMAG) != 0) return 0;
+  end = std::max<uint64_t>(h.e_shoff + uint64_t(h.e_shentsize) * h.e_shnum,
+                           h.e_phoff + uint64_t(h.e_phentsize) * h.e_phnum);
+  Elf64_Phdr part;
+  file.seekg(std::streamoff(h.e_phoff));
+  for (int i = 0; i < h.e_phnum && file.read(reinterpret_cast<char*>(&part), sizeof part); ++i)
+    end = std::max<uint64_t>(end, part.p_offset + part.p_filesz);
+#endif
+  return end;
+}
+
 Runtime* open_plugin(const std::string& path, std::string& problem) {
+  std::error_code none;
+  const uint64_t size = std::filesystem::file_size(path, none), needed = none ? 0 : bytes_by_header(path);
+  if (size < needed) {
+    problem = str("the CUDA plug-in ", path, " is damaged: it has ", size, " of ", needed, " bytes; install it again");
+    return nullptr;
+  }
   void* lib = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!lib) {
     problem = str("the CUDA plug-in could not be opened (", dlerror(),
@@ -69,11 +100,30 @@ Runtime* open_plugin(const std::string& path, std::string& problem) {
   return r;
 }
 
+// What is wrong with the environment's numbers for the emulation; empty if nothing is.
+std::string wrong_number_for_emulation() {
+  constexpr struct {
+    const char* name;
+    int low, high;
+  } numbers[] = {{"TG_CUDA_EMULATE_DEVICES", 0, 16}, {"TG_CUDA_EMULATE_MEMORY_MB", 1, 200000}};
+  for (auto [name, low, high] : numbers) {
+    const char* text = std::getenv(name);
+    if (!text || !*text) continue;
+    int v = 0;
+    const char* end = text + std::strlen(text);
+    const auto [stop, error] = std::from_chars(text, end, v);
+    if (error != std::errc() || stop != end || v < low || v > high)
+      return str(name, " is '", text, "', expected a number from ", low, " to ", high);
+  }
+  return {};
+}
+
 Runtime* open_locked(State& s) {
   if (!s.opened) {
     s.opened = true;
     s.path = plugin_file(s.emulated);
-    s.runtime = open_plugin(s.path, s.problem);
+    if (s.emulated) s.problem = wrong_number_for_emulation();
+    if (s.problem.empty()) s.runtime = open_plugin(s.path, s.problem);
   }
   return s.runtime;
 }
@@ -197,7 +247,7 @@ namespace {
 
 void check_index(Device d) {
   Runtime& r = runtime();
-  TG_CHECK(d.index < device_count(), DeviceError, "device ", d, " is not available: there ",
+  TG_CHECK(d.index < device_count(), DeviceError, "cuda: device ", d, " is not available: there ",
            device_count() == 1 ? "is 1 CUDA device" : str("are ", device_count(), " CUDA devices"),
            r.emulated() ? " (emulation)" : "");
 }

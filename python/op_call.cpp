@@ -450,6 +450,8 @@ py::object write_out(const OpGroup& g, PyObject* out, py::object result) {
   const Tensor &to = unwrap(out), &from = unwrap(result.ptr());
   TG_CHECK(to.sizes() == from.sizes(), ShapeError, g.name, ": the result has size ", from.sizes(),
            ", which does not fit out=", describe(to));
+  TG_CHECK(to.device() == from.device(), DeviceError, g.name, ": the result is on ", from.device(),
+           ", which does not fit out=", describe(to));
   TG_CHECK(can_cast(from.dtype(), to.dtype()), DTypeError, g.name, ": result type ", from.dtype(),
            " can't be cast to out=", describe(to));
   Outputs ignored;

@@ -102,6 +102,9 @@ def record_stream(self: Tensor, stream: Any) -> None:
     """Tells that work on a stream uses this tensor, which was made on another: its memory is not reused before that
     work is done, however early the tensor goes. Memory of the CPU belongs to no stream."""
     if self.is_cuda:
+        from .cuda.streams import a_stream
+
+        a_stream(stream, "Tensor.record_stream")
         _C._cuda_record_stream(self, stream.device_index, stream.cuda_stream)
 
 

@@ -95,3 +95,17 @@ def test_ops_of_the_cpu_have_gradients():
     b = a.detach().cpu().requires_grad_(True)
     tg.linalg.inv(b).sum().backward()
     assert a.grad.device == a.device and a.grad.tolist() == b.grad.tolist()
+
+
+def test_what_is_on_another_device_is_refused():
+    x, c = tg.ones(3, requires_grad=True), tg.ones(3, device="cuda")
+    with pytest.raises(tg.DeviceError, match="grad: a gradient on cuda:0 does not fit a tensor on cpu"):
+        x.grad = c
+    with pytest.raises(tg.DeviceError, match=r"add: the result is on cuda:0, which does not fit out=f32\[3\]@cpu"):
+        tg.add(c, c, out=tg.zeros(3))
+    with pytest.raises(tg.DeviceError, match="add: the result is on cpu, which does not fit out=.*@cuda:0"):
+        tg.add(tg.ones(3), 1, out=c)
+    with pytest.raises(tg.DeviceError, match="device_copy: cuda: device cuda:9 is not available.*; input=f32"):
+        tg.ones(3).to("cuda:9")
+    with pytest.raises(tg.DeviceError, match="zeros: cuda: device cuda:9 is not available"):
+        tg.zeros(3, device="cuda:9")

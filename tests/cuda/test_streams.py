@@ -230,10 +230,28 @@ assert cuda.memory_allocated() == before and cuda.memory_reserved() == before, c
 def test_record_stream_wants_the_tensors_device():
     tg.ones(1).record_stream(cuda.Stream())  # of the CPU: nothing to do
     x = tg.ones(1, device="cuda")
-    with pytest.raises(AttributeError):
+    with pytest.raises(tg.TypeError, match="Tensor.record_stream: expected a cuda.Stream, got NoneType"):
         x.record_stream(None)
     del x
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    "call, text",
+    [
+        (lambda: cuda.stream(5), "cuda.stream: expected a cuda.Stream, got int"),
+        (lambda: cuda.set_stream("x"), "cuda.set_stream: expected a cuda.Stream, got str"),
+        (lambda: cuda.Stream().wait_event(None), "cuda.Stream.wait_event: expected a cuda.Event, got NoneType"),
+        (lambda: cuda.Stream().wait_stream(None), "cuda.Stream.wait_stream: expected a cuda.Stream, got NoneType"),
+        (lambda: cuda.Stream().record_event(3), "cuda.Stream.record_event: expected a cuda.Event, got int"),
+        (lambda: cuda.Event().record("x"), "cuda.Event.record: expected a cuda.Stream, got str"),
+        (lambda: cuda.Event().wait(1), "cuda.Event.wait: expected a cuda.Stream, got int"),
+        (lambda: cuda.Event().elapsed_time(None), "cuda.Event.elapsed_time: expected a cuda.Event, got NoneType"),
+    ],
+)
+def test_what_is_no_stream_or_event_is_named(call, text):
+    with pytest.raises(tg.TypeError, match=text):
+        call()
 
 
 def test_raw_kernel_takes_a_stream():

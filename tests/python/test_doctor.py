@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tinygrad_cpp as tg
@@ -65,6 +66,16 @@ def test_the_plug_in_is_named_or_why_it_does_not_open(tmp_path):
     text, available = ask(TG_CUDA_PLUGIN=str(tmp_path / "broken.so"))
     assert text.startswith(f"the CUDA plug-in could not be opened ({tmp_path / 'broken.so'}: ")
     assert available == "cuda.is_available() is False"
+    whole = Path(tg._C._cuda_probe()["plugin"]).with_name("libtinygrad_cuda_emu.so").read_bytes()
+    for size in (64, 5000, 100_000, len(whole) - 1):  # the loader would map what is not there
+        (tmp_path / "cut.so").write_bytes(whole[:size])
+        text, available = ask(TG_CUDA_PLUGIN=str(tmp_path / "cut.so"), TG_CUDA_EMULATE="1")
+        assert re.match(rf"the CUDA plug-in {tmp_path}/cut.so is damaged: it has {size} of \d+ bytes", text)
+        assert available == "cuda.is_available() is False"
+    for name, value in (("DEVICES", "abc"), ("DEVICES", "17"), ("MEMORY_MB", "1.5"), ("MEMORY_MB", "-1")):
+        text, available = ask(TG_CUDA_EMULATE="1", **{f"TG_CUDA_EMULATE_{name}": value})
+        assert text.startswith(f"TG_CUDA_EMULATE_{name} is '{value}', expected a number from ")
+        assert available == "cuda.is_available() is False"
     missing = str(tmp_path / "none.so")
     how = "with an nvcc of CUDA 13: pip install . --config-settings=cmake.define.TG_CUDA=ON"
     none = (f"missing ({missing}): this build has none; {how}", "cuda.is_available() is False")

@@ -17,6 +17,20 @@ from ._devices import Device, index_of, is_available, refuse
 from ._devices import device as device_context
 
 
+def a_stream(value: Any, what: str) -> Any:
+    """The value, if it is a stream, another library's included; otherwise a TypeError."""
+    if not (hasattr(value, "device_index") and hasattr(value, "cuda_stream")):
+        raise _C.TypeError(f"{what}: expected a cuda.Stream, got {type(value).__name__}")
+    return value
+
+
+def an_event(value: Any, what: str) -> Event:
+    """The value, if it is an event; otherwise a TypeError."""
+    if not isinstance(value, Event):
+        raise _C.TypeError(f"{what}: expected a cuda.Event, got {type(value).__name__}")
+    return value
+
+
 class Stream:
     """A queue of work on a device.
 
@@ -53,15 +67,17 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         """Later work of this stream begins when an event is reached; the caller does not wait."""
-        event.wait(self)
+        an_event(event, "cuda.Stream.wait_event").wait(self)
 
     def wait_stream(self, stream: Stream) -> None:
         """Later work of this stream begins when what another has queued so far is done; the caller does not wait."""
-        self.wait_event(stream.record_event())
+        event = Event()
+        event.record(a_stream(stream, "cuda.Stream.wait_stream"))
+        self.wait_event(event)
 
     def record_event(self, event: Event | None = None) -> Event:
         """Records an event (a new one for None) behind all work queued so far."""
-        event = Event() if event is None else event
+        event = Event() if event is None else an_event(event, "cuda.Stream.record_event")
         event.record(self)
         return event
 
@@ -109,6 +125,8 @@ class Event:
 
     def record(self, stream: Stream | None = None) -> None:
         """Marks the moment behind all that a stream (the current one for None) has queued so far."""
+        if stream is not None:
+            a_stream(stream, "cuda.Event.record")
         if self._event is None:
             self._at = time.perf_counter()
             return
@@ -117,6 +135,8 @@ class Event:
 
     def wait(self, stream: Stream | None = None) -> None:
         """Later work of a stream (the current one for None) begins when the event is reached."""
+        if stream is not None:
+            a_stream(stream, "cuda.Event.wait")
         if self._event is not None:
             stream = current_stream() if stream is None else stream
             self._event.wait(stream.device_index, stream.cuda_stream)
@@ -132,6 +152,7 @@ class Event:
 
     def elapsed_time(self, end_event: Event) -> float:
         """Milliseconds of the device between two events that both are reached; ValueError otherwise."""
+        an_event(end_event, "cuda.Event.elapsed_time")
         if self._event is not None and end_event._event is not None:
             return self._event.elapsed(end_event._event)
         if self._at is None or end_event._at is None or not (self._timing and end_event._timing):
@@ -158,6 +179,7 @@ def default_stream(device: Device = None) -> Stream:
 def set_stream(stream: Stream | None) -> None:
     """Makes a stream and its device current for this thread; None changes nothing."""
     if stream is not None:
+        a_stream(stream, "cuda.set_stream")
         _C._cuda_set_device(stream.device_index)
         _C._cuda_set_stream(stream.device_index, stream.cuda_stream)
 
@@ -166,7 +188,7 @@ class StreamContext(contextlib.AbstractContextManager[None]):
     """Makes a stream and its device current for this thread inside a with block; None changes nothing."""
 
     def __init__(self, stream: Stream | None) -> None:
-        self.stream = stream
+        self.stream = stream if stream is None else a_stream(stream, "cuda.stream")
 
     def __enter__(self) -> None:
         if self.stream is not None:
