@@ -64,15 +64,10 @@ Tensor fit(Tensor g, const Meta& want, const Node& node, int i) {
   return g;
 }
 
-// Nobody else sees this tensor's memory, so it may be added to in place.
-bool owned(const Tensor& t) {
-  return t.impl()->use_count() == 1 && t.impl()->storage->use_count() == 1 && t.is_contiguous();
-}
-
 void accumulate(Tensor& into, Tensor g) {
   if (!into.defined())
     into = std::move(g);
-  else if (!modes().grad && owned(into))
+  else if (!modes().grad && unshared(into) && into.is_contiguous())
     add_(into, g);
   else
     into = add(into, g);
@@ -158,7 +153,8 @@ class Run {
     const size_t at = run->leaves_.find(n.next[edge].leaf.get());
     if (at == run->leaves_.list.size()) return nullptr;
     Tensor& sum = run->leaves_.list[at].second;
-    return sum.defined() && owned(sum) && sum.sizes() == n.input_meta(edge).sizes ? &sum : nullptr;
+    return sum.defined() && unshared(sum) && sum.is_contiguous() && sum.sizes() == n.input_meta(edge).sizes ? &sum
+                                                                                                             : nullptr;
   }
 
   // Gradients of the inputs given to the constructor; undefined where unused.
@@ -300,9 +296,7 @@ class Run {
     for (auto& [id, hook] : std::vector(m.post_accumulate)) hook(leaf);
   }
   static Tensor owned_copy(const Tensor& g) {
-    // two references: the list of leaves and this one
-    bool mine =
-        g.impl()->use_count() <= 1 && g.impl()->storage->use_count() == 1 && g.is_contiguous() && !g.requires_grad();
+    const bool mine = unshared(g) && g.is_contiguous() && !g.requires_grad();
     return mine ? g : clone(g.requires_grad() ? detach(g) : g);
   }
 

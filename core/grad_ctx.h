@@ -53,6 +53,12 @@ class GradOperand : public Operand {
   mutable Tensor held_;
 };
 
+// Nobody else sees this tensor or its memory, so whoever holds it may write there.
+inline bool unshared(const Tensor& t) {
+  const Storage& s = *t.impl()->storage;
+  return t.impl()->use_count() == 1 && s.use_count() == 1 && !s.free_external;
+}
+
 class TG_API GradCtx {
  public:
   GradCtx(const SavedCall& call, Node* node, const Tensor* grads, const bool* needs, Tensor* results)
@@ -79,6 +85,14 @@ class TG_API GradCtx {
   const Dims& shape(int i, int k = 0) const { return call_.metas[call_.first_edge[i] + k].sizes; }
   DType dtype(int i, int k = 0) const { return call_.metas[call_.first_edge[i] + k].dtype; }
   Device device() const { return call_.out_metas[0].device; }
+  // Whether a rule for argument i may write into g(), as a contiguous result of the same size: nobody else sees its
+  // memory, and the rules of later arguments will not read it.
+  bool last_use_of_g(int i) const {
+    if (!unshared(grads_[0]) || !grads_[0].is_contiguous()) return false;
+    for (int j = i + 1; j < call_.first_edge.size(); ++j)
+      if (needs(j)) return false;
+    return true;
+  }
   // Number of tensors in list argument i.
   int list_size(int i) const;
   // True if the gradient of argument i (element k of a list) is wanted.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backends/backend.h"
+#include "ops/formula.h"
 #include "ops/ops.h"
 #include "ops/pointwise.h"
 
@@ -42,17 +43,6 @@ bool same_view(const Tensor& a, const Tensor& b) {
          a.dtype() == b.dtype();
 }
 
-View broadcast_view(const Tensor& t, const Dims& shape) {
-  View v(t);
-  int off = shape.size() - t.ndim();
-  if (off == 0 && t.sizes() == shape) return v;
-  Dims st = Dims::filled(shape.size(), 0);
-  for (int i = 0; i < t.ndim(); ++i) st[off + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
-  v.shape = shape;
-  v.stride = st;
-  return v;
-}
-
 void reject_zero_divisor(const char* op, const Value& v) {
   if (v.is_number()) {
     TG_CHECK(v.scalar().i() != 0, ValueError, op, ": integer division by zero");
@@ -87,34 +77,12 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
   return shape;
 }
 
-// Memory order of the result: that of the first operand that has its shape and no broadcast or reversed dimension
-// (PyTorch's habit, and the order in which memory is read forwards); contiguous if there is none.
-Tensor allocate(const Operands& o, const Dims& shape, DType dtype, Device dev) {
-  for (int i = 0; i < o.n; ++i) {
-    if (!o.tensor(i) || !(o.v[i].tensor().sizes() == shape)) continue;
-    const Tensor& t = o.v[i].tensor();
-    if (t.is_contiguous()) return empty_like_tensor(t, dtype);
-    if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
-    Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
-    for (int64_t d : order) sizes.push_back(shape[int(d)]);
-    Dims dense = contiguous_strides(sizes);
-    for (int k = 0; k < order.size(); ++k) strides[int(order[k])] = dense[k];
-    Tensor r = empty_tensor(shape, dtype, dev);
-    r.impl()->strides = strides;
-    r.impl()->contiguous = is_contiguous(shape, strides);
-    return r;
-  }
-  return empty_tensor(shape, dtype, dev);
-}
-
-// Powers of floating-point tensors that a cheaper function gives.
-std::optional<Opc> simple_power(Opc code, DType p, const Operands& o) {
-  if (code != Opc::pow || !is_float(p) || o.tensor(1) || !o.tensor(0)) return {};
-  const double e = o.v[1].scalar().d();
-  if (e == 1.0) return Opc::positive;
-  if (e == 2.0) return Opc::square;
-  if (e == 0.5) return Opc::sqrt;
-  if (e == -1.0) return Opc::reciprocal;
+// Powers of floating-point values that a cheaper function gives.
+std::optional<Opc> simple_power(double exponent) {
+  if (exponent == 1.0) return Opc::positive;
+  if (exponent == 2.0) return Opc::square;
+  if (exponent == 0.5) return Opc::sqrt;
+  if (exponent == -1.0) return Opc::reciprocal;
   return {};
 }
 
@@ -125,29 +93,30 @@ bool one_element(const Tensor& t) {
   return true;
 }
 
-// The short way: all tensors of one compute type, side by side in memory or a single element. False if it is not that.
-bool run_flat(Opc code, DType p, const Operands& o, const Tensor& result, bool in_place) {
+// run_flat(), here so that it is part of run().
+[[gnu::always_inline]] inline bool flat_row(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
   if (result.dtype() != p || compute_type(p) != p || !result.is_contiguous()) return false;
   FlatOperand ins[3];
   uint64_t values[3];
-  for (int i = 0; i < o.n; ++i) {
-    if (!o.tensor(i)) {
-      ins[i] = {scalar_bytes(o.v[i].scalar(), p, values[i]), true};
+  for (int i = 0; i < operands.size(); ++i) {
+    if (!operands[i].is_tensor()) {
+      ins[i] = {scalar_bytes(operands[i].scalar(), p, values[i]), true};
       continue;
     }
-    const Tensor& t = o.v[i].tensor();
+    const Tensor& t = operands[i].tensor();
     const bool full = t.is_contiguous() && t.numel() == result.numel();
     if (t.dtype() != p || !(full || one_element(t))) return false;
     if (in_place && t.impl()->storage == result.impl()->storage && !(full && t.data() == result.data())) return false;
     ins[i] = {t.data(), !full};
   }
-  return tg::backend(result.device()).map_flat(code, p, ins, o.n, result.data(), result.numel());
+  return tg::backend(result.device()).map_flat(code, p, ins, operands.size(), result.data(), result.numel());
 }
 
 // One-instruction program over the operands; `target` is written if given, otherwise a new tensor.
 Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target) {
   DType p = result_dtype(op, rule, o);
-  if (auto simple = simple_power(code, p, o)) code = *simple, o.n = 1;
+  if (code == Opc::pow && is_float(p) && o.tensor(0) && !o.tensor(1))
+    if (auto simple = simple_power(o.v[1].scalar().d())) code = *simple, o.n = 1;
   if (rule == Rule::Where)
     TG_CHECK(o.v[0].tensor().dtype() == DType::Bool || o.v[0].tensor().dtype() == DType::U8, DTypeError, op,
              ": condition must be a bool tensor, not ", o.v[0].tensor().dtype());
@@ -165,8 +134,8 @@ Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target
              target->dtype(), "; self=", describe(*target));
     reject_self_overlap(op, *target);
   }
-  Tensor result = target ? *target : allocate(o, shape, out_dtype, dev);
-  if (result.numel() == 0 || run_flat(code, p, o, result, target != nullptr)) return result;
+  Tensor result = target ? *target : allocate_pointwise({o.v, o.n}, shape, out_dtype, dev);
+  if (result.numel() == 0 || flat_row(code, p, {o.v, o.n}, result, target != nullptr)) return result;
   Program prog;
   prog.compute = compute_type(p);
   Instr instr{code, {0, 0, 0}};
@@ -241,7 +210,7 @@ Reads reads_of(const char* expr) {
 struct NoGradient {};
 [[maybe_unused]] constexpr NoGradient none;
 Tensor grad_value(Tensor t) { return t; }
-[[maybe_unused]] Tensor grad_value(NoGradient) { return {}; }
+Tensor grad_value(NoGradient) { return {}; }
 Grad rule_of(const char* expr, Tensor (*fn)(GradCtx&)) {
   return std::strcmp(expr, "none") == 0 ? Grad{} : Grad{reads_of(expr), fn};
 }
@@ -273,13 +242,21 @@ Tensor pow_grad_base(const Tensor& g, const Operand& a, const Operand& b) {
   return where(eq(b, 0.0), 0.0, g * (b * pow(a, b - 1.0)));
 }
 
+formula::Term pow_grad_base(const formula::Term& g, const formula::Term& a, const formula::Term& b) {
+  const double e = b.number_or(0);
+  if (e == 0) return formula::Term::unwritten();
+  const auto simple = simple_power(e - 1);
+  return g * (b * (simple ? formula::step(*simple, {a}) : pow(a, e - 1)));
+}
+
 // d/db a^b = a^b log(a); the limit at a = 0, b >= 0 is 0.
 Tensor pow_grad_exponent(const Tensor& g, const Tensor& a, const Operand& b, const Tensor& y) {
   return g * where(logical_and(eq(a, 0.0), ge(b, 0.0)), 0.0, y * log(a));
 }
 
 // Of max(a, b) for a: ties share, NaN passes.
-Tensor extreme_grad(const Tensor& g, const Operand& a, const Operand& b) {
+template <class G, class A, class B>
+G extreme_grad(const G& g, const A& a, const B& b) {
   return where(lt(a, b), 0.0, where(eq(a, b), g * 0.5, g));
 }
 
@@ -288,8 +265,9 @@ Tensor polygamma_grad(const Tensor& g, const Operand& n, const Tensor& x) {
 }
 
 // mish = x tanh(softplus(x)); d = t + x sigmoid(x) (1 - t^2)
-Tensor mish_grad(const Tensor& g, const Tensor& x) {
-  Tensor t = tanh(softplus(x));
+template <class T>
+T mish_grad(const T& g, const T& x) {
+  const T t = tanh(softplus(x, 1.0, 20.0));
   return g * (t + x * sigmoid(x) * (1.0 - square(t)));
 }
 
@@ -307,31 +285,52 @@ Tensor gelu_tanh_grad2(const Tensor& g, const Tensor& x) {
   return g * (1.0 - square(t)) * (du + 3.0 * k * c * x2 - x * t * square(du));
 }
 
+using formula::Term;
+
+// Whether an expression is more than a name.
+constexpr bool computes(std::string_view expr) { return expr.find_first_of("(*/+-") != expr.npos; }
+
+// The gradient of operand `arg` of an op with n operands: f(g, a, b, c, y) is its row's expression, for tensors or,
+// where all it names are rows, for terms. With terms it is one pass over memory, and if nobody will look at g again its
+// memory takes the result.
+template <int n, bool kComputes, class F>
+Tensor gradient(GradCtx& ctx, int arg, F f) {
+  const Tensor& g = ctx.g();
+  auto operand = [&](int i) { return i < n && ctx.reads(in(i)) ? ctx.a(i) : GradOperand(Tensor()); };
+  const GradOperand a = operand(0), b = operand(1), c = operand(2);
+  const Tensor y = ctx.reads(out(0)) ? ctx.y() : Tensor();
+  if constexpr (kComputes && std::is_invocable_r_v<Term, F, Term, Term, Term, Term, Term>)
+    if (g.device().is_cpu() && is_float(g.dtype()) && !modes().grad && modes().fast_paths) {
+      formula::Formula steps(g);
+      const Term result = f(Term(steps, g), Term(steps, a), Term(steps, b), Term(steps, c), Term(steps, y));
+      try {
+        if (Tensor t = steps.run(result, ctx.last_use_of_g(arg)); t.defined()) return t;
+      } catch (OutOfMemoryError& e) {
+        e.text = ctx.call().op->base + "_backward: " + e.text + "; grad=" + describe(g);
+        throw;
+      }
+    }
+  if constexpr (n == 1) {
+    const Tensor& x = a.tensor();
+    return grad_value(f(g, x, b, c, y));
+  } else {
+    return grad_value(f(g, a, b, c, y));
+  }
+}
+
 // clang-format off
-#define TG_GRAD1(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
-  [[maybe_unused]] const Tensor& g = ctx.g(); \
-  [[maybe_unused]] Tensor a = ctx.reads(in(0)) ? ctx.x(0) : Tensor(), y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
-  return grad_value(d); })
-#define TG_OPERAND(i) (ctx.reads(in(i)) ? ctx.a(i) : GradOperand(Tensor()))
-#define TG_GRAD2(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
-  [[maybe_unused]] const Tensor& g = ctx.g(); \
-  [[maybe_unused]] const GradOperand a = TG_OPERAND(0), b = TG_OPERAND(1); \
-  [[maybe_unused]] Tensor y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
-  return grad_value(d); })
-#define TG_GRAD3(d) rule_of(#d, [](GradCtx& ctx) -> Tensor { \
-  [[maybe_unused]] const Tensor& g = ctx.g(); \
-  [[maybe_unused]] const GradOperand a = TG_OPERAND(0), b = TG_OPERAND(1), c = TG_OPERAND(2); \
-  [[maybe_unused]] Tensor y = ctx.reads(out(0)) ? ctx.y() : Tensor(); \
-  return grad_value(d); })
+#define TG_GRAD(n, i, d) rule_of(#d, [](GradCtx& ctx) { return gradient<n, computes(#d)>(ctx, i, \
+  []([[maybe_unused]] const auto& g, [[maybe_unused]] const auto& a, [[maybe_unused]] const auto& b, \
+     [[maybe_unused]] const auto& c, [[maybe_unused]] const auto& y) -> decltype(d) { return d; }); })
 #define TG_ROW(name, params, rule, flags, ac, n, samples, aliases, doc, ...) \
   [[maybe_unused]] const OpDef& row_##name = row(#name params " -> Tensor", flags, Autocast::ac, samples, aliases, doc, \
       Opc::name, body<Opc::name, Rule::rule, n>, body_inplace<Opc::name, Rule::rule, n>, {__VA_ARGS__});
 #define TG_P1(name, rule, flags, ac, expr, da, samples, aliases, doc) \
-  TG_ROW(name, "(Tensor input)", rule, flags, ac, 1, samples, aliases, doc, TG_GRAD1(da))
+  TG_ROW(name, "(Tensor input)", rule, flags, ac, 1, samples, aliases, doc, TG_GRAD(1, 0, da))
 #define TG_P2(name, params, rule, flags, ac, expr, da, db, samples, aliases, doc) \
-  TG_ROW(name, params, rule, flags, ac, 2, samples, aliases, doc, TG_GRAD2(da), TG_GRAD2(db))
+  TG_ROW(name, params, rule, flags, ac, 2, samples, aliases, doc, TG_GRAD(2, 0, da), TG_GRAD(2, 1, db))
 #define TG_P3(name, params, rule, flags, ac, expr, da, db, dc, samples, aliases, doc) \
-  TG_ROW(name, params, rule, flags, ac, 3, samples, aliases, doc, TG_GRAD3(da), TG_GRAD3(db), TG_GRAD3(dc))
+  TG_ROW(name, params, rule, flags, ac, 3, samples, aliases, doc, TG_GRAD(3, 0, da), TG_GRAD(3, 1, db), TG_GRAD(3, 2, dc))
 #include "core/pointwise.def"
 #undef TG_P1
 #undef TG_P2
@@ -339,6 +338,39 @@ Tensor gelu_tanh_grad2(const Tensor& g, const Tensor& x) {
 // clang-format on
 
 }  // namespace
+
+View broadcast_view(const Tensor& t, const Dims& shape) {
+  View v(t);
+  int off = shape.size() - t.ndim();
+  if (off == 0 && t.sizes() == shape) return v;
+  Dims st = Dims::filled(shape.size(), 0);
+  for (int i = 0; i < t.ndim(); ++i) st[off + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
+  v.shape = shape;
+  v.stride = st;
+  return v;
+}
+
+Tensor allocate_pointwise(Args operands, const Dims& shape, DType dtype, Device dev) {
+  for (const Value& v : operands) {
+    if (!v.is_tensor() || !(v.tensor().sizes() == shape)) continue;
+    const Tensor& t = v.tensor();
+    if (t.is_contiguous()) return empty_like_tensor(t, dtype);
+    if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
+    Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
+    for (int64_t d : order) sizes.push_back(shape[int(d)]);
+    Dims dense = contiguous_strides(sizes);
+    for (int k = 0; k < order.size(); ++k) strides[int(order[k])] = dense[k];
+    Tensor r = empty_tensor(shape, dtype, dev);
+    r.impl()->strides = strides;
+    r.impl()->contiguous = is_contiguous(shape, strides);
+    return r;
+  }
+  return empty_tensor(shape, dtype, dev);
+}
+
+bool run_flat(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
+  return flat_row(code, p, operands, result, in_place);
+}
 
 bool any_tensor(Args a) {
   for (const Value& v : a)
