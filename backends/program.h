@@ -81,8 +81,8 @@ enum class Fused : uint8_t {
   LogSoftmaxGrad,  // y, g -> g - exp(y) sum(g)
   ScaledExp,       // x, shift, scale (per row) -> exp(x - shift) scale
   Norm,            // x, weight, bias; arg eps -> (x - mean) / sqrt(var + eps) weight + bias, mean, var
-  NormGrad,        // x, g, weight, mean, var; arg eps -> dx
-  NormWeights,     // x, g, mean, var; arg eps -> sums over rows of g (x - mean) / sqrt(var + eps), of g
+  NormGrad,        // x, g, weight, mean, var; arg eps -> dx. RMS norm has no mean in all three: var is mean(x^2)
+  NormWeights,     // x, g, mean, var; arg eps -> sums over rows of g (x - mean) / sqrt(var + eps), of g (no mean: none)
   Count
 };
 

@@ -250,6 +250,12 @@ Tensor rms_norm_primitive(const Tensor& x, IntList shape, const Tensor& weight, 
   Dims dims = trailing_dims("rms_norm", x, shape, weight, {});
   DType c = compute_type(x.dtype());
   Tensor r = empty_tensor(kept_sizes(x.sizes(), dims), c, x.device()), y = empty_like_tensor(x);
+  if (all_contiguous(x, {&weight})) {
+    const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
+    if (run_fused(x.device(), Fused::Norm, {rows_of(x, n), one_row(weight, rows, n), View()},
+                  {rows_of(y, n), View(), row_values(r, n)}, rms_eps(x, eps)))
+      return y;
+  }
   Backend& b = backend(x.device());
   Views ins, outs;
   ins.push_back(View(x));
@@ -269,11 +275,41 @@ Tensor rms_norm_primitive(const Tensor& x, IntList shape, const Tensor& weight, 
   return y;
 }
 
+// The gradients by the fused kernels, below the tape; false if they do not take these tensors.
+bool rms_norm_grad_rows(GradCtx& c, const Tensor& x, const Tensor& grad, const Dims& dims) {
+  const Tensor weight = c.is_none(2) ? Tensor() : c.x(2);
+  if (grad.dtype() != x.dtype() || !all_contiguous(x, {&weight})) return false;
+  const int64_t n = count(x.sizes(), dims), rows = x.numel() / n;
+  const double eps = rms_eps(x, c.arg<std::optional<double>>(3));
+  const DType t = compute_type(x.dtype());
+  const Tensor g = contiguous(grad);
+  Tensor squares = empty_tensor(kept_sizes(x.sizes(), dims), t, x.device()), dx = empty_like_tensor(x);
+  Views in;
+  in.push_back(View(x));
+  const Program square = make_program(t, 1, {}, {{Opc::square, {0}}}),
+                mean = make_program(t, 1, {n}, {{Opc::div, {0, 1}}});
+  backend(x.device()).reduce(ReduceOp::Sum, t, &square, in, &mean, broadcast_to_view(squares, x.sizes()));
+  const View vx = rows_of(x, n), vg = rows_of(g, n), vs = row_values(squares, n);
+  if (c.needs(0)) {
+    if (!run_fused(x.device(), Fused::NormGrad, {vx, vg, one_row(weight, rows, n), View(), vs}, {rows_of(dx, n)}, eps))
+      return false;
+    c.set(0, dx);
+  }
+  if (c.needs(2)) {
+    Tensor dw = empty_tensor(weight.sizes(), DType::F32, x.device());
+    if (!run_fused(x.device(), Fused::NormWeights, {vx, vg, View(), vs}, {one_row(dw, rows, n), View()}, eps))
+      return false;
+    c.set(2, dw);
+  }
+  return true;
+}
+
 // dx = r (h - xhat mean(h xhat))
 void rms_norm_grad(GradCtx& c) {
-  Tensor x = widen(c.x(0)), g = widen(c.g());
   Dims dims;
-  for (int d = x.ndim() - int(c.arg<IntList>(1).size()); d < x.ndim(); ++d) dims.push_back(d);
+  for (int d = c.x(0).ndim() - int(c.arg<IntList>(1).size()); d < c.x(0).ndim(); ++d) dims.push_back(d);
+  if (!modes().grad && rms_norm_grad_rows(c, c.x(0), c.g(), dims)) return;
+  Tensor x = widen(c.x(0)), g = widen(c.g());
   double n = double(count(x.sizes(), dims));
   Tensor r = rsqrt(sum(square(x), dims, true) / n + rms_eps(x, c.arg<std::optional<double>>(3)));
   Tensor xhat = x * r;

@@ -45,6 +45,7 @@ struct Rows {
       }
       for (int i = 0; i < outs.size(); ++i) {
         const View& v = outs[i];
+        if (!v.data) continue;
         out[i] = sums ? sums + i * n : buffer_of(v) ? free : reinterpret_cast<float*>(at(v, row));
         if (buffer_of(v)) free += n;
       }
@@ -69,7 +70,7 @@ void run_sums(const Rows& r, int64_t rows, int64_t buffer_bytes) {
     }
   });
   for (int i = 0; i < r.outs.size(); ++i)
-    for (int64_t j = 0; j < r.n; ++j) {
+    for (int64_t j = 0; r.outs[i].data && j < r.n; ++j) {
       double total = 0;
       for (int64_t c = 0; c < chunks; ++c) total += partial.as<float>()[c * width + i * r.n + j];
       const float value = float(total);

@@ -198,45 +198,64 @@ TG_IN double exp_row(const float* x, float top, float* out, int64_t n) {
   map_row(out[0], n, [&](V x) { return exp(x - shift) * scale; }, in[0]);
 }
 
-[[gnu::flatten]] void norm(const float* const* in, float* const* out, int64_t n, double eps) {
-  const float mean = float(sum_row(n, [](V x) { return x; }, in[0]) / double(n));
-  const V m = spread(mean);
-  const double var = sum_row(n, [&](V x) { return (x - m) * (x - m); }, in[0]) / double(n);
-  const V r = spread(float(1.0 / std::sqrt(var + eps)));
-  const float *w = in[1], *b = in[2];
-  if (w && b)
-    map_row(out[0], n, [&](V x, V u, V v) { return (x - m) * r * u + v; }, in[0], w, b);
-  else if (w)
-    map_row(out[0], n, [&](V x, V u) { return (x - m) * r * u; }, in[0], w);
-  else if (b)
-    map_row(out[0], n, [&](V x, V v) { return (x - m) * r + v; }, in[0], b);
-  else
-    map_row(out[0], n, [&](V x) { return (x - m) * r; }, in[0]);
-  out[1][0] = mean;
-  out[2][0] = float(var);
+// kMean: less the row's mean, as in layer norm; RMS norm takes x as it is.
+template <bool kMean>
+TG_IN V centred(V x, V mean) {
+  return kMean ? x - mean : x;
 }
 
-[[gnu::flatten]] void norm_grad(const float* const* in, float* const* out, int64_t n, double eps) {
+template <bool kMean>
+TG_IN void norm_of(const float* const* in, float* const* out, int64_t n, double eps) {
+  const float mean = kMean ? float(sum_row(n, [](V x) { return x; }, in[0]) / double(n)) : 0.0f;
+  const V m = spread(mean);
+  auto square = [&](V x) { return centred<kMean>(x, m) * centred<kMean>(x, m); };
+  const double var = sum_row(n, square, in[0]) / double(n);
+  const V r = spread(float(1.0 / std::sqrt(var + eps)));
+  const float *w = in[1], *b = in[2];
+  auto hat = [&](V x) { return centred<kMean>(x, m) * r; };
+  if (w && b)
+    map_row(out[0], n, [&](V x, V u, V v) { return hat(x) * u + v; }, in[0], w, b);
+  else if (w)
+    map_row(out[0], n, [&](V x, V u) { return hat(x) * u; }, in[0], w);
+  else if (b)
+    map_row(out[0], n, [&](V x, V v) { return hat(x) + v; }, in[0], b);
+  else
+    map_row(out[0], n, hat, in[0]);
+  if (kMean) out[1][0] = mean;
+  out[2][0] = float(var);
+}
+[[gnu::flatten]] void norm(const float* const* in, float* const* out, int64_t n, double eps) {
+  out[1] ? norm_of<true>(in, out, n, eps) : norm_of<false>(in, out, n, eps);
+}
+
+template <bool kMean>
+TG_IN void norm_grad_of(const float* const* in, float* const* out, int64_t n, double eps) {
   const float *x = in[0], *g = in[1], *w = in[2];
-  const V mean = spread(in[3][0]), r = spread(float(1.0 / std::sqrt(double(in[4][0]) + eps)));
-  float s0, s1;
+  const V mean = spread(kMean ? in[3][0] : 0.0f), r = spread(float(1.0 / std::sqrt(double(in[4][0]) + eps)));
+  auto hat = [&](V xx) { return centred<kMean>(xx, mean) * r; };
+  float s0 = 0, s1;
   if (w) {
-    s0 = float(sum_row(n, [](V gg, V ww) { return gg * ww; }, g, w) / double(n));
-    s1 = float(sum_row(n, [&](V xx, V gg, V ww) { return gg * ww * ((xx - mean) * r); }, x, g, w) / double(n));
+    if (kMean) s0 = float(sum_row(n, [](V gg, V ww) { return gg * ww; }, g, w) / double(n));
+    s1 = float(sum_row(n, [&](V xx, V gg, V ww) { return gg * ww * hat(xx); }, x, g, w) / double(n));
   } else {
-    s0 = float(sum_row(n, [](V gg) { return gg; }, g) / double(n));
-    s1 = float(sum_row(n, [&](V xx, V gg) { return gg * ((xx - mean) * r); }, x, g) / double(n));
+    if (kMean) s0 = float(sum_row(n, [](V gg) { return gg; }, g) / double(n));
+    s1 = float(sum_row(n, [&](V xx, V gg) { return gg * hat(xx); }, x, g) / double(n));
   }
   const V a = spread(s0), b = spread(s1);
   if (w)
-    map_row(out[0], n, [&](V xx, V gg, V ww) { return r * (gg * ww - a - (xx - mean) * r * b); }, x, g, w);
+    map_row(out[0], n, [&](V xx, V gg, V ww) { return r * (centred<kMean>(gg * ww, a) - hat(xx) * b); }, x, g, w);
   else
-    map_row(out[0], n, [&](V xx, V gg) { return r * (gg - a - (xx - mean) * r * b); }, x, g);
+    map_row(out[0], n, [&](V xx, V gg) { return r * (centred<kMean>(gg, a) - hat(xx) * b); }, x, g);
+}
+[[gnu::flatten]] void norm_grad(const float* const* in, float* const* out, int64_t n, double eps) {
+  in[3] ? norm_grad_of<true>(in, out, n, eps) : norm_grad_of<false>(in, out, n, eps);
 }
 
 // The sums over rows: out[0] += g xhat, out[1] += g.
 [[gnu::flatten]] void norm_weights(const float* const* in, float* const* out, int64_t n, double eps) {
-  const V mean = spread(in[2][0]), r = spread(float(1.0 / std::sqrt(double(in[3][0]) + eps)));
+  const V r = spread(float(1.0 / std::sqrt(double(in[3][0]) + eps)));
+  if (!in[2]) return map_row(out[0], n, [&](V s, V x, V g) { return s + g * (x * r); }, out[0], in[0], in[1]);
+  const V mean = spread(in[2][0]);
   map_row(out[0], n, [&](V s, V x, V g) { return s + g * ((x - mean) * r); }, out[0], in[0], in[1]);
   map_row(out[1], n, [](V s, V g) { return s + g; }, out[1], in[1]);
 }

@@ -164,19 +164,22 @@ __global__ void scaled_exp(Rows<const T> x, Rows<const float> shift, Rows<const 
   }
 }
 
-// y = (x - mean) / sqrt(var + eps) weight + bias, with mean and variance in two passes.
+// y = (x - mean) / sqrt(var + eps) weight + bias, with mean and variance in two passes. Without a place for means (RMS
+// norm) the mean is 0 here and in the gradients.
 template <class T, int V>
 __global__ void norm(Rows<const T> x, const T* weight, const T* bias, Rows<T> y, Rows<float> mean_out,
                      Rows<float> var_out, int64_t rows, int64_t n, double eps) {
   TG_SHARED(double, sums, [kMaxWarps]);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    float total = 0, v[V], w[V], b[V];
-    for_columns<V>(n, [&](int64_t i) {
-      load<V>(x[row], i, v);
-      for (int k = 0; k < V; ++k) total += v[k];
-    });
-    const float mean = float(block_reduce(double(total), 0.0, Add{}, sums) / double(n));
-    total = 0;
+    float total = 0, mean = 0, v[V], w[V], b[V];
+    if (mean_out.data) {
+      for_columns<V>(n, [&](int64_t i) {
+        load<V>(x[row], i, v);
+        for (int k = 0; k < V; ++k) total += v[k];
+      });
+      mean = float(block_reduce(double(total), 0.0, Add{}, sums) / double(n));
+      total = 0;
+    }
     for_columns<V>(n, [&](int64_t i) {
       load<V>(x[row], i, v);
       for (int k = 0; k < V; ++k) total += (v[k] - mean) * (v[k] - mean);
@@ -194,7 +197,10 @@ __global__ void norm(Rows<const T> x, const T* weight, const T* bias, Rows<T> y,
       }
       store<V>(y[row], i, v);
     });
-    if (threadIdx.x == 0) *mean_out[row] = mean, *var_out[row] = float(var);
+    if (threadIdx.x == 0) {
+      if (mean_out.data) *mean_out[row] = mean;
+      *var_out[row] = float(var);
+    }
   }
 }
 
@@ -204,7 +210,7 @@ __global__ void norm_grad(Rows<const T> x, Rows<const T> g, const T* weight, Row
                           Rows<const float> vars, Rows<T> dx, int64_t rows, int64_t n, double eps) {
   TG_SHARED(double, sums, [kMaxWarps]);
   for (int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    const float mean = *means[row], r = float(1.0 / sqrt(double(*vars[row]) + eps));
+    const float mean = means.data ? *means[row] : 0, r = float(1.0 / sqrt(double(*vars[row]) + eps));
     float s0 = 0, s1 = 0, v[V], h[V], w[V];
     auto read = [&](int64_t i) {  // v = xhat, h = g weight
       load<V>(x[row], i, v);
@@ -219,7 +225,7 @@ __global__ void norm_grad(Rows<const T> x, Rows<const T> g, const T* weight, Row
       read(i);
       for (int k = 0; k < V; ++k) s0 += h[k], s1 += h[k] * v[k];
     });
-    const float a = float(block_reduce(double(s0), 0.0, Add{}, sums) / double(n));
+    const float a = means.data ? float(block_reduce(double(s0), 0.0, Add{}, sums) / double(n)) : 0;
     const float b = float(block_reduce(double(s1), 0.0, Add{}, sums) / double(n));
     for_columns<V>(n, [&](int64_t i) {
       read(i);
@@ -229,7 +235,8 @@ __global__ void norm_grad(Rows<const T> x, Rows<const T> g, const T* weight, Row
   }
 }
 
-// Sums over kRowsPerSum rows of g xhat and of g, one thread per column: partial (blocks of rows, 2, n).
+// Sums over kRowsPerSum rows of g xhat and, where there are means, of g, one thread per column: partial (blocks of
+// rows, 1 or 2, n).
 template <class T>
 __global__ void norm_weights(Rows<const T> x, Rows<const T> g, Rows<const float> means, Rows<const float> vars,
                              float* partial, int64_t rows, int64_t n, double eps) {
@@ -240,17 +247,19 @@ __global__ void norm_weights(Rows<const T> x, Rows<const T> g, Rows<const float>
   float s0 = 0, s1 = 0;
   for (int64_t row = first; row < last; ++row) {
     const float v = convert_to<float>(g[row][column]), r = float(1.0 / sqrt(double(*vars[row]) + eps));
-    s0 += v * ((convert_to<float>(x[row][column]) - *means[row]) * r);
+    s0 += v * ((convert_to<float>(x[row][column]) - (means.data ? *means[row] : 0)) * r);
     s1 += v;
   }
-  float* to = partial + int64_t(blockIdx.y) * 2 * n + column;
-  to[0] = s0, to[n] = s1;
+  float* to = partial + int64_t(blockIdx.y) * (means.data ? 2 * n : n) + column;
+  to[0] = s0;
+  if (means.data) to[n] = s1;
 }
-__global__ void add_partials(const float* partial, int64_t blocks, int64_t n, float* out0, float* out1) {
+// `width` sums, n of which go to each of the outputs.
+__global__ void add_partials(const float* partial, int64_t blocks, int64_t width, int64_t n, float* out0, float* out1) {
   const int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= 2 * n) return;
+  if (i >= width) return;
   double total = 0;
-  for (int64_t b = 0; b < blocks; ++b) total += partial[b * 2 * n + i];
+  for (int64_t b = 0; b < blocks; ++b) total += partial[b * width + i];
   (i < n ? out0[i] : out1[i - n]) = float(total);
 }
 
@@ -321,13 +330,13 @@ bool run_rows(Fused kernel, const Views& in, const Views& out, int64_t rows, int
 
 template <class T>
 void run_sums(const Views& in, const Views& out, int64_t rows, int64_t n, double eps, cudaStream_t s) {
-  const int64_t blocks = (rows + kRowsPerSum - 1) / kRowsPerSum;
-  const Scratch partial(size_t(blocks * 2 * n) * sizeof(float));
+  const int64_t blocks = (rows + kRowsPerSum - 1) / kRowsPerSum, width = in[2].data ? 2 * n : n;
+  const Scratch partial(size_t(blocks * width) * sizeof(float));
   const auto columns = [](int64_t k) { return unsigned((k + 127) / 128); };
   TG_LAUNCH((norm_weights<T>), dim3(columns(n), unsigned(blocks)), 128, 0, s, rows_of<const T>(in[0]),
             rows_of<const T>(in[1]), rows_of<const float>(in[2]), rows_of<const float>(in[3]), partial.as<float>(),
             rows, n, eps);
-  TG_LAUNCH((add_partials), columns(2 * n), 128, 0, s, partial.as<const float>(), blocks, n,
+  TG_LAUNCH((add_partials), columns(width), 128, 0, s, partial.as<const float>(), blocks, width, n,
             static_cast<float*>(out[0].data), static_cast<float*>(out[1].data));
 }
 
@@ -336,6 +345,7 @@ bool fits(Fused kernel, const Views& in, const Views& out, int64_t rows, int64_t
   const DType t = in[0].dtype;
   auto row = [&](const View& v) { return contiguous_rows(v, rows, n, t); };
   auto value = [&](const View& v) { return one_value_rows(v, rows); };
+  auto mean = [&](const View& v) { return !v.data || value(v); };
   auto whole = [&](const View& v) { return contiguous_rows(v, rows, n, DType::F32); };
   switch (kernel) {
     case Fused::Softmax:
@@ -349,11 +359,11 @@ bool fits(Fused kernel, const Views& in, const Views& out, int64_t rows, int64_t
     case Fused::ScaledExp:
       return row(in[0]) && value(in[1]) && value(in[2]) && whole(out[0]);
     case Fused::Norm:
-      return row(in[0]) && row(in[1]) && row(in[2]) && row(out[0]) && value(out[1]) && value(out[2]);
+      return row(in[0]) && row(in[1]) && row(in[2]) && row(out[0]) && mean(out[1]) && value(out[2]);
     case Fused::NormGrad:
-      return row(in[0]) && row(in[1]) && row(in[2]) && value(in[3]) && value(in[4]) && row(out[0]);
+      return row(in[0]) && row(in[1]) && row(in[2]) && mean(in[3]) && value(in[4]) && row(out[0]);
     case Fused::NormWeights:
-      return row(in[0]) && row(in[1]) && value(in[2]) && value(in[3]) && whole(out[0]) && whole(out[1]) &&
+      return row(in[0]) && row(in[1]) && mean(in[2]) && value(in[3]) && whole(out[0]) && whole(out[1]) &&
              (rows + kRowsPerSum - 1) / kRowsPerSum <= 65535;
     default:
       return false;

@@ -109,3 +109,17 @@ def test_what_is_on_another_device_is_refused():
         tg.ones(3).to("cuda:9")
     with pytest.raises(tg.DeviceError, match="zeros: cuda: device cuda:9 is not available"):
         tg.zeros(3, device="cuda:9")
+
+
+@pytest.mark.parametrize("norm", ["rms_norm", "layer_norm"])
+def test_norms_of_rows_need_few_launches(norm):
+    x, w = tg.randn(8, 64, device="cuda", requires_grad=True), tg.randn(64, device="cuda", requires_grad=True)
+
+    def launches(call):
+        before = tg._C._cuda_launches()
+        call()
+        return tg._C._cuda_launches() - before
+
+    y, g = getattr(tg.nn.functional, norm)(x, [64], w), tg.randn(8, 64, device="cuda")
+    assert launches(lambda: getattr(tg.nn.functional, norm)(x, [64], w)) == 1
+    assert launches(lambda: tg.autograd.grad(y, [x, w], g)) <= 4
