@@ -57,10 +57,10 @@ constexpr const char* kSuffix = ".so";
 std::string packaged_plugin(bool emulated) {
   return own_folder() + "/libtinygrad_cuda" + (emulated ? "_emu" : "") + kSuffix;
 }
-// TG_CUDA_PLUGIN names the file; otherwise it lies next to this library.
-std::string plugin_file(bool emulated) {
+// The file that TG_CUDA_PLUGIN names; otherwise the plug-in lies next to this library.
+std::string given_plugin() {
   const char* given = std::getenv("TG_CUDA_PLUGIN");
-  return given && *given ? given : packaged_plugin(emulated);
+  return given ? given : "";
 }
 
 // How long a library's file must be by its own header; 0 if there is none to be read. The loader maps what the header
@@ -121,7 +121,8 @@ std::string wrong_number_for_emulation() {
 Runtime* open_locked(State& s) {
   if (!s.opened) {
     s.opened = true;
-    s.path = plugin_file(s.emulated);
+    const std::string given = given_plugin();
+    s.path = given.empty() ? packaged_plugin(s.emulated) : given;
     if (s.emulated) s.problem = wrong_number_for_emulation();
     if (s.problem.empty()) s.runtime = open_plugin(s.path, s.problem);
   }
@@ -241,7 +242,12 @@ void emulate(bool on) {
   s.problem.clear();
 }
 
-bool emulating() { return state().emulated; }
+bool emulating() {
+  // A file that the environment names may be either: it is asked. Otherwise nothing is opened for an answer, as
+  // emulate() may still be called.
+  Runtime* r = given_plugin().empty() ? state().runtime.load(std::memory_order_acquire) : plugin();
+  return r ? r->emulated() : state().emulated;
+}
 
 namespace {
 

@@ -116,3 +116,14 @@ def test_emulation_is_asked_for_and_says_so():
     if found["missing"] == "plug-in":
         pytest.skip("built without the emulation")
     assert found["emulated"] and found["available"] == [True, 1] and "emulation" in found["text"]
+
+
+def test_the_emulation_named_as_the_plugin_says_so():
+    """Before it was used and after."""
+    emulation = Path(tg._C._cuda_probe()["plugin"]).with_name("libtinygrad_cuda_emu.so")
+    if not emulation.exists():
+        pytest.skip("built without the emulation")
+    code = "import tinygrad_cpp as tg; print(tg.cuda.is_emulated(), tg.ones(2, device='cuda'), tg.cuda.is_emulated())"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TG_CUDA")} | {"TG_CUDA_PLUGIN": str(emulation)}
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert run.stdout == "True tensor([1., 1.], device='cuda:0' (emulation)) True\n", run.stderr
