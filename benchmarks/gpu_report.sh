@@ -2,7 +2,7 @@
 # Builds, checks and times the CUDA backend on this machine's GPU, and writes benchmarks/reports/DATE-DEVICE.{md,json}.
 #
 #   benchmarks/gpu_report.sh                  all stages, within nine minutes
-#   benchmarks/gpu_report.sh bench report     some of: build conformance matrix sanitize determinism bench report
+#   benchmarks/gpu_report.sh bench report     some of: build conformance matrix determinism sanitize bench report
 #   benchmarks/gpu_report.sh fetch            (elsewhere, with a network) puts what the build needs into build/gpu/site
 #   benchmarks/gpu_report.sh --dry-run        every stage with tiny sizes and without a GPU: its figures mean nothing
 #

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from bench import bench
-from builds import announce, build, fetch
-from checks import conformance, determinism, matrix, sanitize
-from common import ROOT, Context, say
-from report import report
-
-STAGES = {
-    "build": build,
-    "conformance": conformance,
-    "matrix": matrix,
-    "sanitize": sanitize,
-    "determinism": determinism,
-    "bench": bench,
-    "report": report,
-}
+from common import ROOT, Context
+from stages import STAGES, go
 
 
 def main() -> int:
@@ -54,18 +42,13 @@ def main() -> int:
         rounds=a.rounds,
         budget=a.budget,
     )
-    verdicts = {}
-    for name in a.stages or STAGES:
-        say(f"== {name}, {c.left():.0f} s left")
-        result = fetch(c) if name == "fetch" else STAGES[name](c)
-        c.save(name, result)
-        announce(name, result)
-        verdicts[name] = result["verdict"]
-        if name == "build" and result["verdict"] != "pass" and not a.stages:
-            break
-    if "report" in verdicts:
-        print(result["file"])
-    return int(any(v == "fail" for v in verdicts.values()))
+    os.environ.pop("TG_GPU_DRY", None)
+    if a.dry_run:
+        os.environ["TG_GPU_DRY"] = "1"  # before cases.py is imported, which has other sizes then
+    results = go(c, a.stages)
+    if "file" in results.get("report", {}):
+        print(results["report"]["file"])
+    return int(any(r["verdict"] == "fail" for r in results.values()))
 
 
 if __name__ == "__main__":

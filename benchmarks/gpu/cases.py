@@ -46,6 +46,15 @@ class Case:
 CASES: dict[str, Case] = {}
 
 
+# By the weight of their goals: training steps are what the rest is for.
+GROUPS = ("training", "products", "attention", "latency", "memory", "convolutions")
+
+
+def importance(case: Case) -> tuple[bool, int]:
+    """What sorts cases: those with a goal first."""
+    return case.goal is None, GROUPS.index(case.group)
+
+
 def case(name: str, **settings: Any) -> Callable:
     def register(make: Callable[[Any, Callable], Step]) -> Callable:
         CASES[name] = Case(make, **settings)
@@ -139,6 +148,12 @@ for _kind, _b in (("float32", 4), ("bfloat16", 2)):
         2.0 * _b * _n,
         lambda t, o=_of: (o(t, ROWS, COLS), o(t, COLS), o(t, COLS)),
         lambda t, x, w, b: t.nn.functional.layer_norm(x, (COLS,), w, b),
+    )
+    bound(
+        f"rms_norm {_kind}",
+        2.0 * _b * _n,
+        lambda t, o=_of: (o(t, ROWS, COLS), o(t, COLS)),
+        lambda t, x, w: t.nn.functional.rms_norm(x, (COLS,), w),
     )
 bound("transposed copy float32", 8.0 * _n, lambda t: (t.randn(ROWS, COLS),), lambda t, x: x.t().contiguous(), goal=None)
 bound("dropout float32", 8.0 * N, lambda t: (t.randn(N),), lambda t, x: t.nn.functional.dropout(x, 0.1), goal=None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from builds import errors_in
 from common import HERE, ROOT, Context, run, say
+from device import device_of_tests, problem_of_tests
 from machine import find_tool
 from planted import NAME
 
@@ -26,6 +27,8 @@ def conformance(c: Context) -> dict[str, Any]:
     program = tests_program(c)
     if program is None:
         return {"verdict": "fail", "missing": ["tg_tests: it is built where doctest is found (gpu_report.sh fetch)"]}
+    if trouble := problem_of_tests(c, program):
+        return {"verdict": "fail", "missing": [trouble]}
     which = "-tc=map*" if c.device == "cpu" else "--source-file=*test_cuda*,*test_backend_*"
     env = c.env(TG_TEST_BACKEND=c.device)
     if c.dry:
@@ -40,6 +43,7 @@ def conformance(c: Context) -> dict[str, Any]:
         "cases": cases,
         "passed": passed,
         "failed": failed,
+        "device": device_of_tests(done.output),
         "output": done.tail() if verdict != "pass" else "",
     }
 
@@ -49,7 +53,7 @@ def matrix(c: Context) -> dict[str, Any]:
     out = c.work / "results" / "matrix-ops.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, ROOT / TESTS / "device_matrix.py", "--device", c.device, "--json", out]
-    command += ["--only", "^(add|exp|sum|matmul|softmax)$"] if c.dry else []
+    command += ["--few"] if c.dry else []
     done = run(command, c.env(), min(150, c.left() - 5), c.work / "logs/matrix.log")
     result: dict[str, Any] = {"verdict": done.verdict, "seconds": round(done.seconds)}
     if out.exists():

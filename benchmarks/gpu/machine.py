@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import importlib.util
 import os
 import platform
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from common import ROOT, Context
 
@@ -78,12 +81,30 @@ def gpus() -> list[dict[str, str]]:
     return [dict(zip(fields, (v.strip() for v in line.split(",")))) for line in text.splitlines() if "," in line]
 
 
+def commit() -> str:
+    """What is checked out; changes that are not committed have a digest, so that other changes read otherwise."""
+    name = ask("git", "rev-parse", "HEAD")[:12] or "unknown"
+    changes = ask("git", "diff", "HEAD")
+    return f"{name} with changes {hashlib.sha256(changes.encode()).hexdigest()[:8]}" if changes else name
+
+
+def stamp(c: Context, built: bool = True) -> dict[str, dict[str, Any]]:
+    """What a result says of itself: when, on which commit and device, and whether that was the emulation.
+
+    `built`: also which commit the package is of, as the stage build left it in a call that may be an older one.
+    """
+    found = {k: c.found.get(k) for k in ("device", "emulation", "versions")}
+    ran = {"date": datetime.datetime.now().isoformat(" ", "minutes"), "commit": commit(), **found}
+    if built and not c.package and (build := c.load("build")):
+        ran["built from"] = build["ran"]["commit"] if build["verdict"] == "pass" else "a build that failed"
+    return {"ran": ran}
+
+
 def describe(c: Context) -> dict:
-    """The head of the report."""
+    """The machine on which the page is written."""
     nvcc = find_tool("nvcc", c)
     release = re.search(r"release [\d.]+, V([\d.]+)", ask(nvcc, "--version")) if nvcc else None
     return {
-        "emulation": c.dry,
         "gpus": [] if c.dry else gpus(),
         "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)),
@@ -94,6 +115,4 @@ def describe(c: Context) -> dict:
         "numpy": version_of("numpy"),
         "nvcc": release[1] if release else "missing",
         "compiler": (ask(os.environ.get("CXX", "c++"), "--version").splitlines() or ["missing"])[0],
-        "commit": ask("git", "rev-parse", "HEAD") or "unknown",
-        "changed": bool(ask("git", "status", "--porcelain", "--untracked-files=no")),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import math
 import re
@@ -11,7 +10,7 @@ from typing import Any
 from common import Context, attention_text
 from machine import describe
 
-STAGES = ("build", "conformance", "matrix", "sanitize", "determinism", "bench")
+STAGES = ("build", "conformance", "matrix", "determinism", "sanitize", "bench")
 # Dense bfloat16 operations per second by the vendor's data sheets, for the fraction of the peak (MFU).
 PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 
@@ -124,6 +123,7 @@ def check_section(results: dict[str, dict[str, Any]]) -> list[str]:
         facts += [f"finding a planted bug: {r['planted']['verdict']}"] if "planted" in r else []
         facts += [str(r["note"])] if r.get("note") else []
         facts += [f"missing: {m}" for m in r.get("missing", [])]
+        facts += [f"known to differ: {n}, {why}" for n, why in r.get("exceptions", {}).items()]
         facts += [f"differs: {m}" for m in r.get("differ", [])]
         facts += [f"unlike the CPU: {m}" for m in r.get("failures", [])[:20]]
         out.append(f"| {stage} | {r['verdict']} | {'; '.join(facts)} |")
@@ -139,36 +139,82 @@ def summary(rows: list[dict[str, Any]]) -> list[str]:
     return [f"Goals reached: {reached} of {len(found)}." + (f" Missed: {'; '.join(missed)}." if missed else "")]
 
 
+def trouble(c: Context, results: dict[str, dict[str, Any]]) -> list[str]:
+    """Why the results make no page: each must say where it ran, and the emulation's do not go with a GPU's."""
+    lines = []
+    for stage, r in results.items():
+        if "ran" not in r:
+            lines.append(f"{stage}: its result does not say where it ran: run it again")
+        elif r["ran"]["emulation"] is not None and r["ran"]["emulation"] != c.dry:
+            where = "the emulation" if r["ran"]["emulation"] else "a GPU"
+            lines.append(f"{stage}: it ran on {where}; such a result does not belong here: run it again")
+    if not lines and not c.dry and not any(r["ran"]["device"] for r in results.values()):
+        lines.append("no stage ran on a device: there is nothing to report")
+    return lines
+
+
+def said(ran: dict[str, Any], key: str) -> set[str]:
+    """What a stamp says of commits, devices, days or versions."""
+    if key == "commits":
+        return {ran[k] for k in ("commit", "built from") if ran.get(k)}
+    if key == "days":
+        return {ran["date"].partition(" ")[0]}
+    if key == "devices":
+        return {ran["device"]} - {"", None}
+    return {", ".join(f"{k} {v}" for k, v in (ran["versions"] or {}).items())} - {""}
+
+
+def mixtures(results: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each thing in which the stages are not of one run."""
+    lines = []
+    for key in ("commits", "devices", "days", "versions"):
+        stages: dict[str, list[str]] = {}
+        for stage, r in results.items():
+            for value in sorted(said(r["ran"], key)):
+                stages.setdefault(value, []).append(stage)
+        if len(stages) > 1:
+            lines.append(f"- **different {key}**: " + "; ".join(f"{v} ({', '.join(s)})" for v, s in stages.items()))
+    return ["", "**These results are not of one run:**", "", *lines] if lines else []
+
+
+def head(c: Context, title: str, results: dict[str, dict[str, Any]], machine: dict[str, Any]) -> list[str]:
+    ran = lead(results)
+    out = [f"# {title}", "", f"{ran['date']}, commit {ran['commit']}", *mixtures(results), ""]
+    if c.dry:
+        note = "No GPU took part: kernels ran on the CPU, one thread after another. **No figure here says anything.**"
+        out += [note, ""]
+    out += ["| | |", "|---|---|", f"| emulation | {c.dry} |"]
+    versions = {"CUDA's libraries": "none in use"} if c.dry else ran["versions"] or {}
+    out += [f"| {k} | {v} |" for k, v in versions.items()]
+    out += [f"| {k} | {v} |" for k, v in machine.items() if k != "gpus"]
+    out += [f"| GPU {i} | {', '.join(f'{k} {v}' for k, v in g.items())} |" for i, g in enumerate(machine["gpus"])]
+    for mode, info in results.get("bench", {}).get("info", {}).items():
+        out.append(f"| {mode} | {', '.join(f'{k} {v}' for k, v in info.items())} |")
+    return [*out, ""]
+
+
+def lead(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The stamp that stands for the page: that of the times, or else of the latest stage that had a device."""
+    if "bench" in results and results["bench"]["ran"]["device"]:
+        return results["bench"]["ran"]
+    return max((r["ran"] for r in results.values()), key=lambda ran: (bool(ran["device"]), ran["date"]))
+
+
 def report(c: Context) -> dict[str, Any]:
     """Writes NAME.md and NAME.json; where the emulation ran, both say that their figures mean nothing."""
     results = {s: r for s in STAGES if (r := c.load(s)) is not None}
-    machine = describe(c)
-    bench = results.get("bench")
-    device = (bench or {}).get("info", {}).get("tg", {}).get("device") or (machine["gpus"] or [{}])[0].get("name", "")
-    body = bench_section(bench, device, not c.dry) if bench else ["## Times", "", "Not measured."]
-    title = "Dry run: emulation, figures mean nothing" if c.dry else f"GPU report: {device or 'no device'}"
-    date = datetime.date.today().isoformat()
-    head = [
-        f"# {title}",
-        "",
-        f"{date}, commit {machine['commit'][:12]}{' with changes' if machine['changed'] else ''}",
-        "",
-    ]
-    if c.dry:
-        head += [
-            "No GPU took part: kernels ran on the CPU, one thread after another. **No figure here says anything.**",
-            "",
-        ]
-    head += ["| | |", "|---|---|"]
-    head += [f"| {k} | {v} |" for k, v in machine.items() if k not in ("gpus", "commit", "changed")]
-    head += [f"| GPU {i} | {', '.join(f'{k} {v}' for k, v in g.items())} |" for i, g in enumerate(machine["gpus"])]
-    for mode, info in (bench or {}).get("info", {}).items():
-        head.append(f"| {mode} | {', '.join(f'{k} {v}' for k, v in info.items())} |")
-    text = [*head, "", *summary([] if c.dry else (bench or {}).get("rows", [])), "", *check_section(results), "", *body]
+    if lines := trouble(c, results) if results else ["no stage has left a result"]:
+        return {"verdict": "fail", "missing": lines}
+    machine, ran = describe(c), lead(results)
+    bench, device = results.get("bench", {}), ran["device"] or ""
+    body = bench_section(bench, device, not c.dry) if "rows" in bench else ["## Times", "", "Not measured."]
+    title = "Dry run: emulation, figures mean nothing" if c.dry else f"GPU report: {device}"
+    goals_reached = summary([] if c.dry else bench.get("rows", []))
+    text = [*head(c, title, results, machine), *goals_reached, "", *check_section(results), "", *body]
     c.out.mkdir(parents=True, exist_ok=True)
-    short = re.sub(r"[^a-z0-9]+", "-", (device or "none").lower()).strip("-")
-    base = c.out / ("dry-run" if c.dry else f"{date}-{short}")
+    day, short = ran["date"].partition(" ")[0], re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    base = c.out / ("dry-run" if c.dry else f"{day}-{short}")
     base.with_suffix(".md").write_text("\n".join(text) + "\n")
-    everything = {"title": title, "date": date, "machine": machine, "stages": results}
+    everything = {"title": title, "emulation": c.dry, "date": ran["date"], "machine": machine, "stages": results}
     base.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
     return {"verdict": "pass", "file": str(base.with_suffix(".md"))}

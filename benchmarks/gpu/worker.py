@@ -80,6 +80,7 @@ class Framework:
     def info(self) -> dict[str, Any]:
         t = self.t
         d: dict[str, Any] = {"version": str(t.__version__), "cuda": getattr(t.version, "cuda", None)}
+        d["cudnn"] = t.backends.cudnn.version()
         if self.on_gpu and t.cuda.is_available():
             d["device"] = t.cuda.get_device_name()
             d["capability"] = list(t.cuda.get_device_capability())

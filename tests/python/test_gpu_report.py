@@ -18,11 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def gpu(monkeypatch):
     """The modules of benchmarks/gpu, which find each other by plain names."""
-    names = ["bench", "builds", "cases", "checks", "common", "machine", "planted", "report", "registry", "workloads"]
+    names = ["bench", "builds", "cases", "checks", "common", "device", "machine", "planted", "report", "registry"]
+    names += ["stages", "workloads"]
     before = {n: sys.modules.pop(n) for n in names if n in sys.modules}
     monkeypatch.setenv("TG_GPU_DRY", "1")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks/gpu"))
-    yield SimpleNamespace(**{n: importlib.import_module(n) for n in ("bench", "builds", "cases", "common", "report")})
+    yield SimpleNamespace(**{n: importlib.import_module(n) for n in ("bench", "builds", "cases", "common", "report", "stages")})
     for n in names:
         sys.modules.pop(n, None)
     sys.modules.update(before)
@@ -54,14 +55,22 @@ def test_dry_run_goes_through_all_stages(tmp_path):
     page = (tmp_path / "work/dry-run.md").read_text()
     result = json.loads((tmp_path / "work/dry-run.json").read_text())
     assert page.startswith("# Dry run: emulation, figures mean nothing") and "**No figure here says anything.**" in page
-    assert result["machine"]["emulation"] and ": pass)" not in page and "**miss**" not in page
+    assert result["emulation"] and "| emulation | True |" in page and "| CUDA's libraries | none in use |" in page
+    assert ": pass)" not in page and "**miss**" not in page
+    for stage in result["stages"].values():
+        assert stage["ran"]["emulation"] and "emulation" in stage["ran"]["device"] and stage["ran"]["versions"] == {}
+        assert re.match(r"[0-9a-f]{12}|unknown", stage["ran"]["commit"]) and stage["ran"]["date"][:2] == "20"
+    exceptions = result["stages"]["matrix"]["exceptions"]
+    assert sorted(exceptions) == ["device_copy", "standardize_backward"] and "known to differ: device_copy" in page
     assert result["stages"]["sanitize"]["planted"] == {"verdict": "pass", "output": ""}
     verdicts = {k: v["verdict"] for k, v in result["stages"].items()}
     conformance = "pass" if conformance_program() else "fail"
     assert verdicts == {"build": "pass", "conformance": conformance, "matrix": "pass", "sanitize": "left out",
                         "determinism": "pass", "bench": "pass"}, done.stderr  # fmt: skip
     assert done.returncode == int(conformance == "fail")
-    assert result["stages"]["conformance"].get("passed", 0) >= (20 if conformance_program() else 0)
+    if conformance_program():
+        assert result["stages"]["conformance"]["passed"] >= 20
+        assert result["stages"]["conformance"]["device"].endswith("(EMULATION, no GPU was used)")
     rows = result["stages"]["bench"]["rows"]
     assert {r["group"] for r in rows} == {"latency", "memory", "products", "attention", "convolutions", "training"}
     assert all(r["modes"]["tg"]["min"] > 0 and r["modes"]["tg"]["median"] >= r["modes"]["tg"]["min"] for r in rows)
@@ -72,6 +81,142 @@ def test_dry_run_keeps_away_from_reports(tmp_path):
     done = command("--dry-run", "report", "--out", ROOT / "benchmarks/reports")
     assert done.returncode == 2 and "does not write into benchmarks/reports" in done.stderr
     assert command("polish").returncode == 2
+
+
+STAGES = ("conformance", "matrix", "sanitize", "determinism", "bench")
+
+
+def test_the_emulation_is_not_taken_for_a_gpu(tmp_path):
+    """Whatever brings it about: here each process of the package turns it on. No stage passes, and no page is written."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.environ['TG_CUDA_EMULATE'] = '1'\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    stated = ["--package", package_folder(), *conformance_program(), "--work", tmp_path, "--out", tmp_path / "reports"]
+    done = command(*STAGES, "report", *stated, PYTHONPATH=path)
+    assert done.returncode == 1 and not (tmp_path / "reports").exists()
+    for stage in STAGES:
+        result = json.loads((tmp_path / f"results/{stage}.json").read_text())
+        assert result["verdict"] == "fail" and result["ran"]["emulation"], done.stderr
+        assert "the package's device is the emulation" in result["missing"][0]
+        assert f"{stage}: it ran on the emulation; such a result does not belong here" in done.stderr
+
+
+def test_the_callers_settings_do_not_change_what_runs(gpu, tmp_path, monkeypatch):
+    settings = {"TG_CUDA_EMULATE": "1", "TG_CUDA_PLUGIN": "x", "TG_TEST_SHARE": "100", "TG_CUDA_WITHOUT": "cublas"}
+    for name, value in {**settings, "TG_CUDA_LIB_DIR": "/lib", "TG_DOCTEST_INCLUDE_DIR": "/include"}.items():
+        monkeypatch.setenv(name, value)
+    c = gpu.common.Context(work=tmp_path, out=tmp_path)
+    env = c.env(TG_TEST_BACKEND="cuda")
+    kept = {"TG_CUDA_LIB_DIR": "/lib", "TG_DOCTEST_INCLUDE_DIR": "/include", "TG_TEST_BACKEND": "cuda"}
+    assert {k: v for k, v in env.items() if k in {*settings, *kept, "TG_GPU_DRY"}} == kept
+    c.dry = True
+    assert c.env()["TG_CUDA_EMULATE"] == "1" and "TG_CUDA_PLUGIN" not in c.env()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("CUDA device: NVIDIA H200 (a real GPU)", ""),
+        ("CUDA device: emulation on the CPU, not a GPU (EMULATION, no GPU was used)", "no GPU was used"),
+        ("CUDA device: none, no NVIDIA driver", "none, no NVIDIA driver"),
+        ("[doctest] Status: SUCCESS!", "does not say on which device"),
+    ],
+)
+def test_the_tests_program_is_asked_too(gpu, tmp_path, line, problem):
+    program = tmp_path / "tg_tests"
+    program.write_text(f"#!/bin/sh\n[ $TG_TEST_BACKEND = cuda ] && echo '{line}'\n")
+    program.chmod(0o755)
+    c = gpu.common.Context(work=tmp_path, out=tmp_path, tests=program)
+    result = importlib.import_module("checks").conformance(c)
+    assert result["verdict"] == "fail"  # no test passed, whatever the device is
+    said = result.get("missing", [""])[0]
+    assert problem in said and bool(said) == bool(problem)
+
+
+def test_stages_leave_time_for_those_after_them(gpu, tmp_path, monkeypatch):
+    """Each uses up what it may; the times of the cases still have more than half."""
+    stages, left = gpu.stages, {}
+
+    def greedy(name):
+        def stage(c):
+            left[name] = c.left()
+            c.start -= c.left()  # as if so much time had passed
+            return {"verdict": "pass"}
+
+        return stage
+
+    monkeypatch.setattr(stages, "STAGES", {n: greedy(n) for n in stages.STAGES})
+    for name in ("build", "report"):
+        monkeypatch.setattr(stages, name, stages.STAGES[name])
+    monkeypatch.setattr(stages, "ask_package", lambda c: {"device": "NVIDIA H200", "emulation": False, "versions": {}})
+    c = gpu.common.Context(work=tmp_path, out=tmp_path, package=tmp_path)
+    results = stages.go(c, ["conformance", "matrix", "determinism", "sanitize", "bench", "report"])
+    assert {r["verdict"] for r in results.values()} == {"pass"} and all(s > 10 for n, s in left.items() if n != "report")
+    assert left["bench"] >= 0.55 * c.budget - 2
+    left.clear()
+    c = gpu.common.Context(work=tmp_path, out=tmp_path, package=tmp_path)
+    results = stages.go(c, [])  # the build, which the rest needs, may take what the checks would have
+    assert left["build"] > 0.4 * c.budget and left["bench"] >= 0.55 * c.budget - 2
+    assert results["sanitize"]["verdict"] == "out of time" and "run it alone" in results["sanitize"]["note"]
+
+
+def test_cases_with_the_weightiest_goals_come_first(gpu):
+    cases = gpu.cases.CASES
+    order = sorted(cases, key=lambda n: gpu.cases.importance(cases[n]))
+    goals = [cases[n].goal is not None for n in order]
+    assert goals == sorted(goals, reverse=True)
+    groups = list(dict.fromkeys(cases[n].group for n in order))
+    assert groups[0] == "training" and len(groups) == 6
+    assert [n for n in order if cases[n].group == "memory"][0] == "copy"  # what the others are compared with
+
+
+def ran(**changes):
+    """The stamp of a result."""
+    stamp = {"date": "2026-11-01 10:00", "commit": "0123456789ab", "device": "NVIDIA H200", "emulation": False}
+    return {"ran": {**stamp, "versions": {"driver": "CUDA 13.0", "cuDNN": "9.24.0"}, **changes}}
+
+
+def test_a_page_is_of_one_run_or_says_that_it_is_not(gpu, tmp_path):
+    c = gpu.common.Context(work=tmp_path / "work", out=tmp_path / "reports")
+    assert gpu.report.report(c)["missing"] == ["no stage has left a result"]
+    c.save("matrix", {"verdict": "pass"} | ran())
+    c.save("determinism", {"verdict": "pass"} | ran(date="2026-11-01 10:05", **{"built from": "0123456789ab"}))
+    page = Path(gpu.report.report(c)["file"]).read_text()
+    assert "2026-11-01 10:05, commit 0123456789ab" in page and "not of one run" not in page
+    assert "| driver | CUDA 13.0 |" in page and "| cuDNN | 9.24.0 |" in page and "| emulation | False |" in page
+    c.save("matrix", {"verdict": "pass"} | ran(date="2026-10-31 09:00", **{"built from": "ffff56789abc"}))
+    c.save("determinism", {"verdict": "pass"} | ran(device="NVIDIA L40S", versions={"cuDNN": "9.28.0"}))
+    page = Path(gpu.report.report(c)["file"]).read_text()
+    assert "**These results are not of one run:**" in page
+    assert "- **different commits**: 0123456789ab (matrix, determinism); ffff56789abc (matrix)" in page
+    assert "- **different devices**: NVIDIA H200 (matrix); NVIDIA L40S (determinism)" in page
+    assert "- **different days**: 2026-10-31 (matrix); 2026-11-01 (determinism)" in page
+    assert "- **different versions**: driver CUDA 13.0, cuDNN 9.24.0 (matrix); cuDNN 9.28.0 (determinism)" in page
+    for result, why in (({}, "matrix: its result does not say where it ran"), (ran(emulation=True), "it ran on the emulation")):
+        c.save("matrix", {"verdict": "pass"} | result)
+        assert why in gpu.report.report(c)["missing"][0]
+    (c.work / "results/determinism.json").unlink()
+    c.save("matrix", {"verdict": "fail"} | ran(device="", emulation=None, versions={}))
+    assert gpu.report.report(c)["missing"] == ["no stage ran on a device: there is nothing to report"]
+
+
+def test_a_result_says_which_commit_was_built(gpu, tmp_path):
+    machine = importlib.import_module("machine")
+    c = gpu.common.Context(work=tmp_path, out=tmp_path)
+    c.found = {"device": "NVIDIA H200", "emulation": False, "text": "", "versions": {"NVRTC": "13.0"}}
+    stamp = machine.stamp(c)["ran"]
+    assert (stamp["device"], stamp["emulation"], stamp["versions"]) == ("NVIDIA H200", False, {"NVRTC": "13.0"})
+    assert stamp["commit"] == machine.commit() and "built from" not in stamp
+    for verdict, commit in (("pass", "ffff56789abc"), ("fail", "a build that failed")):
+        c.save("build", {"verdict": verdict} | ran(commit="ffff56789abc"))
+        assert machine.stamp(c)["ran"]["built from"] == commit
+    c.package = tmp_path
+    assert "built from" not in machine.stamp(c)["ran"]
+
+
+def test_versions_are_those_that_the_package_works_with(gpu):
+    found = importlib.import_module("device").versions()
+    assert list(found) == ["CUDA runtime", "driver", "cuBLASLt", "cuBLAS", "NVRTC", "cuDNN", "NCCL"]
+    assert all(v == "missing" or re.match(r"(CUDA )?\d+[.]\d+", v) for v in found.values()), found
 
 
 def row(gpu, name, **seconds):
@@ -119,7 +264,7 @@ def test_goals_are_those_of_the_project():
     assert goals["GPT-2 124M, 8x1024 bfloat16"] == ["torch", 0.77, {"compile": 1.0}]
     for name in ("MLP 784-512-512-10 Adam, 128", "CNN 1-32-64, 64x28x28"):
         assert goals[f"{name} float32"] == goals[f"{name} bfloat16"] == ["torch", 0.7, {}]
-    for name in ("gelu", "x + y", "sum of all", "softmax", "layer_norm"):
+    for name in ("gelu", "x + y", "sum of all", "softmax", "layer_norm", "rms_norm"):
         assert goals[f"{name} bfloat16"] == goals[f"{name} float32"] == ["copy", 0.9, {}]
 
 
@@ -130,12 +275,12 @@ def test_report_of_a_device(gpu, tmp_path):
     rows = [row(gpu, "copy", tg=2.0), row(gpu, "gelu float32", tg=2.5), row(gpu, name, tg=0.7, torch=1.0, compile=1.4)]
     rows[1]["errors"]["torch"] = "RuntimeError: no"
     info = {"tg": {"version": "1", "device": "NVIDIA H200"}}
-    c.save("bench", {"verdict": "out of time", "info": info, "rows": rows, "left_out": ["add 3x4"], "cublaslt": {}})
-    c.save("sanitize", {"verdict": "fail", "tools": {"memcheck": {"verdict": "fail", "errors": 3}}})
-    c.save("matrix", {"verdict": "fail", "ops": 700, "failures": ["exp: wrong"]})
+    c.save("bench", {"verdict": "out of time", "info": info, "rows": rows, "left_out": ["add 3x4"], "cublaslt": {}} | ran())
+    c.save("sanitize", {"verdict": "fail", "tools": {"memcheck": {"verdict": "fail", "errors": 3}}} | ran())
+    c.save("matrix", {"verdict": "fail", "ops": 700, "failures": ["exp: wrong"]} | ran())
     path = Path(gpu.report.report(c)["file"])
     page = path.read_text()
-    assert path.parent == c.out and re.fullmatch(r"\d{4}-\d\d-\d\d-nvidia-h200\.md", path.name)
+    assert path.parent == c.out and path.name == "2026-11-01-nvidia-h200.md"
     assert page.startswith("# GPU report: NVIDIA H200") and "| emulation | False |" in page
     assert "Goals reached: 3 of 4. Missed: gelu float32." in page and "0.80 of copy (≥ 0.9: **miss**)" in page
     assert "0.70 × PyTorch (≤ 0.77: pass); 0.50 × torch.compile (≤ 1: pass)" in page
