@@ -73,7 +73,7 @@ tsan_steps() {
   step "build with TSan" build_sanitized tsan
   step "races in emulated kernels, and planted ones that it must report" \
     ctest --test-dir build/tsan -R cuda_ --no-tests=error --output-on-failure
-  TG_TEST_SHARE=4 step "op matrix of the emulated device under TSan, a share" python tests/cuda/sanitized.py build/tsan
+  step "op matrix of the emulated device under TSan, and whether every kernel ran" python tests/cuda/sanitized.py build/tsan
 }
 
 # Most steps use one core: the sanitizers take what they leave. A process group each, so that it can be ended as one.

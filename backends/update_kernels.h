@@ -31,7 +31,7 @@ class TG_API UpdateKernels {
   virtual int64_t unscale(DType t, double factor, const std::vector<UpdateItem>& items) = 0;
   // The same for a factor in the device's memory (one element, float32 or float64) and without a look.
   virtual void scale(DType t, const View& factor, const std::vector<UpdateItem>& items) = 0;
-  // out[i] = the Euclidean norm of item i, summed in double in a fixed order; `out` has the arithmetic type of t.
+  // out[i] = the Euclidean norm of item i, summed in double in a fixed order; t is float32 or float64, as is `out`.
   virtual void norms(DType t, const std::vector<UpdateItem>& items, void* out) = 0;
 
   // A step of parameters of a half type on copies in float32. data: parameter, its gradient, copy, wide gradient.

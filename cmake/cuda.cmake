@@ -113,7 +113,7 @@ if(TG_CUDA_EMULATION AND TG_BUILD_TESTS)
   set_target_properties(cuda_planted PROPERTIES UNITY_BUILD OFF)
   target_compile_definitions(cuda_planted PRIVATE TG_CUDA_EMULATION)
   target_include_directories(cuda_planted PRIVATE ${PROJECT_SOURCE_DIR})
-  target_link_libraries(cuda_planted PRIVATE Threads::Threads)
+  target_link_libraries(cuda_planted PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   foreach(seed RANGE 0 5)
     add_test(NAME cuda_planted_none_${seed} COMMAND cuda_planted none)
     set_tests_properties(cuda_planted_none_${seed} PROPERTIES ENVIRONMENT "TG_EMU_SEED=${seed}"
@@ -137,34 +137,37 @@ if(TG_CUDA_EMULATION AND TG_BUILD_TESTS)
     tg_planted(no_barrier_before_reuse "ThreadSanitizer: data race")
     tg_planted(no_warp_sync "ThreadSanitizer: data race")
     tg_planted(not_atomic "ThreadSanitizer: data race")
+    tg_planted(one_pair "ThreadSanitizer: data race")
   endif()
 endif()
 
 # tg_emulated_tests(PROGRAM): what every backend must do, on the emulated device; threads in order, in any, and with one
-# warp far ahead (a share of the calls: 21 seconds instead of 70); and what is longer than one launch counts.
+# warp far ahead (a share of the calls: 21 seconds instead of 70); and what is longer than one launch counts, where that
+# is 100 elements rather than 2^30, so that nearly every call is cut.
 function(tg_emulated_tests program)
-  set(seeds 0 2 3)
+  set(runs 0:1 2:1 3:4 pieces:1) # what, and one call in how many
   if(TG_SANITIZE MATCHES "thread")
-    set(seeds 0 2)
+    set(runs 0:1 2:4 pieces:8)
+  elseif(TG_SANITIZE)
+    set(runs 0:1 2:1 3:4)
   endif()
-  foreach(seed ${seeds})
-    set(share 1)
-    if(TG_SANITIZE MATCHES "thread")
-      set(share 16) # all of it takes twelve minutes a seed
-    elseif(seed EQUAL 3)
-      set(share 4)
+  foreach(run IN LISTS runs)
+    string(REPLACE ":" ";" run ${run})
+    list(POP_FRONT run what share)
+    set(name ${program}_cuda_emulation_${what})
+    set(environment TG_CUDA_EMULATE=1 TG_CUDA_EMULATE_DEVICES=3 TG_TEST_BACKEND=cuda TG_TEST_SHARE=${share})
+    if(what STREQUAL "pieces")
+      list(APPEND environment TG_EMU_PIECE=100)
+    else()
+      list(APPEND environment TG_EMU_SEED=${what})
     endif()
-    add_test(NAME ${program}_cuda_emulation_${seed}
+    if(TG_SANITIZE MATCHES "thread") # tests/cuda/sanitized.py looks whether any kernel was left out
+      file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/kernels)
+      list(APPEND environment TG_EMU_KERNELS=${PROJECT_BINARY_DIR}/kernels/${what})
+    endif()
+    add_test(NAME ${name}
       COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
       WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_property(TEST ${program}_cuda_emulation_${seed} PROPERTY
-      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_CUDA_EMULATE_DEVICES=3;TG_TEST_BACKEND=cuda;TG_EMU_SEED=${seed};TG_TEST_SHARE=${share}")
+    set_property(TEST ${name} PROPERTY ENVIRONMENT ${environment})
   endforeach()
-  if(NOT TG_SANITIZE) # what a launch may count is 100 elements rather than 2^30: nearly every call is cut
-    add_test(NAME ${program}_cuda_emulation_pieces
-      COMMAND ${program} --source-file=*test_cuda*,*test_backend_* --source-file-exclude=*scalar*
-      WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_property(TEST ${program}_cuda_emulation_pieces PROPERTY
-      ENVIRONMENT "TG_CUDA_EMULATE=1;TG_CUDA_EMULATE_DEVICES=3;TG_TEST_BACKEND=cuda;TG_EMU_PIECE=100")
-  endif()
 endfunction()

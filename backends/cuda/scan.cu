@@ -191,7 +191,10 @@ void run_op(ScanOp op, const ScanViews& v, int64_t n) {
     case ScanOp::Min:
       return run<ScanOp::Min, T>(v, n);
     case ScanOp::LogSumExp:
-      return run<ScanOp::LogSumExp, T>(v, n);
+      if constexpr (std::is_floating_point_v<T>)
+        return run<ScanOp::LogSumExp, T>(v, n);
+      else
+        throw DTypeError("cuda: a running logsumexp of integers");
   }
 }
 

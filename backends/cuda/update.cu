@@ -239,15 +239,14 @@ __device__ double block_sum(double v) {
   return threadIdx.x == 0 ? slots[0] : 0;  // no other may look at what thread 0 has just written
 }
 
-template <class S>
+template <class C>
 __global__ void __launch_bounds__(kUpdateThreads) square_sums(Table<1> t, double* sums) {
-  using C = Compute<S>;
   const Piece<1> piece(t);
   double sum = 0;
-  for_piece<kVector<S>>(piece.from, piece.to, piece.vectors, [&](int64_t i, auto tag) {
+  for_piece<kVector<C>>(piece.from, piece.to, piece.vectors, [&](int64_t i, auto tag) {
     constexpr int N = decltype(tag)::value;
     C x[N];
-    load<N, S>(t.data[0][piece.item], i, x);
+    load<N, C>(t.data[0][piece.item], i, x);
     TG_UNROLL
     for (int e = 0; e < N; ++e) sum += double(x[e]) * double(x[e]);
   });
@@ -378,16 +377,16 @@ void CudaBackend::scale(DType type, const View& factor, const std::vector<Update
 void CudaBackend::norms(DType type, const std::vector<UpdateItem>& items, void* out) {
   const DeviceGuard guard(device_);
   check(cudaMemsetAsync(out, 0, items.size() * size_t(type == DType::F64 ? 8 : 4), stream()), "cudaMemsetAsync");
-  visit_float(type, [&](auto tag) {
-    using S = typename decltype(tag)::type;
-    using C = Compute<S>;
+  auto run = [&](auto tag) {
+    using C = typename decltype(tag)::type;
     for_tables<1>(items, [&](const Table<1>& t, unsigned blocks) {
       const Scratch sums(blocks * sizeof(double));
-      TG_LAUNCH((square_sums<S>), blocks, kUpdateThreads, 0, stream(), t, sums.as<double>());
+      TG_LAUNCH((square_sums<C>), blocks, kUpdateThreads, 0, stream(), t, sums.as<double>());
       TG_LAUNCH((finish_norms<C>), unsigned(t.items), kUpdateThreads, 0, stream(), t, sums.as<const double>(),
                 static_cast<C*>(out));
     });
-  });
+  };
+  type == DType::F64 ? run(Tag<double>{}) : run(Tag<float>{});
 }
 
 void CudaBackend::widen(DType half, double factor, const std::vector<UpdateItem>& items) {

@@ -81,16 +81,27 @@ class OnDevice {
   std::vector<Block> blocks_;
 };
 
+// Whether threads are looked at for races, which makes each of their steps cost 20 times as much or more: sizes that
+// repeat what smaller ones have shown are left out.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kRaceChecker = true;
+#else
+inline constexpr bool kRaceChecker = false;
+#endif
+
 // TG_TEST_SHARE=n, for checkers that take minutes: one call in n, drawn, goes to the device, others with each order of
 // threads. The loops of ref serve the rest.
+inline uint32_t number_of(const char* setting) {
+  const char* v = std::getenv(setting);
+  return v ? uint32_t(std::atoi(v)) : 0u;
+}
+inline uint32_t share() {
+  static const uint32_t n = std::max(1u, number_of("TG_TEST_SHARE"));
+  return n;
+}
 inline bool drawn() {
-  auto setting = [](const char* name) {
-    const char* v = std::getenv(name);
-    return v ? uint32_t(std::atoi(v)) : 0u;
-  };
-  static const uint32_t share = std::max(1u, setting("TG_TEST_SHARE"));
-  static std::mt19937 draws(setting("TG_EMU_SEED"));
-  return share == 1 || draws() % share == 0;
+  static std::mt19937 draws(number_of("TG_EMU_SEED"));
+  return share() == 1 || draws() % share() == 0;
 }
 
 class DeviceTwin final : public Backend, public AttentionKernels {

@@ -85,7 +85,7 @@ const DType kFloats[] = {DType::F32, DType::F64, DType::F16, DType::BF16};
 constexpr int kTrials = 150;
 
 // Whether every call goes to a device, so that some of each kind must have been taken.
-bool whole_device() { return on_device() && !std::getenv("TG_TEST_SHARE"); }
+bool whole_device() { return on_device() && share() == 1; }
 
 }  // namespace
 

@@ -81,6 +81,42 @@ void check_reduce(Count& count, ReduceOp op, const Dims& shape, unsigned mask, D
   CHECK_SAME(count, out, wide, abs, "reduce ", int(op), " ", t, shape, " axes ", mask, " layout ", int(l));
 }
 
+void check_arg_reduce(Count& count, bool largest, const Dims& s, int axis, DType t, Layout l, Rng& rng) {
+  Pair in = make_pair_of(s, t, l, rng, Values::Special);
+  Dims os = kept_shape(s, 1u << axis);
+  Pair v = make_pair_of(os, t, kOutLayouts[rng() % 5], rng),
+       i = make_pair_of(os, DType::I64, kOutLayouts[rng() % 5], rng);
+  View rv = v.ref, cv = v.cpu;
+  if (rng() % 2) rv.data = cv.data = nullptr;
+  ref_backend().arg_reduce(largest, in.ref, axis, rv, i.ref);
+  tested_backend().arg_reduce(largest, in.cpu, axis, cv, i.cpu);
+  CHECK_SAME(count, v, 0, 0, "arg_reduce values ", t, s, " axis ", axis);
+  CHECK_SAME(count, i, 0, 0, "arg_reduce index ", t, s, " axis ", axis, " largest ", largest);
+}
+
+constexpr ScanOp kScanOps[] = {ScanOp::Sum, ScanOp::Prod, ScanOp::Max, ScanOp::Min, ScanOp::LogSumExp};
+
+void check_scan(Count& count, ScanOp op, const Dims& s, int axis, DType t, Layout l, Rng& rng) {
+  const bool extreme = op == ScanOp::Max || op == ScanOp::Min;
+  Pair in = make_pair_of(s, t, l, rng,
+                         extreme              ? Values::Special
+                         : op == ScanOp::Prod ? Values::NearOne
+                                              : Values::Plain);
+  DType ot = extreme || is_float(t) ? t : DType::I64;
+  Pair out = make_pair_of(s, ot, kOutLayouts[rng() % 5], rng),
+       i = make_pair_of(s, DType::I64, kOutLayouts[rng() % 5], rng);
+  View ri = i.ref, ci = i.cpu;
+  if (!extreme) ri.data = ci.data = nullptr;
+  ref_backend().scan(op, in.ref, axis, out.ref, ri);
+  tested_backend().scan(op, in.cpu, axis, out.cpu, ci);
+  // A device adds in a tree. Either side rounds n times at most: a sum below 3 n, or the product itself.
+  const double n = on_device() ? double(s[axis]) : 0;
+  const double wide = extreme ? 0 : ot != DType::F64 ? 1 : std::max(64.0, op == ScanOp::Prod ? 2 * n : 0);
+  const double abs = extreme || !is_float(ot) ? 0 : std::max(1e-12, 2 * n * 0x1p-53 * 3 * n);
+  CHECK_SAME(count, out, wide, abs, "scan ", int(op), " ", t, s, " axis ", axis);
+  CHECK_SAME(count, i, 0, 0, "scan index ", int(op), " ", t, s, " axis ", axis);
+}
+
 }  // namespace
 
 TEST_CASE("reduce: every op, dtype, layout and set of axes") {
@@ -130,51 +166,47 @@ TEST_CASE("arg_reduce: every dtype, layout and axis") {
     for (Layout l : kInLayouts)
       for (const Dims& s : {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{3, 4, 5}, Dims{0, 3}})
         for (int axis = 0; axis < s.size(); ++axis)
-          for (bool largest : {true, false}) {
-            if (s[axis] == 0) continue;
-            Pair in = make_pair_of(s, t, l, rng, Values::Special);
-            Dims os = kept_shape(s, 1u << axis);
-            Pair v = make_pair_of(os, t, kOutLayouts[rng() % 5], rng),
-                 i = make_pair_of(os, DType::I64, kOutLayouts[rng() % 5], rng);
-            View rv = v.ref, cv = v.cpu;
-            if (rng() % 2) rv.data = cv.data = nullptr;
-            ref_backend().arg_reduce(largest, in.ref, axis, rv, i.ref);
-            tested_backend().arg_reduce(largest, in.cpu, axis, cv, i.cpu);
-            CHECK_SAME(count, v, 0, 0, "arg_reduce values ", t, s, " axis ", axis);
-            CHECK_SAME(count, i, 0, 0, "arg_reduce index ", t, s, " axis ", axis, " largest ", largest);
-          }
+          for (bool largest : {true, false})
+            if (s[axis] != 0) check_arg_reduce(count, largest, s, axis, t, l, rng);
 }
 
 TEST_CASE("scan: every op, dtype, layout and axis") {
   Count count("scan");
   Rng rng(14);
-  for (ScanOp op : {ScanOp::Sum, ScanOp::Prod, ScanOp::Max, ScanOp::Min, ScanOp::LogSumExp})
+  for (ScanOp op : kScanOps)
     for (DType t : kAllDTypes) {
-      bool extreme = op == ScanOp::Max || op == ScanOp::Min;
       if (op == ScanOp::LogSumExp && !is_float(t)) continue;
       for (Layout l : kInLayouts)
         for (const Dims& s :
              {Dims{1}, Dims{9}, Dims{1025}, Dims{5, 17}, Dims{33, 3}, Dims{19, 37}, Dims{3, 4, 5}, Dims{0, 3}})
-          for (int axis = 0; axis < s.size(); ++axis) {
-            Pair in = make_pair_of(s, t, l, rng,
-                                   extreme              ? Values::Special
-                                   : op == ScanOp::Prod ? Values::NearOne
-                                                        : Values::Plain);
-            DType ot = extreme || is_float(t) ? t : DType::I64;
-            Pair out = make_pair_of(s, ot, kOutLayouts[rng() % 5], rng),
-                 i = make_pair_of(s, DType::I64, kOutLayouts[rng() % 5], rng);
-            View ri = i.ref, ci = i.cpu;
-            if (!extreme) ri.data = ci.data = nullptr;
-            ref_backend().scan(op, in.ref, axis, out.ref, ri);
-            tested_backend().scan(op, in.cpu, axis, out.cpu, ci);
-            // A device adds in a tree. Either side rounds n times at most: a sum below 3 n, or the product itself.
-            const double n = on_device() ? double(s[axis]) : 0;
-            const double wide = extreme ? 0 : ot != DType::F64 ? 1 : std::max(64.0, op == ScanOp::Prod ? 2 * n : 0);
-            const double abs = extreme || !is_float(ot) ? 0 : std::max(1e-12, 2 * n * 0x1p-53 * 3 * n);
-            CHECK_SAME(count, out, wide, abs, "scan ", int(op), " ", t, s, " axis ", axis);
-            CHECK_SAME(count, i, 0, 0, "scan index ", int(op), " ", t, s, " axis ", axis);
-          }
+          for (int axis = 0; axis < s.size(); ++axis) check_scan(count, op, s, axis, t, l, rng);
     }
+}
+
+// Lines that several blocks share, in each type that is computed in.
+TEST_CASE("scan, arg_reduce and reduce: long lines") {
+  Count count("long lines");
+  Rng rng(19);
+  const Layout plain = Layout::Contiguous;
+  const Dims shape{1, 8200};
+  auto check_largest = [&](DType from, DType t, const Program* pre) {
+    Pair in = make_pair_of(shape, from, plain, rng), out = make_pair_of(kept_shape(shape, 2), t, plain, rng);
+    drop_axes(out, shape, 2);
+    ref_backend().reduce(ReduceOp::Max, t, pre, one(in.ref), nullptr, out.ref);
+    tested_backend().reduce(ReduceOp::Max, t, pre, one(in.cpu), nullptr, out.cpu);
+    CHECK_SAME(count, out, 0, 0, "largest of ", from, " in ", t, " steps ", pre ? pre->code.size() : 0);
+  };
+  for (DType t : {DType::I64, DType::F32, DType::F64}) {
+    for (ScanOp op : kScanOps)
+      if (op != ScanOp::LogSumExp || is_float(t)) check_scan(count, op, {1, 24600}, 1, t, plain, rng);
+    for (bool largest : {true, false}) check_arg_reduce(count, largest, shape, 1, t, plain, rng);
+    check_largest(t == DType::F64 ? DType::F32 : DType::I32, t, nullptr);
+    Program negated = unary(Opc::neg, t);
+    check_largest(t, t, &negated);
+    for (int i = 1; i < 40; ++i) negated.code.push_back({Opc::neg, {negated.code_reg(i - 1), 0, 0}});
+    negated.outs[0] = negated.code_reg(39);
+    check_largest(t, t, &negated);  // more registers than a thread has for short programs
+  }
 }
 
 TEST_CASE("nonzero and int_range: every layout") {

@@ -27,6 +27,7 @@ enum Bug {
   SharedTooFar,
   WriteTooFar,
   NotAtomic,
+  OnePair,
   EarlyReturn,
   TwoBarriers,
   NoWarpSync
@@ -57,6 +58,15 @@ __global__ void count_kernel(int* count, int bug) {
     *count += 1;
   else
     atomicAdd(count, 1);
+}
+
+// Of each block two threads at most touch the same memory: a checker that takes them for one would see nothing.
+__global__ void pair_kernel(float* out, int bug) {
+  TG_SHARED(float, slot, [1]);
+  const unsigned every = bug == OnePair ? kThreads / 2 : kThreads;
+  if (threadIdx.x % every == 0) slot[0] = 1;
+  __syncthreads();
+  if (threadIdx.x == 0) out[blockIdx.x] = slot[0];
 }
 
 // Lanes hand a number on through shared memory.
@@ -105,6 +115,14 @@ int run_count(int bug) {
   return 0;
 }
 
+int run_pair(int bug) {
+  float* out = device<float>(kBlocks);
+  TG_LAUNCH((pair_kernel), kBlocks, kThreads, 0, nullptr, out, bug);
+  cudaStreamSynchronize(nullptr);
+  cudaFree(out);
+  return 0;
+}
+
 int run_warp(int bug) {
   float* out = device<float>(32);
   TG_LAUNCH((warp_kernel), 1, 32, 0, nullptr, out, bug);
@@ -132,7 +150,7 @@ int run_no_event() {
 int main(int argc, char** argv) {
   std::signal(SIGABRT, [](int) { std::_Exit(1); });  // ctest takes no report of a program that crashed
   const std::string_view name = argc > 1 ? argv[1] : "";
-  if (name == "none") return run_sums(None) + run_count(None) + run_warp(None);
+  if (name == "none") return run_sums(None) + run_count(None) + run_pair(None) + run_warp(None);
   if (name == "no_barrier") return run_sums(NoBarrier);
   if (name == "no_barrier_before_reuse") return run_sums(NoBarrierBeforeReuse);
   if (name == "shared_too_far") return run_sums(SharedTooFar);
@@ -140,6 +158,7 @@ int main(int argc, char** argv) {
   if (name == "early_return") return run_sums(EarlyReturn);
   if (name == "two_barriers") return run_sums(TwoBarriers);
   if (name == "not_atomic") return run_count(NotAtomic);
+  if (name == "one_pair") return run_pair(OnePair);
   if (name == "no_warp_sync") return run_warp(NoWarpSync);
   if (name == "no_event") return run_no_event();
   if (name == "host_reads") return int(*device<float>(1));

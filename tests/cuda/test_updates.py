@@ -49,6 +49,24 @@ def test_steps_have_the_bits_of_the_cpu(name, options):
         assert_same_bits(both[1][1], both[0][1], (name, dtype, "state"))
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_counted_steps(name, amsgrad):
+    """Corrections are powers in double on the device and on the host, so a step of size lr differs by 2^-20 of that at
+    most, and a parameter of a narrower type by its rounding as well, in each of the steps."""
+    lr, steps = 0.05, 4
+    for dtype in (tg.float32, tg.float64, tg.bfloat16, tg.float16):
+        counted, twins = parameters("cuda", dtype), parameters("cpu", dtype)
+        ours = getattr(tg.optim, name)(counted, lr=lr, amsgrad=amsgrad, capturable=True)
+        theirs = getattr(tg.optim, name)(twins, lr=lr, amsgrad=amsgrad)
+        for step in range(steps):
+            give_grads(counted, step), give_grads(twins, step)
+            ours.step(), theirs.step()
+        for p, t in zip(counted, twins):
+            error, size = (p.cpu().double() - t.double()).detach().abs(), t.detach().double().abs()
+            assert (error <= steps * (lr * 2.0**-20 + tg.finfo(dtype).eps * size)).all(), dtype
+
+
 def test_layouts_that_the_kernel_does_not_take():
     """Transposed and unaligned parameters, gradients of other strides than their parameters."""
     both = []

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import random
 import re
 import sys
 from collections.abc import Iterator
@@ -47,7 +45,6 @@ EXCEPTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 FEW = ("add", "exp", "sum", "matmul", "softmax", *EXCEPTIONS)  # what --few compares
 LEFT_OPEN = ("empty", "empty_like", "new_empty", "empty_strided")  # values that the op leaves open
 LAYOUTS = ("plain", "transposed", "stepped", "negative", "offset")
-SHARE = int(os.environ.get("TG_TEST_SHARE", 1))  # for checkers that take minutes: one comparison in so many, drawn
 COUNTS = {"ops": 0, "calls": 0, "results": 0, "gradients": 0, "same errors": 0, "exceptions": 0}  # compared so far
 
 
@@ -168,8 +165,8 @@ def differs(op: dict, device: str, what: tuple[om.Call, str, str, bool]) -> bool
     return False
 
 
-def check_op(op: dict, device: str, share: int = SHARE) -> int:
-    """All comparisons of an op, or one in `share`, at least one; Unlike with the first that fails.
+def check_op(op: dict, device: str) -> int:
+    """All comparisons of an op; Unlike with the first that fails.
 
     Of those that EXCEPTIONS names one must fail: a reason that no longer holds must go.
     """
@@ -179,10 +176,9 @@ def check_op(op: dict, device: str, share: int = SHARE) -> int:
         if not any(differs(op, device, w) for w in checks(op) if w[1] in types):
             raise Unlike(f"{op['name']}: no longer differs from the CPU in {', '.join(types)}; EXCEPTIONS says: {why}")
         COUNTS["exceptions"] += 1
-    draw = random.Random(f"{op['name']} {os.environ.get('TG_EMU_SEED', '')}")
     n = 0
-    for what in draw.sample(whats, -(-len(whats) // share)):
-        n += check(op, *what[:1], device, *what[1:])
+    for call, *how in whats:
+        n += check(op, call, device, *how)
         COUNTS["calls"] += 1
     COUNTS["ops"] += 1
     return n

@@ -53,6 +53,10 @@ namespace {
 
 constexpr int kMaxThreads = 1024, kWarps = kMaxThreads / 32, kMaxMasks = 16, kMaxShared = 64;
 constexpr size_t kArena = size_t(256) << 10, kArenas = 64, kGuard = 64;
+// The race checker's clocks have a number for each of its threads and are gone through by every thread at each barrier,
+// so its threads are fewer than a block's: each is drawn anew for every block to stand for several. Two of a block that
+// race are seen unless they stand under one, which they do by one draw in kIdentities.
+constexpr int kIdentities = 64;
 
 enum class State : uint8_t { New, Ready, Running, AtBarrier, AtWarp, Done };
 
@@ -72,6 +76,7 @@ struct Thread {
   Context context;
   Fiber* fiber;
   State state;
+  int identity = 0;  // which thread of the race checker it is
   Meeting* meeting;
 };
 
@@ -108,13 +113,16 @@ Block& block() {
   return *b;
 }
 
-// Two sets of fibers under the race checker, used by blocks in turn: blocks next to each other are then unordered
-// threads to it, which is what they are.
+// Two sets of identities under the race checker, used by blocks in turn: blocks next to each other are then unordered
+// threads to it, which is what they are. A stack serves one identity, or what it holds would look shared.
 struct Fibers {
   Fiber scheduler;
   Fiber pool[2 * kMaxThreads];
-  std::vector<Fiber*> idle;
   int made = 0, set = 0;
+  struct Identity {
+    void* tsan = nullptr;
+    Fiber* idle = nullptr;
+  } identities[2 * kIdentities];
   Fiber* running = nullptr;
 };
 Fibers& fibers() {
@@ -125,19 +133,24 @@ char hb_launch, hb_end, hb_fence, hb_barrier[2][2], hb_warp[2][kWarps];
 
 void fiber_main();
 
-Fiber* take_fiber(int thread) {
+Fiber* take_fiber(int identity) {
   Fibers& f = fibers();
-  Fiber* x;
-  if (race_checker()) {
-    x = &f.pool[thread + f.set * kMaxThreads];
-  } else if (!f.idle.empty()) {
-    x = f.idle.back();
-    f.idle.pop_back();
-  } else {
-    x = &f.pool[f.made++];
+  Fibers::Identity& of = f.identities[identity];
+  if (Fiber* x = of.idle) {
+    of.idle = x->next_idle;
+    return x;
   }
-  make_fiber(*x, fiber_main);
-  return x;
+  if (race_checker() && !of.tsan) of.tsan = __tsan_create_fiber(0);
+  Fiber& x = f.pool[f.made++];
+  make_fiber(x, fiber_main);
+  x.tsan = of.tsan;
+  x.identity = identity;
+  return &x;
+}
+void put_back(Fiber& x) {
+  Fiber*& idle = fibers().identities[x.identity].idle;
+  x.next_idle = idle;
+  idle = &x;
 }
 
 void go(Fiber& to, Context* context) {
@@ -153,7 +166,7 @@ void go(Fiber& to, Context* context) {
 }
 void run_thread(int t) {
   Thread& x = block().threads[t];
-  if (x.state == State::New) x.fiber = take_fiber(t);
+  if (x.state == State::New) x.fiber = take_fiber(x.identity);
   x.state = State::Running;
   go(*x.fiber, &x.context);
 }
@@ -266,13 +279,14 @@ void fiber_main() {
     leave_kernel(t);
     int next = pick();
     Block& b = block();
-    if (!race_checker() && next >= 0 && b.threads[next].state == State::New) {
-      b.threads[next].fiber = fibers().running;
+    Fiber& self = *fibers().running;
+    if (next >= 0 && b.threads[next].state == State::New && b.threads[next].identity == self.identity) {
+      b.threads[next].fiber = &self;
       b.threads[next].state = State::Running;
       current = &b.threads[next].context;
       continue;
     }
-    if (!race_checker()) fibers().idle.push_back(fibers().running);
+    put_back(self);
     if (next < 0)
       go(fibers().scheduler, nullptr);
     else
@@ -317,6 +331,18 @@ void lay_out_shared(size_t dynamic_bytes) {
   b.n_shared = 0;
 }
 
+// Who is which thread of the race checker in this block.
+void draw_identities() {
+  Block& b = block();
+  if (!race_checker()) return;  // all of them one, by zeros
+  static std::mt19937 draws(seed());
+  const int first = fibers().set * kIdentities;
+  for (int t = 0; t < b.n; ++t) {
+    b.threads[t].identity = first + t % kIdentities;
+    std::swap(b.threads[t].identity, b.threads[draws() % uint32_t(t + 1)].identity);
+  }
+}
+
 void run_block(dim3 grid, dim3 size, uint3 at, size_t dynamic_bytes) {
   Block& b = block();
   b.n = b.alive = int(size.x * size.y * size.z);
@@ -332,6 +358,7 @@ void run_block(dim3 grid, dim3 size, uint3 at, size_t dynamic_bytes) {
     b.priority[w] = seed() < 2 ? 0 : draw(1u << 30);
   }
   lay_out_shared(dynamic_bytes);
+  draw_identities();
   int t = 0;
   for (unsigned z = 0; z < size.z; ++z)
     for (unsigned y = 0; y < size.y; ++y)
@@ -422,14 +449,15 @@ uint32_t warp_exchange(uint32_t mask, WarpOp op, uint64_t value, const uint64_t*
   m.arrived |= 1u << l;
   m.slots[turn][l] = value;
   char* order = &hb_warp[turn][me / 32];
-  release(order);
+  const bool orders = op == WarpOp::Sync;  // shuffles and votes do not order memory
+  if (orders) release(order);
   if (open_meeting(w, m, me & ~31)) {
     if (seed() >= 2) yield();
   } else {
     b.threads[me].meeting = &m;
     wait(State::AtWarp);
   }
-  if (op == WarpOp::Sync) acquire(order);  // shuffles and votes do not order memory
+  if (orders) acquire(order);
   *slots = m.slots[turn];
   return m.there[turn];
 }

@@ -71,11 +71,10 @@ void make_fiber(Fiber& f, void (*entry)()) {
   makecontext(c, entry, 0);
   f.sp = c;
 #endif
-  if (race_checker()) f.tsan = __tsan_create_fiber(0);
 }
 
 void switch_fiber(Fiber& from, Fiber& to) {
-  if (race_checker()) __tsan_switch_to_fiber(to.tsan, 1);  // 1: the switch itself orders nothing
+  if (to.tsan != from.tsan) __tsan_switch_to_fiber(to.tsan, 1);  // 1: the switch itself orders nothing
 #ifdef __SANITIZE_ADDRESS__
   __sanitizer_start_switch_fiber(&from.fake_stack, to.stack, to.size);
 #endif

@@ -29,8 +29,10 @@ struct Fiber {
   void* sp = nullptr;     // saved stack pointer
   char* stack = nullptr;  // lowest address; the scheduler's own is only known to AddressSanitizer
   void* fake_stack = nullptr;
-  void* tsan = nullptr;
+  void* tsan = nullptr;  // whose thread it is to ThreadSanitizer
   size_t size = 0;
+  int identity = 0;  // the same, as a number
+  Fiber* next_idle = nullptr;
 };
 
 // Gives `f` a stack that starts in `entry`, if it has none yet.

@@ -1,8 +1,10 @@
 // The CUDA runtime of the emulation: devices, memory, streams, events. Streams are lazy: work waits until somebody
 // synchronises and then runs in one of the orders that streams and events allow, so that a missing wait gives wrong
 // results. Device memory is out of reach of the host while no kernel runs.
+#include <dlfcn.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -265,15 +267,21 @@ void forget(void* p) {
 
 }  // namespace
 
-// TG_EMU_KERNELS names a file that gets the name of each kernel, when it is first launched.
-static void note_kernel(const char* name) {
+// TG_EMU_KERNELS names a file that gets the name of each kernel when it is first launched, and where it lies in which
+// library, which tells the instantiations of a template apart. %p in it becomes the number of the process.
+static void note_kernel(const Launch& l) {
   static std::FILE* const file = [] {
-    const char* path = std::getenv("TG_EMU_KERNELS");
-    return path && *path ? std::fopen(path, "w") : nullptr;
+    const char* setting = std::getenv("TG_EMU_KERNELS");
+    std::string path = setting ? setting : "";
+    if (size_t at = path.find("%p"); at != path.npos) path.replace(at, 2, std::to_string(getpid()));
+    return path.empty() ? nullptr : std::fopen(path.c_str(), "w");
   }();
-  static auto* seen = new std::set<std::string>;
-  if (!file || !seen->insert(name).second) return;
-  std::fprintf(file, "%s\n", name);
+  static auto* seen = new std::set<const void*>;
+  if (!file || !seen->insert(l.function).second) return;
+  Dl_info in{};
+  dladdr(l.function, &in);
+  const auto offset = reinterpret_cast<uintptr_t>(l.function) - reinterpret_cast<uintptr_t>(in.dli_fbase);
+  std::fprintf(file, "%s\t%s\t%zx\n", l.name, in.dli_fname ? in.dli_fname : "", size_t(offset));
   std::fflush(file);
 }
 
@@ -299,7 +307,7 @@ cudaError_t launch(const Launch& l, std::function<void()> body) {
   auto limit = m.shared_limit.find(l.function);
   if (l.shared_bytes > size_t(limit == m.shared_limit.end() ? 48 << 10 : limit->second))
     return error(cudaErrorInvalidValue);
-  note_kernel(l.name);
+  note_kernel(l);
   Stream* s = stream_of(l.stream);
   static int until_fault = env_int("TG_EMU_FAULT", 0);  // the kernel of this number fails: when it runs, as on a GPU
   if (until_fault > 0 && --until_fault == 0) return put(s, [&m] { m.fault = cudaErrorLaunchFailure; });
