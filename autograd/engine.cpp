@@ -154,7 +154,7 @@ class Run {
     if (at == run->leaves_.list.size()) return nullptr;
     Tensor& sum = run->leaves_.list[at].second;
     return sum.defined() && unshared(sum) && sum.is_contiguous() && sum.sizes() == n.input_meta(edge).sizes ? &sum
-                                                                                                             : nullptr;
+                                                                                                            : nullptr;
   }
 
   // Gradients of the inputs given to the constructor; undefined where unused.
