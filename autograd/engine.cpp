@@ -53,7 +53,7 @@ Tensor mutated(const OpNode& n, int edge, const Tensor& g) {
   }
 }
 
-// The gradient in the shape and dtype of its input: broadcasting in the forward pass is a sum here.
+// The gradient in the shape, dtype and on the device of its input: broadcasting in the forward pass is a sum here.
 Tensor fit(Tensor g, const Meta& want, const Node& node, int i) {
   if (!(g.sizes() == want.sizes)) {
     TG_CHECK(broadcastable_to(want.sizes, g.sizes()), AutogradError, node.name(), ": the gradient of input ", i,
@@ -61,6 +61,7 @@ Tensor fit(Tensor g, const Meta& want, const Node& node, int i) {
     g = sum_to_size(g, want.sizes);
   }
   if (g.dtype() != want.dtype) g = cast(g, want.dtype);
+  if (g.device() != want.device) g = to(g, want.device);  // as where a copy went to another device
   return g;
 }
 

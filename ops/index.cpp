@@ -350,7 +350,7 @@ TG_OP("index_put(Tensor input, Index indices, Operand values, bool accumulate=Fa
           "accumulate=True; T(5), IDX('L(1, 3),'), T(); T(2,3,4), IDX('L(0, 1, 0), L(2, 0, 2)'), T(3,4), True; T(3,4), "
           "IDX('B(3,4),'), T(); T(3,4), IDX('L(-1, 0),'), T(1)");
 TG_OP("setitem_(Tensor input, Index indices, Operand value) -> Tensor", .doc = "input[indices] = value.",
-      .composite = box<setitem_body>, .flags = kHidden | kNoGrad, .torch = "none",
+      .composite = box<setitem_body>, .flags = kHidden | kNoGrad | kAnyDevices, .torch = "none",
       .samples =
           "C(3,4), IDX('1'), C(4); C(3,4), IDX('1:3, ::-1'), C(2,4); C(3,4), IDX('L(0, 2)'), C(2,4); C(3,4), IDX('..., "
           "2'), 1.5; C(3,4), IDX('B(3,4)'), 0.0; C(3,4), IDX('0'), C(1,1,4)",

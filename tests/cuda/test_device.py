@@ -18,6 +18,23 @@ def test_moves_and_reads():
     assert tg.full((2,), 7, device=D, dtype=tg.int8).tolist() == [7, 7]
 
 
+def test_assignment_moves_what_is_assigned():
+    """As in PyTorch for plain indices; the gradient comes back to where the value was."""
+    value = tg.ones(4).requires_grad_()
+    x = tg.zeros(3, 4, device=D).requires_grad_()
+    y = x * 1.0
+    y[0] = value * 3.0
+    y[1].copy_(value)
+    (y * tg.arange(12.0, device=D).reshape(3, 4)).sum().backward()
+    assert value.grad.device.type == "cpu" and value.grad.tolist() == [4, 8, 12, 16]
+    assert x.grad.is_cuda and x.grad.tolist() == [[0] * 4, [0] * 4, [8, 9, 10, 11]]
+    here = tg.zeros(2, 2)
+    here[1] = tg.ones(2, device=D)
+    assert here.tolist() == [[0, 0], [1, 1]]
+    with pytest.raises(tg.DeviceError, match=r"^index_put_: expected all tensors on one device"):
+        y[tg.tensor([0], device=D)] = value
+
+
 def test_printed_form_and_name_tell_the_device():
     text = repr(tg.ones(2, device=D))
     assert text.startswith("tensor([1., 1.], device='cuda:0'")
