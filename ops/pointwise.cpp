@@ -43,6 +43,17 @@ bool same_view(const Tensor& a, const Tensor& b) {
          a.dtype() == b.dtype();
 }
 
+View broadcast_view(const Tensor& t, const Dims& shape) {
+  View v(t);
+  int off = shape.size() - t.ndim();
+  if (off == 0 && t.sizes() == shape) return v;
+  Dims st = Dims::filled(shape.size(), 0);
+  for (int i = 0; i < t.ndim(); ++i) st[off + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
+  v.shape = shape;
+  v.stride = st;
+  return v;
+}
+
 void reject_zero_divisor(const char* op, const Value& v) {
   if (v.is_number()) {
     TG_CHECK(v.scalar().i() != 0, ValueError, op, ": integer division by zero");
@@ -77,6 +88,26 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
   return shape;
 }
 
+// Memory order of the result: that of the first operand that has its shape and no broadcast or reversed dimension
+// (PyTorch's habit, and the order in which memory is read forwards); contiguous if there is none.
+Tensor allocate(Args operands, const Dims& shape, DType dtype, Device dev) {
+  for (const Value& v : operands) {
+    if (!v.is_tensor() || !(v.tensor().sizes() == shape)) continue;
+    const Tensor& t = v.tensor();
+    if (t.is_contiguous()) return empty_like_tensor(t, dtype);
+    if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
+    Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
+    for (int64_t d : order) sizes.push_back(shape[int(d)]);
+    Dims dense = contiguous_strides(sizes);
+    for (int k = 0; k < order.size(); ++k) strides[int(order[k])] = dense[k];
+    Tensor r = empty_tensor(shape, dtype, dev);
+    r.impl()->strides = strides;
+    r.impl()->contiguous = is_contiguous(shape, strides);
+    return r;
+  }
+  return empty_tensor(shape, dtype, dev);
+}
+
 // Powers of floating-point values that a cheaper function gives.
 std::optional<Opc> simple_power(double exponent) {
   if (exponent == 1.0) return Opc::positive;
@@ -93,8 +124,9 @@ bool one_element(const Tensor& t) {
   return true;
 }
 
-// run_flat(), here so that it is part of run().
-[[gnu::always_inline]] inline bool flat_row(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
+// One row, the short way: all tensors of one compute type, side by side in memory or a single element. False if it is
+// not that. `in_place`: the result is one of the operands.
+bool run_flat(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
   if (result.dtype() != p || compute_type(p) != p || !result.is_contiguous()) return false;
   FlatOperand ins[3];
   uint64_t values[3];
@@ -134,8 +166,8 @@ Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target
              target->dtype(), "; self=", describe(*target));
     reject_self_overlap(op, *target);
   }
-  Tensor result = target ? *target : allocate_pointwise({o.v, o.n}, shape, out_dtype, dev);
-  if (result.numel() == 0 || flat_row(code, p, {o.v, o.n}, result, target != nullptr)) return result;
+  Tensor result = target ? *target : allocate({o.v, o.n}, shape, out_dtype, dev);
+  if (result.numel() == 0 || run_flat(code, p, {o.v, o.n}, result, target != nullptr)) return result;
   Program prog;
   prog.compute = compute_type(p);
   Instr instr{code, {0, 0, 0}};
@@ -162,6 +194,72 @@ Tensor run(const char* op, Opc code, Rule rule, Operands o, const Tensor* target
   tg::backend(dev).map(prog, ins, outs);
   return result;
 }
+
+}  // namespace
+
+namespace formula {
+
+Formula::Source Formula::source(const Term& t) {
+  if (t.step_ >= 0) return {Source::Step, uint8_t(t.step_)};
+  if (!t.tensor_) {
+    numbers_.push_back(t.number_);
+    return {Source::Number, uint8_t(numbers_.size() - 1)};
+  }
+  for (int i = 0; i < inputs_.size(); ++i)
+    if (inputs_[i] == t.tensor_) return {Source::Input, uint8_t(i)};
+  one_type_ = one_type_ && (t.tensor_->dtype() == g_.dtype() || t.tensor_->dtype() == DType::Bool);
+  inputs_.push_back(t.tensor_);
+  return {Source::Input, uint8_t(inputs_.size() - 1)};
+}
+
+Term Formula::add(Opc op, std::initializer_list<Term> args) {
+  Step s{op, 0, {}};
+  for (const Term& t : args) s.from[s.n++] = source(t);
+  steps_.push_back(s);
+  return Term(*this, steps_.size() - 1);
+}
+
+uint8_t Formula::reg(const Program& p, const Source& s) const {
+  if (s.kind == Source::Input) return s.index;
+  return s.kind == Source::Number ? p.const_reg(s.index) : p.code_reg(s.index);
+}
+
+bool Formula::run_single(const Tensor& out, bool in_place) const {
+  const Step& s = steps_[0];
+  Value operands[3];
+  for (int k = 0; k < s.n; ++k)
+    operands[k] = s.from[k].kind == Source::Input ? Value(*inputs_[s.from[k].index]) : Value(numbers_[s.from[k].index]);
+  return run_flat(s.op, g_.dtype(), {operands, s.n}, out, in_place);
+}
+
+Tensor Formula::run(const Term& result, bool may_write_g) {
+  if (result.step_ < 0 || !one_type_) return {};
+  const DType dtype = g_.dtype();
+  const Dims& shape = g_.sizes();
+  SmallVec<Value, 4> operands;
+  for (const Tensor* t : inputs_) operands.push_back(Value(*t));
+  Tensor out = may_write_g ? g_ : allocate({operands.data(), operands.size()}, shape, dtype, g_.device());
+  if (out.numel() == 0 || (steps_.size() == 1 && run_single(out, may_write_g))) return out;
+  Program p;
+  p.compute = compute_type(dtype);
+  p.n_inputs = inputs_.size();
+  p.consts = numbers_;
+  for (const Step& s : steps_) {
+    Instr in{s.op, {0, 0, 0}};
+    for (int k = 0; k < s.n; ++k) in.src[k] = reg(p, s.from[k]);
+    p.code.push_back(in);
+  }
+  p.outs.push_back(p.code_reg(p.code.size() - 1));
+  Views ins, outs;
+  for (const Tensor* t : inputs_) ins.push_back(broadcast_view(*t, shape));
+  outs.push_back(View(out));
+  tg::backend(g_.device()).map(p, ins, outs);
+  return out;
+}
+
+}  // namespace formula
+
+namespace {
 
 // Public name of the row with this opcode.
 template <Opc code>
@@ -338,39 +436,6 @@ Tensor gradient(GradCtx& ctx, int arg, F f) {
 // clang-format on
 
 }  // namespace
-
-View broadcast_view(const Tensor& t, const Dims& shape) {
-  View v(t);
-  int off = shape.size() - t.ndim();
-  if (off == 0 && t.sizes() == shape) return v;
-  Dims st = Dims::filled(shape.size(), 0);
-  for (int i = 0; i < t.ndim(); ++i) st[off + i] = t.sizes()[i] == 1 ? 0 : t.strides()[i];
-  v.shape = shape;
-  v.stride = st;
-  return v;
-}
-
-Tensor allocate_pointwise(Args operands, const Dims& shape, DType dtype, Device dev) {
-  for (const Value& v : operands) {
-    if (!v.is_tensor() || !(v.tensor().sizes() == shape)) continue;
-    const Tensor& t = v.tensor();
-    if (t.is_contiguous()) return empty_like_tensor(t, dtype);
-    if (std::any_of(t.strides().begin(), t.strides().end(), [](int64_t s) { return s <= 0; })) continue;
-    Dims order = memory_order(shape, t.strides()), sizes, strides = shape;
-    for (int64_t d : order) sizes.push_back(shape[int(d)]);
-    Dims dense = contiguous_strides(sizes);
-    for (int k = 0; k < order.size(); ++k) strides[int(order[k])] = dense[k];
-    Tensor r = empty_tensor(shape, dtype, dev);
-    r.impl()->strides = strides;
-    r.impl()->contiguous = is_contiguous(shape, strides);
-    return r;
-  }
-  return empty_tensor(shape, dtype, dev);
-}
-
-bool run_flat(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
-  return flat_row(code, p, operands, result, in_place);
-}
 
 bool any_tensor(Args a) {
   for (const Value& v : a)

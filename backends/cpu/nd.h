@@ -11,7 +11,8 @@ inline constexpr int64_t kGrain = 32768;  // elements per parallel chunk, where 
 // Of a loop over n elements: chunks enough that no thread waits long for the last, large enough to be worth taking. Of
 // what outgrows the caches they are larger: where a chunk begins, its thread waits for the memory to be fetched ahead.
 inline int64_t grain_of(int64_t n) {
-  return std::clamp<int64_t>(n / 16, kGrain / 4, std::max<int64_t>(1, n / (64 * kGrain)) * kGrain);
+  if (n <= 4 * kGrain) return kGrain / 4;
+  return std::min(n / 16, std::max<int64_t>(1, n / (64 * kGrain)) * kGrain);
 }
 
 // Of n lines that go side by side: stretches of memory long enough to be fetched ahead, and work for several threads.
