@@ -90,7 +90,7 @@ Dims common_shape(const char* op, const Operands& o, Device& dev) {
 
 // Memory order of the result: that of the first operand that has its shape and no broadcast or reversed dimension
 // (PyTorch's habit, and the order in which memory is read forwards); contiguous if there is none.
-Tensor allocate(Args operands, const Dims& shape, DType dtype, Device dev) {
+[[gnu::always_inline]] inline Tensor allocate(Args operands, const Dims& shape, DType dtype, Device dev) {
   for (const Value& v : operands) {
     if (!v.is_tensor() || !(v.tensor().sizes() == shape)) continue;
     const Tensor& t = v.tensor();
@@ -126,7 +126,7 @@ bool one_element(const Tensor& t) {
 
 // One row, the short way: all tensors of one compute type, side by side in memory or a single element. False if it is
 // not that. `in_place`: the result is one of the operands.
-bool run_flat(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
+[[gnu::always_inline]] inline bool run_flat(Opc code, DType p, Args operands, const Tensor& result, bool in_place) {
   if (result.dtype() != p || compute_type(p) != p || !result.is_contiguous()) return false;
   FlatOperand ins[3];
   uint64_t values[3];

@@ -61,9 +61,9 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
   auto to = [&](int64_t i) { return static_cast<char*>(out) + i * item; };
   bool stream = kCanStream && n * item >= kStreamed;
   for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
-  const int64_t streamed = stream ? kStreamTile / std::max<int64_t>(read, 1) / kLineBytes * kLineBytes / item : 0;
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
-    const int64_t block = stream ? streamed : scalars ? kNumberTile : e - b;
+    int64_t block = scalars ? kNumberTile : e - b;
+    if (stream) block = kStreamTile / std::max<int64_t>(read, 1) / kLineBytes * kLineBytes / item;
     alignas(kLineBytes) char tile[kStreamTile];
     for (int64_t i = b; i < e; i += block) {
       const int64_t k = std::min(block, e - i);
