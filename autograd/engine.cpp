@@ -68,7 +68,7 @@ Tensor fit(Tensor g, const Meta& want, const Node& node, int i) {
 void accumulate(Tensor& into, Tensor g) {
   if (!into.defined())
     into = std::move(g);
-  else if (!modes().grad && unshared(into) && into.is_contiguous())
+  else if (!modes().grad && reusable(into))
     add_(into, g);
   else
     into = add(into, g);
@@ -154,8 +154,8 @@ class Run {
     const size_t at = run->leaves_.find(n.next[edge].leaf.get());
     if (at == run->leaves_.list.size()) return nullptr;
     Tensor& sum = run->leaves_.list[at].second;
-    return sum.defined() && unshared(sum) && sum.is_contiguous() && sum.sizes() == n.input_meta(edge).sizes ? &sum
-                                                                                                            : nullptr;
+    const bool may_add = sum.defined() && reusable(sum) && sum.sizes() == n.input_meta(edge).sizes;
+    return may_add ? &sum : nullptr;
   }
 
   // Gradients of the inputs given to the constructor; undefined where unused.

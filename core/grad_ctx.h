@@ -58,6 +58,12 @@ inline bool unshared(const Tensor& t) {
   const Storage& s = *t.impl()->storage;
   return t.impl()->use_count() == 1 && s.use_count() == 1 && !s.free_external;
 }
+// Besides, it is numbers and nothing else (no history, no Python object, no flag), so another tensor's may take its
+// place.
+inline bool reusable(const Tensor& t) {
+  const TensorImpl& i = *t.impl();
+  return unshared(t) && i.contiguous && !i.requires_grad && !i.autograd && !i.py && !i.is_inference && !i.is_parameter;
+}
 
 class TG_API GradCtx {
  public:
@@ -88,7 +94,7 @@ class TG_API GradCtx {
   // Whether a rule for argument i may write into g(), as a contiguous result of the same size: nobody else sees its
   // memory, and the rules of later arguments will not read it.
   bool last_use_of_g(int i) const {
-    if (!unshared(grads_[0]) || !grads_[0].is_contiguous()) return false;
+    if (!reusable(grads_[0])) return false;
     for (int j = i + 1; j < call_.first_edge.size(); ++j)
       if (needs(j)) return false;
     return true;

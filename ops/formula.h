@@ -66,7 +66,7 @@ class Formula {
   SmallVec<const Tensor*, 4> inputs_;
   SmallVec<Scalar, 2> numbers_;
   SmallVec<Step, 4> steps_;
-  bool one_type_ = true;
+  bool written_ = true;  // as steps: no tensors of several types, no steps of numbers alone
 };
 
 inline Term step(Opc op, std::initializer_list<Term> args) {

@@ -207,12 +207,16 @@ Formula::Source Formula::source(const Term& t) {
   }
   for (int i = 0; i < inputs_.size(); ++i)
     if (inputs_[i] == t.tensor_) return {Source::Input, uint8_t(i)};
-  one_type_ = one_type_ && (t.tensor_->dtype() == g_.dtype() || t.tensor_->dtype() == DType::Bool);
+  written_ = written_ && (t.tensor_->dtype() == g_.dtype() || t.tensor_->dtype() == DType::Bool);
   inputs_.push_back(t.tensor_);
   return {Source::Input, uint8_t(inputs_.size() - 1)};
 }
 
 Term Formula::add(Opc op, std::initializer_list<Term> args) {
+  // What numbers alone give is a number of double precision, which the ops one by one compute.
+  bool numbers = true;
+  for (const Term& t : args) numbers = numbers && !t.tensor_ && t.step_ < 0;
+  written_ = written_ && !numbers;
   Step s{op, 0, {}};
   for (const Term& t : args) s.from[s.n++] = source(t);
   steps_.push_back(s);
@@ -233,11 +237,12 @@ bool Formula::run_single(const Tensor& out, bool in_place) const {
 }
 
 Tensor Formula::run(const Term& result, bool may_write_g) {
-  if (result.step_ < 0 || !one_type_) return {};
+  if (result.step_ < 0 || !written_) return {};
   const DType dtype = g_.dtype();
   const Dims& shape = g_.sizes();
   SmallVec<Value, 4> operands;
   for (const Tensor* t : inputs_) operands.push_back(Value(*t));
+  for (const Tensor* t : inputs_) may_write_g = may_write_g && (t->is_contiguous() || !(t->sizes() == shape));
   Tensor out = may_write_g ? g_ : allocate({operands.data(), operands.size()}, shape, dtype, g_.device());
   if (out.numel() == 0 || (steps_.size() == 1 && run_single(out, may_write_g))) return out;
   Program p;

@@ -44,8 +44,7 @@ constexpr int64_t kNumberTile = 256;
 void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* out, int64_t n) {
   alignas(64) char tiles[3][kNumberTile * 8];
   const void* src[3];
-  int64_t step[3];   // bytes per element: 0 for a tile
-  int64_t read = 0;  // operands in memory
+  int64_t step[3];  // bytes per element: 0 for a tile
   bool scalars = false;
   for (int k = 0; k < 3; ++k) {
     if (k >= n_ins || (k > 0 && ins[k].data == ins[0].data && ins[k].one == ins[0].one)) {  // not read, or the same
@@ -54,7 +53,7 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
       spread(ins[k].data, item, tiles[k], std::min(n, kNumberTile));
       src[k] = tiles[k], step[k] = 0, scalars = true;
     } else {
-      src[k] = ins[k].data, step[k] = item, ++read;
+      src[k] = ins[k].data, step[k] = item;
     }
   }
   auto at = [&](int k, int64_t i) { return static_cast<const char*>(src[k]) + i * step[k]; };
@@ -63,7 +62,11 @@ void run_flat(MapLoop f, int64_t item, const FlatOperand* ins, int n_ins, void* 
   for (int k = 0; k < 3; ++k) stream = stream && src[k] != out;  // what was read just now is in the caches
   parallel_for(n, grain_of(n), [&](int64_t b, int64_t e) {
     int64_t block = scalars ? kNumberTile : e - b;
-    if (stream) block = kStreamTile / std::max<int64_t>(read, 1) / kLineBytes * kLineBytes / item;
+    if (stream) {
+      int64_t read = 0;  // operands in memory
+      for (int k = 0; k < 3; ++k) read += step[k] != 0 && (k == 0 || src[k] != src[0]);
+      block = kStreamTile / std::max<int64_t>(read, 1) / kLineBytes * kLineBytes / item;
+    }
     alignas(kLineBytes) char tile[kStreamTile];
     for (int64_t i = b; i < e; i += block) {
       const int64_t k = std::min(block, e - i);

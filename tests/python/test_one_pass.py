@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import opmatrix as om
 import pytest
@@ -150,3 +152,51 @@ def test_operands_that_are_repeated_or_turned_around():
         tg._C._set_fast_paths(True)
     for t, g in zip((a, b, c), fast):
         np.testing.assert_array_equal(t.grad.numpy(), g.numpy())
+
+
+def made_with_history(g, w):
+    with tg.enable_grad():
+        return g * w
+
+
+class MadeInInference(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1.0
+
+    @staticmethod
+    @tg.inference_mode()
+    def backward(ctx, g):
+        return g * 2.0
+
+
+def test_what_a_hook_returns_leaves_nothing_but_its_numbers():
+    """No history, no flag, no class and no Python object of a gradient goes over to the next."""
+    x, w = tg.randn(100).requires_grad_(), tg.tensor(3.0).requires_grad_()
+    seen: list = []
+    for hook in (
+        lambda g: made_with_history(g, w),
+        lambda g: tg.nn.Parameter(g.clone()),
+        lambda g: g.clone().requires_grad_(),
+        lambda g: seen.append(weakref.ref(g)),
+    ):
+        y = tg.tanh(x)
+        y.register_hook(hook)
+        (g,) = tg.autograd.grad((y * 2.0).sum(), [x])
+        assert type(g) is tg.Tensor and not g.requires_grad and g.grad_fn is None and g.grad is None
+    assert all(ref() is None for ref in seen)
+    tg.tanh(MadeInInference.apply(tg.tanh(x))).sum().backward()
+    assert not x.grad.is_inference()
+
+
+@pytest.mark.parametrize("weight", [0.9, 0.9999, 1 - 1e-8])
+def test_numbers_alone_are_computed_in_double(weight):
+    x, y = tg.tensor([1.0]).requires_grad_(), tg.tensor([3.0]).requires_grad_()
+    tg.lerp(x, y, weight).sum().backward()
+    assert x.grad.item() == np.float32(1 - weight)
+
+
+def test_xlogy_at_zero():
+    x, y = tg.tensor([0.0, 0.0, 0.0, 2.0]).requires_grad_(), tg.tensor([5.0, 0.0, -1.0, 5.0])
+    tg.xlogy(x, y).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [np.log(5), 0, 0, np.log(5)], rtol=1e-6)
