@@ -6,7 +6,7 @@ import builtins
 import math
 from typing import Any
 
-from . import _C, cuda
+from . import _C
 from ._C import (
     DTypeError,
     IndexError,
@@ -217,7 +217,11 @@ def angle(input: Tensor) -> Tensor:
 
 def _reject_recording(op: str, input: Tensor) -> None:
     """Refuses draws that only NumPy can make while a graph is recorded: each replay would repeat them."""
-    if input.is_cuda and cuda.is_current_stream_capturing():
+    if not input.is_cuda:
+        return
+    from . import cuda  # imported when it is first asked for
+
+    if cuda.is_current_stream_capturing():
         raise NotImplementedError(f"{op}: works on the host and cannot be recorded in a graph")
 
 
