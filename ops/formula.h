@@ -43,8 +43,8 @@ class Formula {
   Formula& operator=(const Formula&) = delete;
 
   Term add(Opc op, std::initializer_list<Term> args);
-  // Executes the steps up to `result`, the last one, in g's memory if g may be written. Undefined if they are no
-  // program: tensors of several types, or no step at all.
+  // Executes the steps up to `result`, the last one, in g's memory if g may be written and no operand has another order
+  // in memory. Undefined if they are no program: tensors of several types, numbers alone, or no step at all.
   Tensor run(const Term& result, bool may_write_g);
 
  private:
