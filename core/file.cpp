@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "core/error.h"
 
@@ -51,6 +52,21 @@ void check_replaceable(const std::string& path) {
   struct stat st;
   TG_CHECK(::stat(path.c_str(), &st) != 0 || S_ISREG(st.st_mode), IoError, "write failed for '", path,
            "': it exists and is not a regular file");
+}
+
+// Where a path leads: a symbolic link stays, and the file it names is replaced.
+std::string behind_links(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;  // what cannot be looked at is told by the open that follows
+  fs::path at = path;
+  for (int links = 0; fs::is_symlink(fs::symlink_status(at, ignored)); ++links) {
+    if (links == 40) {
+      errno = ELOOP;
+      io_failed("open", path);
+    }
+    at = at.parent_path() / fs::read_symlink(at, ignored);
+  }
+  return at.string();
 }
 
 // Makes what was created, renamed or removed there last.
@@ -130,8 +146,9 @@ std::string read_file(const std::string& path, size_t most) {
   return data;
 }
 
-void write_file(const std::string& path, const std::vector<std::pair<const void*, size_t>>& pieces) {
+void write_file(const std::string& given, const std::vector<std::pair<const void*, size_t>>& pieces) {
   static std::atomic<int> counter{0};  // two threads may write the same path
+  const std::string path = behind_links(given);
   check_replaceable(path);
   std::string tmp = path + ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter++);
   FileSystem& files = file_system();

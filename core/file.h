@@ -72,7 +72,8 @@ TG_API std::string read_file(const std::string& path, size_t most = size_t(-1));
 
 // Writes the pieces one after another: to a temporary file beside `path`, flushed to disk, then renamed over it, so
 // that a reader (or a crash) sees the old file or the new one, never a mixture; at the end the folder is flushed, so
-// that the new one stays. IoError; the old file stays on failure.
+// that the new one stays. Where `path` is a symbolic link, all that happens to the file it leads to. IoError; the old
+// file stays on failure.
 TG_API void write_file(const std::string& path, const std::vector<std::pair<const void*, size_t>>& pieces);
 
 // Makes a folder and those above it, flushed to disk, unless they exist. IoError.

@@ -30,6 +30,22 @@ def round_trip(obj, **options):
 # ---- our own files
 
 
+def test_saving_to_a_symbolic_link_replaces_what_it_leads_to(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, file = tmp_path / "last", tmp_path / "disk" / "step1"
+    (tmp_path / "alias").symlink_to("disk/step1")
+    link.symlink_to("alias")
+    for x in (1, 2):  # at first there is nothing behind the links
+        tg.save({"x": x}, link)
+        assert link.is_symlink() and not file.is_symlink() and tg.load(file) == tg.load(link) == {"x": x}
+    assert sorted(f.name for f in tmp_path.rglob("*")) == ["alias", "disk", "last", "step1"]
+    round_about = tmp_path / "circle"
+    round_about.symlink_to("circle")
+    with pytest.raises(tg.IoError, match="circle.*symbolic links"):
+        tg.save({}, round_about)
+    assert round_about.is_symlink()
+
+
 def test_views_of_one_memory_stay_views_of_one_memory():
     base = tg.arange(12.0).reshape(3, 4)
     a, row, t, again, tail = round_trip([base, base[1], base.t(), base, base[1:, 2:]])
