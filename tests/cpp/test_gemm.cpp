@@ -70,8 +70,8 @@ TEST_CASE("a product has the same bits however it is cut among threads") {
         INFO("dtype ", short_name(t), " ", m, " x ", n, " x ", k, ", threads ", threads);
         CHECK(same_bits(matmul(a, b), one));
       }
-      // and those of fewer rows, for which nothing is kept
-      CHECK(same_bits(matmul(narrow(a, 0, m - 9, 9), b), narrow(one, 0, m - 9, 9)));
+      // and those of fewer rows, for which nothing is kept; a BLAS may take another kernel for few rows
+      if (cpu::loops().gemm) CHECK(same_bits(matmul(narrow(a, 0, m - 9, 9), b), narrow(one, 0, m - 9, 9)));
     }
   set_num_threads(before);
 }
