@@ -58,9 +58,10 @@ function(tg_target target)
     $<$<BOOL:${TG_WERROR}>:-Werror>)
   if(TG_SANITIZE)
     list(JOIN TG_SANITIZE "," names)
-    # GCC's instrumentation makes it see uninitialised members that are not.
+    # The address sanitizer reports by itself what null and object-size would. GCC's instrumentation makes it see
+    # uninitialised members that are not.
     target_compile_options(${target} PRIVATE
-      -fsanitize=${names} -fno-sanitize-recover=all -fno-omit-frame-pointer
+      -fsanitize=${names} -fno-sanitize=null,object-size -fno-sanitize-recover=all -fno-omit-frame-pointer
       $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     target_link_options(${target} PRIVATE -fsanitize=${names})
   endif()

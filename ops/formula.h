@@ -72,7 +72,7 @@ class Formula {
 inline Term step(Opc op, std::initializer_list<Term> args) {
   for (const Term& t : args)
     if (t.formula_) return t.formula_->add(op, args);
-  TG_CHECK(false, ValueError, "formula: a step of numbers alone");
+  fail<ValueError>("formula: a step of numbers alone");
 }
 
 #define TG_P1(name, ...) \
