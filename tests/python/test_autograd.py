@@ -440,3 +440,11 @@ def test_gradient_of_a_weight_that_is_used_again():
     loss(apart).backward()
     assert w.grad.tolist() == sum(v.grad for v in apart).tolist()
     assert tg.autograd.gradgradcheck(lambda w: loss([w / 10] * len(xs)), (weight(),))
+
+
+def test_what_only_gives_a_sign_has_a_gradient_of_zeros():
+    x = tg.tensor([[2.0, -3.0], [0.0, 1.0]], requires_grad=True)
+    sign = tg.tensor([-1.0, 4.0], requires_grad=True)
+    tg.copysign(x, sign).sum().backward()
+    assert x.grad.tolist() == [[-1.0, -1.0], [0.0, 1.0]]
+    assert sign.grad.tolist() == [0.0, 0.0]
