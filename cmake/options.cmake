@@ -58,8 +58,8 @@ function(tg_target target)
     $<$<BOOL:${TG_WERROR}>:-Werror>)
   if(TG_SANITIZE)
     list(JOIN TG_SANITIZE "," names)
-    # The address sanitizer reports by itself what null and object-size would. GCC's instrumentation makes it see
-    # uninitialised members that are not.
+    # What null and object-size look for ends in an access that the address sanitizer reports. GCC's instrumentation
+    # makes it see uninitialised members that are not.
     target_compile_options(${target} PRIVATE
       -fsanitize=${names} -fno-sanitize=null,object-size -fno-sanitize-recover=all -fno-omit-frame-pointer
       $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
